@@ -1,0 +1,129 @@
+"""Losses: what a translation could not carry across unchanged, as values, and how they are written in headers.
+
+Encoders append losses; decoding never loses anything. A loss is named by a path in the caller's own body. Encoders
+name parameters by their canonical word (`top_k`); `in_callers_words` turns those into the caller's path
+(`generationConfig.topK`). Values that stand in a list carry their path themselves (`Value.at`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeAlias
+from urllib.parse import quote
+
+import msgspec
+
+from providers.canonical.chat import ChatRequest, Message, Part, ToolResult, Value
+
+Kind: TypeAlias = Literal["dropped", "approximated", "invented"]
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """One thing that did not survive: `field` is a path in the caller's body, `reason` one sentence for the caller."""
+
+    field: str
+    kind: Kind
+    reason: str
+
+
+Losses: TypeAlias = list[Loss]
+
+
+def dropped(field: str, reason: str) -> Loss:
+    return Loss(field, "dropped", reason)
+
+
+def approximated(field: str, reason: str) -> Loss:
+    return Loss(field, "approximated", reason)
+
+
+def invented(field: str, reason: str) -> Loss:
+    return Loss(field, "invented", reason)
+
+
+def join(at: str, key: str) -> str:
+    """`key` below the path `at`: join("messages[1]", "name") == "messages[1].name"."""
+    return f"{at}.{key}" if at else key
+
+
+def in_callers_words(losses: Iterable[Loss], request: ChatRequest, names: Mapping[str, str]) -> Losses:
+    """The losses with canonical parameter names replaced by the caller's paths, each (field, kind) once."""
+    paths = request.paths or {}
+    seen: dict[tuple[str, str], Loss] = {}
+    for loss in losses:
+        field = paths.get(loss.field) or names.get(loss.field) or loss.field
+        seen.setdefault((field, loss.kind), Loss(field, loss.kind, loss.reason))
+    return list(seen.values())
+
+
+def lose_extras(request: ChatRequest, dialect: str, losses: Losses) -> None:
+    """Declares everything that only the caller's dialect understands, when the target speaks another.
+
+    Covers `extra` of the request and of every value in it. Seals, cache marks and opaque parts are declared by the
+    encoder where it meets them, for some targets have a place for them.
+    """
+    if request.dialect == dialect:
+        return
+    _lose_extra(request, losses)
+    for message in request.messages:
+        _lose_message(message, losses)
+    for value in (*request.tools, *request.safety):
+        _lose_extra(value, losses)
+    for single in (request.tool_choice, request.response_format, request.reasoning, request.audio):
+        if single is not None:
+            _lose_extra(single, losses)
+
+
+def _lose_message(message: Message, losses: Losses) -> None:
+    _lose_extra(message, losses)
+    for part in message.parts:
+        _lose_extra(part, losses)
+        if isinstance(part, ToolResult):
+            for inner in part.parts:
+                _lose_extra(inner, losses)
+
+
+def _lose_extra(value: Value, losses: Losses) -> None:
+    if value.extra:
+        for key in value.extra:
+            losses.append(dropped(join(value.at, key), "the target has no such field"))
+
+
+def lose_marks(part: Part, losses: Losses, *, origin: str | None = None) -> None:
+    """Declares a part's cache mark, and its seal unless it comes from `origin`, as dropped."""
+    if part.cache is not None:
+        losses.append(dropped(join(part.at, "cache_control"), "the target takes no cache marks here"))
+    if part.seal is not None and part.seal.origin != origin:
+        losses.append(dropped(part.at or "signature", "a signature of another model family"))
+
+
+# ── the header ─────────────────────────────────────────────────────────────────────────
+
+HEADER_LIMIT = 4096
+
+
+def header(losses: Iterable[Loss], limit: int = HEADER_LIMIT) -> str:
+    """`x-isthmus-loss`: `logit_bias=dropped, temperature=approximated`, under `limit` bytes (contract.md section 3).
+
+    Where it would not fit, entries of one list are joined under its path (`messages=dropped`), and if that is
+    still too long the rest is left to the log.
+    """
+    items = list(losses)
+    whole = _written((loss.field, loss.kind) for loss in items)
+    if len(whole) < limit:
+        return whole
+    joined = _written((loss.field.split("[", 1)[0], loss.kind) for loss in items)
+    while len(joined) >= limit:
+        joined = joined.rpartition(", ")[0]
+    return joined
+
+
+def _written(pairs: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(dict.fromkeys(f"{_escaped(field)}={kind}" for field, kind in pairs))
+
+
+def _escaped(field: str) -> str:
+    """Everything outside printable ASCII, and `,` `=` `%`, percent-encoded."""
+    if field.isascii() and field.isprintable() and not {",", "=", "%", " "} & set(field):
+        return field
+    return quote(field, safe="!\"#$&'()*+-./:;<>?@[\\]^_`{|}~")

@@ -1,0 +1,1 @@
+"""Bytes to values and events, and back. Nothing here knows a dialect."""

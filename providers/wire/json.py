@@ -1,0 +1,224 @@
+"""JSON as the gateway reads and writes it: strict with callers, lenient with upstreams, exact in both.
+
+msgspec does the work: it keeps integers beyond 64 bits, refuses 1e999, NaN, invalid UTF-8 and lone surrogates.
+What it does not do is here: limits on nesting and on the length of one integer, names for what is wrong, a
+fallback for upstreams that split an emoji, splicing of top-level fields without touching the rest, and the
+escaping of line separators that readers of event streams in common clients split on.
+"""
+
+from __future__ import annotations
+
+import json as stdlib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from providers.canonical.errors import BadUpstreamBytes, MalformedRequest
+
+Json: TypeAlias = Any
+
+MAX_DEPTH = 64
+_MAX_INTEGER = 10**30
+
+encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+# ── reading ────────────────────────────────────────────────────────────────────────────
+
+
+def decode_object(data: bytes, *, depth: int = MAX_DEPTH) -> dict[str, Json]:
+    """A caller's body as a dict. MalformedRequest says what is wrong and where."""
+    value = decode(data, depth=depth)
+    if type(value) is not dict:
+        raise MalformedRequest(f"a JSON object expected, not {kind_of(value)}")
+    return value
+
+
+def decode(data: bytes, *, depth: int = MAX_DEPTH) -> Json:
+    """A caller's JSON text. MalformedRequest for anything that is not valid JSON within the limits."""
+    try:
+        value = _decode(data)
+    except RecursionError:
+        raise MalformedRequest(f"JSON is nested more than {depth} deep") from None
+    except UnicodeDecodeError:
+        raise MalformedRequest("the body is not valid UTF-8") from None
+    except msgspec.MsgspecError as error:
+        raise MalformedRequest(_complaint(data, error)) from None
+    check_limits(value, depth)
+    return value
+
+
+def _complaint(data: bytes, error: Exception) -> str:
+    if not data.strip():
+        return "the body is empty; a JSON object expected"
+    return f"the body is not valid JSON: {str(error).removeprefix('JSON is malformed: ')}"
+
+
+def check_limits(value: Json, depth: int = MAX_DEPTH) -> None:
+    """Refuses nesting beyond `depth` and integers of more than 30 digits. Cost grows with values, not bytes."""
+    kind = type(value)
+    if kind is dict:
+        _check_values(value.values(), depth - 1, depth)
+    elif kind is list:
+        _check_values(value, depth - 1, depth)
+    elif kind is int:
+        _check_values((value,), depth, depth)
+
+
+def _check_values(values: Iterable[Json], left: int, depth: int) -> None:
+    if left < 0:
+        raise MalformedRequest(f"JSON is nested more than {depth} deep")
+    for value in values:
+        kind = type(value)
+        if kind is dict:
+            _check_values(value.values(), left - 1, depth)
+        elif kind is list:
+            _check_values(value, left - 1, depth)
+        elif kind is int and not -_MAX_INTEGER < value < _MAX_INTEGER:
+            raise MalformedRequest("an integer of more than 30 digits")
+
+
+def decode_upstream(data: bytes) -> Json:
+    """JSON of an upstream. Lone surrogates become U+FFFD; whatever else is wrong is BadUpstreamBytes."""
+    try:
+        return _decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _decode_leniently(data)
+    except RecursionError:
+        raise BadUpstreamBytes("the upstream's answer is nested too deep") from None
+
+
+def _decode_leniently(data: bytes) -> Json:
+    """The standard library reads lone surrogates: some upstreams split an emoji across two chunks."""
+    try:
+        value = stdlib.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
+        text = stdlib.dumps(value, ensure_ascii=False)
+        return stdlib.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    except (ValueError, RecursionError):
+        raise BadUpstreamBytes("the upstream's answer is not valid JSON") from None
+
+
+def _no_constant(word: str) -> Json:
+    raise ValueError(word)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(text)
+    return number
+
+
+def kind_of(value: Json) -> str:
+    """What a JSON value is, in JSON's words."""
+    if value is None:
+        return "null"
+    return {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "an object"}.get(
+        type(value), "something else"
+    )
+
+
+# ── splicing ───────────────────────────────────────────────────────────────────────────
+
+
+def top_level(data: bytes) -> dict[str, msgspec.Raw]:
+    """The top-level fields of an object that `decode_object` has accepted, values as they were written."""
+    return _decode_raw(data)
+
+
+def has_duplicates(data: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Is a top-level key of the object there twice? `fields` is `top_level(data)`, in which the last one won.
+
+    Compares lengths first: only a body that holds visibly more than its fields is read again.
+    """
+    room = sum(len(key) + len(raw) + 6 for key, raw in fields.items()) + 4
+    if len(data) <= room:
+        return False
+    keys: list[str] = []
+
+    def collect(pairs: list[tuple[str, Json]]) -> None:
+        keys[:] = [key for key, _ in pairs]
+
+    stdlib.loads(data, object_pairs_hook=collect)
+    return len(keys) != len(set(keys))
+
+
+def splice(
+    fields: Mapping[str, msgspec.Raw], replace: Mapping[str, Json], drop: frozenset[str] = frozenset()
+) -> bytes:
+    """The object again with some top-level fields replaced, added or dropped, and every other value byte for byte."""
+    merged: dict[str, Json] = {key: raw for key, raw in fields.items() if key not in drop}
+    merged.update(replace)
+    return encode(merged)
+
+
+# ── writing ────────────────────────────────────────────────────────────────────────────
+
+
+def escape_lines(data: bytes) -> bytes:
+    """JSON with U+2028, U+2029 and U+0085 escaped: line readers in common clients split on them."""
+    if b"\xe2\x80" in data:
+        data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    if b"\xc2\x85" in data:
+        data = data.replace(b"\xc2\x85", b"\\u0085")
+    return data
+
+
+# ── taking fields ──────────────────────────────────────────────────────────────────────
+
+
+def path(at: str, key: str) -> str:
+    return f"{at}.{key}" if at else key
+
+
+def wrong(at: str, expected: str, value: Json) -> MalformedRequest:
+    """The complaint about a field of the wrong type."""
+    return MalformedRequest(f"{at} must be {expected}, not {kind_of(value)}", param=at)
+
+
+def take_string(body: dict[str, Json], key: str, at: str = "") -> str | None:
+    value = body.get(key)
+    if value is None or type(value) is str:
+        return value
+    raise wrong(path(at, key), "a string", value)
+
+
+def take_bool(body: dict[str, Json], key: str, at: str = "") -> bool | None:
+    value = body.get(key)
+    if value is None or type(value) is bool:
+        return value
+    raise wrong(path(at, key), "a boolean", value)
+
+
+def take_integer(body: dict[str, Json], key: str, at: str = "") -> int | None:
+    """An integer; 3.0 counts as 3, as protobuf's JSON form and most servers read it."""
+    value = body.get(key)
+    if value is None or type(value) is int:
+        return value
+    if type(value) is float and value.is_integer():
+        return int(value)
+    raise wrong(path(at, key), "an integer", value)
+
+
+def take_number(body: dict[str, Json], key: str, at: str = "") -> float | None:
+    value = body.get(key)
+    if value is None or type(value) in (int, float):
+        return value
+    raise wrong(path(at, key), "a number", value)
+
+
+def take_object(body: dict[str, Json], key: str, at: str = "") -> dict[str, Json] | None:
+    value = body.get(key)
+    if value is None or type(value) is dict:
+        return value
+    raise wrong(path(at, key), "an object", value)
+
+
+def take_list(body: dict[str, Json], key: str, at: str = "") -> list[Json] | None:
+    value = body.get(key)
+    if value is None or type(value) is list:
+        return value
+    raise wrong(path(at, key), "an array", value)

@@ -1,0 +1,121 @@
+"""Streams that are not SSE: one JSON array whose elements come over time (Gemini without `alt=sse`), and NDJSON.
+
+Both are split on bytes and bounded; the elements are given out as the bytes that stood there.
+"""
+
+from __future__ import annotations
+
+import re
+
+from providers.canonical.errors import BadUpstreamBytes
+
+_TOKEN = re.compile(rb'["\\{}\[\]]')
+_SPACE = b" \t\r\n"
+
+
+class JsonArrayDecoder:
+    """Gives each element of one top-level JSON array as soon as it is complete. Elements are objects.
+
+    `finished` once the closing bracket has come. Anything else at the top level raises BadUpstreamBytes.
+    """
+
+    def __init__(self, limit: int = 16 << 20) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+        self._at = 0  # how far the buffer has been scanned
+        self._start = -1  # where the current element began
+        self._depth = 0
+        self._in_string = False
+        self._opened = False
+        self.finished = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The elements that are complete now."""
+        self._buffer += data
+        elements: list[bytes] = []
+        while self._step(elements):
+            pass
+        if self._start < 0:
+            del self._buffer[: self._at]
+            self._at = 0
+        elif self._start > 0:
+            del self._buffer[: self._start]
+            self._at -= self._start
+            self._start = 0
+        if len(self._buffer) > self._limit:
+            raise BadUpstreamBytes("the upstream sent an element larger than the limit")
+        return elements
+
+    def _step(self, elements: list[bytes]) -> bool:
+        """Takes the next structural byte; False when there is none."""
+        match = _TOKEN.search(self._buffer, self._at)
+        if match is None:
+            self._between(len(self._buffer))
+            self._at = len(self._buffer)
+            return False
+        token = match.group()
+        if token == b"\\" and self._in_string:
+            if match.end() == len(self._buffer):
+                self._at = match.start()
+                return False
+            self._at = match.end() + 1
+            return True
+        self._between(match.start())
+        self._at = match.end()
+        if token == b'"':
+            self._in_string = not self._in_string
+        elif not self._in_string:
+            self._bracket(token, match.start(), elements)
+        return True
+
+    def _between(self, end: int) -> None:
+        """Outside an element only commas and white space may stand."""
+        if self._start < 0 and bytes(self._buffer[self._at : end]).strip(_SPACE + b","):
+            raise BadUpstreamBytes("the upstream's stream is not a JSON array of objects")
+
+    def _bracket(self, token: bytes, at: int, elements: list[bytes]) -> None:
+        if self._start < 0:
+            if token == b"[" and not self._opened:
+                self._opened = True
+            elif token == b"]" and self._opened and not self.finished:
+                self.finished = True
+            elif token == b"{" and self._opened and not self.finished:
+                self._start, self._depth = at, 1
+            else:
+                raise BadUpstreamBytes("the upstream's stream is not a JSON array of objects")
+        elif token in b"{[":
+            self._depth += 1
+        elif token in b"}]":
+            self._depth -= 1
+            if self._depth == 0:
+                elements.append(bytes(self._buffer[self._start : at + 1]))
+                self._start = -1
+
+    def close(self) -> bytes:
+        """What is left over at the end of the input."""
+        return bytes(self._buffer).strip(_SPACE + b",") if not self.finished else b""
+
+
+class LineDecoder:
+    """NDJSON: one JSON text a line, LF or CRLF; the last line may lack its end."""
+
+    def __init__(self, limit: int = 16 << 20) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that are complete now, without empty ones."""
+        self._buffer += data
+        if b"\n" not in data:
+            if len(self._buffer) > self._limit:
+                raise BadUpstreamBytes("the upstream sent a line larger than the limit")
+            return []
+        *lines, rest = bytes(self._buffer).split(b"\n")
+        self._buffer = bytearray(rest)
+        return [line for line in (line.strip() for line in lines) if line]
+
+    def close(self) -> list[bytes]:
+        """The last line, if it lacked its end."""
+        rest = bytes(self._buffer).strip()
+        self._buffer.clear()
+        return [rest] if rest else []

@@ -1,0 +1,145 @@
+"""Server-sent events: bytes in, events out, at any split; bounded; find-based.
+
+Framing is done on bytes (WHATWG HTML, section 9.2): lines end in LF, CRLF or CR, an empty line ends an event, a
+leading BOM and comment lines are skipped. Text is decoded later, per event, so a cut inside a UTF-8 character
+cannot hurt. An event keeps its raw bytes, so that a relay can pass it on untouched.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+
+from providers.canonical.errors import BadUpstreamBytes
+
+#: (data, event name, raw bytes with the empty line). `data` is None for a block without data lines (pings, comments).
+SseEvent: TypeAlias = tuple[bytes | None, bytes | None, bytes]
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"
+
+
+class SseDecoder:
+    """Feed bytes as they come. An event of more than `limit` bytes raises BadUpstreamBytes."""
+
+    def __init__(self, limit: int = 16 << 20) -> None:
+        self._limit = limit
+        self._held: list[bytes] = []  # of the unfinished event; joined only when a line ends
+        self._size = 0
+        self._started = False
+        self._lines: _Lines | None = None  # from the first CR on
+
+    def feed(self, data: bytes) -> list[SseEvent]:
+        """The events that are complete now."""
+        if not self._started:
+            data = self._skip_bom(data)
+        if self._lines is None and b"\r" in data:
+            self._lines = _Lines()
+        if self._lines is None and b"\n" not in data:
+            self._hold(data)
+            return []
+        if self._held:
+            data = b"".join((*self._held, data))
+            self._held.clear()
+            self._size = 0
+        events, rest = self._lines.feed(data) if self._lines else _split(data)
+        self._hold(rest)
+        return events
+
+    def _skip_bom(self, data: bytes) -> bytes:
+        data = b"".join((*self._held, data))
+        self._held.clear()
+        self._size = 0
+        self._started = not _BOM.startswith(data)
+        return data.removeprefix(_BOM) if self._started else data
+
+    def _hold(self, data: bytes) -> None:
+        if data:
+            self._held.append(data)
+            self._size += len(data)
+        if self._size + (self._lines.size if self._lines else 0) > self._limit:
+            raise BadUpstreamBytes("the upstream sent an event larger than the limit")
+
+    def close(self) -> bytes:
+        """What is left over at the end of the input: the bytes of an unfinished event, or b""."""
+        rest = b"".join((*(self._lines.raw if self._lines else ()), *self._held))
+        self._held.clear()
+        return b"" if rest == _BOM else rest
+
+
+def _split(data: bytes) -> tuple[list[SseEvent], bytes]:
+    """The fast path: only LF, so an event ends at two of them."""
+    events: list[SseEvent] = []
+    start = 0
+    end = data.find(b"\n\n")
+    while end >= 0:
+        events.append(_event(data[start : end + 2], data[start:end]))
+        start = end + 2
+        end = data.find(b"\n\n", start)
+    return events, data[start:]
+
+
+class _Lines:
+    """The slow path, for streams with CR: lines one by one. A CR at the end may be the first half of CRLF."""
+
+    def __init__(self) -> None:
+        self.raw: list[bytes] = []
+        self.size = 0
+        self._lines: list[bytes] = []
+        self._after_cr = False
+
+    def feed(self, data: bytes) -> tuple[list[SseEvent], bytes]:
+        events: list[SseEvent] = []
+        start = 0
+        if self._after_cr and data.startswith(b"\n"):
+            start = 1
+            self._keep(b"\n")
+        if data:
+            self._after_cr = False
+        for match in _LINE_END.finditer(data, start):
+            line = data[start : match.start()]
+            self._keep(data[start : match.end()])
+            start = match.end()
+            if line:
+                self._lines.append(line)
+            elif self._lines:
+                events.append(_parse(b"".join(self.raw), self._lines))
+                self._lines = []
+                self.raw.clear()
+                self.size = 0
+        self._after_cr = start == len(data) and data.endswith(b"\r")
+        return events, data[start:]
+
+    def _keep(self, raw: bytes) -> None:
+        self.raw.append(raw)
+        self.size += len(raw)
+
+
+def _event(raw: bytes, block: bytes) -> SseEvent:
+    if block.startswith(b"data: ") and b"\n" not in block:
+        return block[6:], None, raw
+    return _parse(raw, block.split(b"\n"))
+
+
+def _parse(raw: bytes, lines: list[bytes]) -> SseEvent:
+    data: list[bytes] = []
+    name: bytes | None = None
+    for line in lines:
+        field, _, value = line.partition(b":")
+        if value.startswith(b" "):
+            value = value[1:]
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value
+    return (b"\n".join(data) if data else None), name, raw
+
+
+def encode_event(data: bytes, name: bytes | None = None) -> bytes:
+    """One event. `data` is one line (compact JSON, lines escaped)."""
+    if name is None:
+        return b"data: " + data + b"\n\n"
+    return b"event: " + name + b"\ndata: " + data + b"\n\n"
+
+
+PING = b": ping\n\n"

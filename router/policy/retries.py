@@ -1,0 +1,202 @@
+"""Given what has happened, what next? A value in, a value out.
+
+The order of things for one exchange (the project's reliability requirements, sections 1 and 2):
+
+  * nothing is repeated once a byte has gone to the caller, and never more than `attempts` times in all;
+  * what another upstream may do better (busy, denied, timed out, unusable) goes to the next target at once;
+  * what may pass (lost connections, 5xx) goes to another target if there is one that has not been tried, else to
+    the same after a wait: full jitter, doubling from `wait_first` up to `wait_most`, or what Retry-After says;
+  * a 5xx is tried once more on the same target before the next one is taken;
+  * a Retry-After of more than 10 s, or one past the deadline, is relayed instead of waited for;
+  * retries of one upstream are at most a share of its recent calls (`RetryBudget`).
+
+Waits come from tenacity (`wait_exponential` stands alone); the loop is ours, because targets, budgets and the commit
+point are not its concepts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
+
+import msgspec
+from tenacity import wait_exponential
+
+from providers.canonical.errors import ConnectFailed, ConnectionLost, RouterError, UpstreamError, UpstreamFailed
+from router.table import PolicySettings, Target
+
+LONGEST_RETRY_AFTER = 10.0
+BUDGET_WINDOW = 10.0
+BUDGET_FLOOR = 10
+
+Denied: TypeAlias = Literal["attempts", "committed", "not_retryable", "deadline", "retry_after", "budget", "no_target"]
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One try of one target, and how it came out. `sent` False: the target was passed over before any call."""
+
+    target: Target
+    error: RouterError
+    sent: bool = True
+    committed: bool = False  # a byte has reached the caller
+
+
+class Try(msgspec.Struct, frozen=True):
+    """Call `target`, after `after` seconds. `retry`: it is a further attempt, and counts against a budget."""
+
+    target: Target
+    after: float = 0.0
+    retry: bool = False
+
+
+class GiveUp(msgspec.Struct, frozen=True):
+    """Give the caller `error`. `why` is a closed set, for metrics."""
+
+    error: RouterError
+    why: Denied
+
+
+Decision: TypeAlias = Try | GiveUp
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """How a provider's row narrows the policy."""
+
+    attempts: int | None = None
+    retry_on: frozenset[str] | None = None
+
+
+class RetryBudget:
+    """Retries of one upstream as a share of its calls in the last 10 s, and at least 10 always. Times are passed in."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self._calls: deque[float] = deque()
+        self._retries: deque[float] = deque()
+
+    def note_call(self, now: float) -> None:
+        self._calls.append(now)
+        if len(self._calls) > 64:
+            _forget(self._calls, now)
+
+    def allow(self, now: float) -> bool:
+        """May one more retry be made now?"""
+        _forget(self._calls, now)
+        _forget(self._retries, now)
+        return len(self._retries) < max(BUDGET_FLOOR, self.share * len(self._calls))
+
+    def note_retry(self, now: float) -> None:
+        self._retries.append(now)
+
+
+def _forget(times: deque[float], now: float) -> None:
+    while times and times[0] <= now - BUDGET_WINDOW:
+        times.popleft()
+
+
+class _Attempts(NamedTuple):
+    """What tenacity's waits look at."""
+
+    attempt_number: int
+
+
+def backoff(settings: PolicySettings, failures: int, dice: Callable[[], float]) -> float:
+    """Full jitter: anything between 0 and the exponential ceiling after so many failures. `dice` gives 0 ≤ x < 1."""
+    ceiling = wait_exponential(multiplier=settings.wait_first, max=settings.wait_most)
+    return dice() * float(ceiling(cast(Any, _Attempts(max(1, failures)))))
+
+
+def next_step(
+    targets: Sequence[Target],
+    history: Sequence[Attempt],
+    settings: PolicySettings,
+    *,
+    now: float,
+    deadline: float,
+    dice: Callable[[], float],
+    rows: Mapping[str, Row],
+    budgets: Mapping[str, RetryBudget],
+) -> Decision:
+    """The next thing to do. `targets` in order of preference; `deadline` is the end of `within`."""
+    if not history:
+        return Try(targets[0])
+    last = history[-1]
+    sent = [attempt for attempt in history if attempt.sent]
+    stop = _must_stop(last, sent, settings)
+    if stop is not None:
+        return GiveUp(_worth_telling(history), stop)
+    step = _where(targets, history, last, rows)
+    if step is None:
+        return GiveUp(_worth_telling(history), "not_retryable" if last.error.retry == "never" else "no_target")
+    wait = _how_long(step, last, sent, settings, dice)
+    if wait is None:
+        return GiveUp(last.error, "retry_after")
+    if now + wait >= deadline:
+        return GiveUp(_worth_telling(history), "deadline")
+    retry = bool(sent)
+    budget = budgets.get(step.provider)
+    if retry and budget is not None and not budget.allow(now):
+        return GiveUp(_worth_telling(history), "budget")
+    return Try(step, wait, retry)
+
+
+def _must_stop(last: Attempt, sent: Sequence[Attempt], settings: PolicySettings) -> Denied | None:
+    if last.committed:
+        return "committed"
+    if last.error.retry == "never":
+        return "not_retryable"
+    if len(sent) >= settings.attempts:
+        return "attempts"
+    return None
+
+
+def _worth_telling(history: Sequence[Attempt]) -> RouterError:
+    """The last answer of an upstream says more than a target that was passed over."""
+    sent = [attempt for attempt in history if attempt.sent]
+    return (sent or history)[-1].error
+
+
+def _where(
+    targets: Sequence[Target], history: Sequence[Attempt], last: Attempt, rows: Mapping[str, Row]
+) -> Target | None:
+    """The same target again, another one, or none."""
+    tried = [attempt.target for attempt in history]
+    fresh = next((target for target in targets if target not in tried), None)
+    row = rows.get(last.target.provider, Row())
+    times = sum(1 for attempt in history if attempt.target == last.target)
+    again = _may_repeat(last.error) and last.sent and _row_allows(row, last.error)
+    if row.attempts is not None and times >= row.attempts:
+        again = False
+    if fresh is None:
+        return last.target if again else None
+    first_5xx = isinstance(last.error, UpstreamFailed) and times == 1
+    return last.target if again and first_5xx else fresh
+
+
+def _may_repeat(error: RouterError) -> bool:
+    """May the same target be asked again? A second wait for a slow one would double the caller's time."""
+    return error.retry == "same" or (isinstance(error, UpstreamError) and error.status == 429)
+
+
+def _row_allows(row: Row, error: RouterError) -> bool:
+    if row.retry_on is None:
+        return True
+    words = {error.kind, error.code}
+    if isinstance(error, UpstreamError):
+        words.add(str(error.upstream_status))
+    if isinstance(error, ConnectFailed | ConnectionLost):
+        words.add("connect")
+    return bool(words & row.retry_on)
+
+
+def _how_long(
+    step: Target, last: Attempt, sent: Sequence[Attempt], settings: PolicySettings, dice: Callable[[], float]
+) -> float | None:
+    """Seconds to wait before `step`; None when the upstream asks for more than we honour."""
+    if step != last.target or not last.sent:
+        return 0.0
+    asked = last.error.retry_after
+    if asked is not None:
+        return asked if asked <= LONGEST_RETRY_AFTER else None
+    return backoff(settings, len(sent), dice)

@@ -1,0 +1,62 @@
+"""What happened in one exchange, collected while it runs and handed to metrics and log once, at its end."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from providers.canonical.chat import Usage
+from providers.canonical.loss import Loss
+
+Outcome: TypeAlias = Literal["ok", "rejected", "upstream_error", "timeout", "shed", "client_left", "bug"]
+StreamEnd: TypeAlias = Literal["done", "upstream_error", "idle", "client_left", "drain", "limit"]
+
+
+class AttemptRecord(msgspec.Struct, kw_only=True):
+    """One call of one target. Times are seconds of a monotonic clock."""
+
+    provider: str  # a configured name, or "unlisted"
+    model: str  # a configured name, or "other"
+    operation: str  # "chat", "embeddings", "count_tokens"
+    started: float
+    ended: float = 0.0
+    first_chunk: float | None = None  # when the first content of a stream came
+    chunks: int = 0  # content chunks after the first
+    last_chunk: float | None = None
+    status: int | None = None  # the upstream's
+    error: str | None = None  # RouterError.kind; None: it went well
+    waited: float = 0.0  # before it
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """One exchange. `phases` are seconds by name, in order; they sum to the time until the head of the answer went out."""
+
+    id: str
+    method: str
+    path: str  # redacted
+    started: float
+    route: str = "none"
+    caller_dialect: str = "none"
+    key: str | None = None  # name of a configured key; None: JWT, open gateway, or not verified
+    operation: str = "chat"
+    provider: str = "none"
+    model: str = "other"  # of the last attempt, as a label: configured or "other"
+    upstream_model: str | None = None  # as sent
+    lane: str = "none"
+    stream: bool = False
+    attempts: list[AttemptRecord] = []
+    denied_retries: list[str] = []  # reasons why a further attempt was not made: "budget", "deadline"
+    losses: list[Loss] = []
+    usage: Usage | None = None
+    status: int = 0
+    error: str | None = None  # RouterError.kind
+    code: str | None = None  # RouterError.code
+    reason: str | None = None  # closed sets: of a failed authentication, a denied egress
+    outcome: Outcome = "ok"
+    stream_end: StreamEnd | None = None
+    phases: dict[str, float] = {}
+    upstream_seconds: float = 0.0  # spent waiting for upstreams, of the whole
+    bytes_in: int = 0
+    bytes_out: int = 0
+    ended: float = 0.0

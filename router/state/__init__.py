@@ -1,0 +1,1 @@
+"""Counters and memories that calls share. Local to the process."""

@@ -1,0 +1,263 @@
+"""The only door out: sends a WireRequest to an address and gives the answer back as it arrives.
+
+One method wide, so that the demo upstream and tests can stand in for the network. What goes wrong comes out as a
+TransportError of the tree, never as a library's exception. No redirects, no cookies, no proxies from the environment,
+one moving clock per call (router/alarm.py) instead of the library's timeouts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import aiohttp
+import msgspec
+from aiohttp import hdrs
+from yarl import URL
+
+from providers.canonical.errors import (
+    BadUpstreamBytes,
+    ConnectFailed,
+    ConnectionLost,
+    RouterError,
+    TransportError,
+)
+from providers.dialect import WireRequest
+from providers.provider import Provider
+from router.alarm import Alarm, waiting
+
+KEEP_ALIVE = 60.0
+DNS_TTL = 60
+READ_BUFFER = 128 << 10
+
+
+class Clocks(msgspec.Struct, kw_only=True):
+    """How long a call may take, in seconds; `deadline` is an instant of the loop's clock. `alarm` is the exchange's."""
+
+    connect: float
+    first_byte: float
+    idle: float
+    deadline: float
+    alarm: Alarm
+    connected: float | None = None  # out: seconds that a fresh connection took
+    resent: bool = False  # out: a stale kept connection was replaced silently
+
+
+class UpstreamCall(Protocol):
+    """An answer under way. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    def chunks(self) -> AsyncIterator[bytes]: ...
+    async def read(self, limit: int) -> bytes: ...
+    async def close(self) -> None: ...
+
+
+class Transport(Protocol):
+    """Raises TransportError for whatever keeps an answer from arriving."""
+
+    async def send(self, wire: WireRequest, url: str, provider: Provider, clocks: Clocks) -> UpstreamCall: ...
+    async def close(self) -> None: ...
+
+
+# ── HTTP ───────────────────────────────────────────────────────────────────────────────
+
+
+class _Note:
+    """What a call and the connector tell each other."""
+
+    __slots__ = ("fresh", "took")
+
+    def __init__(self) -> None:
+        self.fresh = False  # asked: no kept connection, please
+        self.took: float | None = None  # told: seconds that a new connection took
+
+
+_NOTE: ContextVar[_Note | None] = ContextVar("connection_note", default=None)
+
+
+class NotingConnector(aiohttp.TCPConnector):
+    """Tells each call whether its connection is new: a kept one may be stale, which is nobody's failure."""
+
+    async def _get(self, key: Any, traces: Any) -> Any:
+        note = _NOTE.get()
+        return None if note is not None and note.fresh else await super()._get(key, traces)
+
+    async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        started = self._loop.time()
+        connection = await super()._create_connection(*args, **kwargs)
+        note = _NOTE.get()
+        if note is not None:
+            note.took = self._loop.time() - started
+        return connection
+
+
+class HttpTransport:
+    """aiohttp's client, pooled. One session for each way of reaching upstreams (TLS files, proxy)."""
+
+    def __init__(self, connector: aiohttp.TCPConnector | None = None) -> None:
+        self._connector = connector  # for upstreams that a caller names: its addresses are checked
+        self._sessions: dict[tuple[str | None, str | None], aiohttp.ClientSession] = {}
+        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
+
+    async def send(self, wire: WireRequest, url: str, provider: Provider, clocks: Clocks) -> UpstreamCall:
+        note = _Note()
+        _NOTE.set(note)
+        try:
+            response = await self._request(wire, url, provider, clocks)
+        except ConnectionLost:
+            if note.took is not None or not provider.resend_stale:
+                raise
+            clocks.resent = note.fresh = True
+            response = await self._request(wire, url, provider, clocks)
+        clocks.connected = note.took
+        return HttpCall(response, clocks)
+
+    async def _request(
+        self, wire: WireRequest, url: str, provider: Provider, clocks: Clocks
+    ) -> aiohttp.ClientResponse:
+        at = min(asyncio.get_running_loop().time() + clocks.first_byte, clocks.deadline)
+        try:
+            with waiting(clocks.alarm, at, "first_byte"):
+                return await self._session(provider).request(
+                    wire.method,
+                    URL(url, encoded=True),
+                    data=wire.body if wire.method != hdrs.METH_GET else None,
+                    headers=wire.headers,
+                    allow_redirects=False,
+                    proxy=provider.proxy,
+                    timeout=self._timeout(clocks.connect),
+                )
+        except RouterError:
+            raise
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise translated(error) from error
+
+    def _timeout(self, connect: float) -> aiohttp.ClientTimeout:
+        found = self._timeouts.get(connect)
+        if found is None:
+            found = aiohttp.ClientTimeout(total=None, sock_connect=connect)
+            self._timeouts[connect] = found
+        return found
+
+    def _session(self, provider: Provider) -> aiohttp.ClientSession:
+        key = (provider.ca_file, provider.client_cert)
+        session = self._sessions.get(key)
+        if session is None:
+            session = self._sessions[key] = self._new_session(provider)
+        return session
+
+    def _new_session(self, provider: Provider) -> aiohttp.ClientSession:
+        connector = self._connector or NotingConnector(
+            limit=0, ttl_dns_cache=DNS_TTL, keepalive_timeout=KEEP_ALIVE, ssl=_tls(provider)
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            connector_owner=self._connector is None,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING),
+            read_bufsize=READ_BUFFER,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
+        if self._connector is not None:
+            await self._connector.close()
+
+
+def _tls(provider: Provider) -> ssl.SSLContext | bool:
+    """True: the system's roots. A row may name its own roots and a client certificate."""
+    if provider.ca_file is None and provider.client_cert is None:
+        return True
+    context = ssl.create_default_context(cafile=provider.ca_file)
+    if provider.client_cert is not None:
+        context.load_cert_chain(provider.client_cert)
+    return context
+
+
+class HttpCall:
+    """An answer of aiohttp's client."""
+
+    __slots__ = ("_clocks", "_response", "headers", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse, clocks: Clocks) -> None:
+        self._response = response
+        self._clocks = clocks
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """What has arrived, as it arrives. UpstreamTimeout between chunks and at the deadline."""
+        clocks = self._clocks
+        loop = asyncio.get_running_loop()
+        content = self._response.content
+        while True:
+            at = loop.time() + clocks.idle
+            phase = "idle"
+            if at > clocks.deadline:
+                at, phase = clocks.deadline, "total"
+            try:
+                with waiting(clocks.alarm, at, phase):
+                    data = await content.readany()
+            except (aiohttp.ClientError, OSError) as error:
+                raise translated(error) from error
+            if not data:
+                return
+            yield data
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. More than `limit` bytes after decompression: BadUpstreamBytes, and the rest is not taken."""
+        pieces: list[bytes] = []
+        size = 0
+        async for data in self.chunks():
+            size += len(data)
+            if size > limit:
+                await self.close()
+                raise BadUpstreamBytes("the upstream's answer is larger than the limit")
+            pieces.append(data)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def close(self) -> None:
+        """Gives the connection back when the answer was read to its end, else cuts it."""
+        self._response.close()
+
+
+def translated(error: BaseException) -> RouterError:
+    """A library's exception as the most specific class of the tree."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return ConnectFailed("the upstream could not be reached in time", status=504, code="upstream_timeout")
+        case aiohttp.ClientConnectorError() | aiohttp.ClientProxyConnectionError():
+            return ConnectFailed("no connection to the upstream could be made")
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientConnectionResetError():
+            return ConnectionLost("the connection to the upstream was lost")
+        case aiohttp.ContentTypeError() | aiohttp.ClientResponseError():
+            return BadUpstreamBytes("the upstream's answer is not valid HTTP")
+        case aiohttp.ClientPayloadError():
+            return _payload_fault(error)
+        case aiohttp.ClientConnectionError() | OSError():
+            return ConnectionLost("the connection to the upstream was lost")
+        case ValueError():
+            return BadUpstreamBytes("the upstream's answer is not valid HTTP")
+        case aiohttp.ClientError():
+            return BadUpstreamBytes("the upstream's answer cannot be used")
+    return TransportError("the upstream could not be called")
+
+
+def _payload_fault(error: BaseException) -> RouterError:
+    """A body that broke off is a lost connection; one that was garbled is a bad answer."""
+    cause: BaseException | None = error
+    while cause is not None:
+        name = type(cause).__name__
+        if name in ("ContentEncodingError", "TransferEncodingError", "DecompressSizeError", "BadHttpMessage"):
+            return BadUpstreamBytes("the upstream's answer is badly encoded")
+        cause = cause.__cause__ or cause.__context__
+    return ConnectionLost("the connection to the upstream was lost before the answer was complete")

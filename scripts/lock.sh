@@ -1,0 +1,32 @@
+#!/bin/sh
+# lock.sh TOOLS [--upgrade]: writes every lock file from pyproject.toml and tests/clients.
+# Pins that still fit stay as they are, unless --upgrade is given. Lock files hold hashes and no addresses:
+# whoever installs takes them from their own index, and gets the same bytes or an error.
+set -eu
+
+tools=$1
+shift
+cd "$(dirname "$0")/.."
+
+[ -x "$tools/bin/python" ] || scripts/make_venv.sh "$tools"
+"$tools/bin/python" -m pip --disable-pip-version-check --no-input -qq install 'uv>=0.9'
+
+lock() {
+    "$tools/bin/uv" --quiet --no-config pip compile --universal --python-version 3.11 \
+        --generate-hashes --no-emit-index-url --no-header "$@"
+}
+
+# Development first: the runtime lock takes its versions, so that what is tested is what is served.
+lock pyproject.toml --group dev --output-file constraints-dev.txt "$@"
+lock pyproject.toml --group build --constraints constraints-dev.txt --output-file constraints.txt "$@"
+lock tests/clients/genai2/requirements.in --output-file tests/clients/genai2/constraints.txt "$@"
+
+if command -v npm >/dev/null; then
+    cd tests/clients/node
+    case " $* " in
+        *" --upgrade "*) rm -f package-lock.json ;;
+    esac
+    npm install --package-lock-only --silent
+else
+    echo "isthmus: npm is not here; tests/clients/node/package-lock.json is left as it is" >&2
+fi

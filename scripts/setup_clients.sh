@@ -1,0 +1,55 @@
+#!/bin/sh
+# setup_clients.sh genai2 DIR | node DIR | system PACKAGE...: one environment that tests use besides .venv.
+# A machine that cannot have it (no npm, no registry, no root) still runs all other tests: this script then
+# says why and succeeds, the mark DIR/.ready is missing, and the tests that need it are skipped with a reason.
+set -eu
+
+what=$1
+shift
+skip() {
+    echo "isthmus: $1; the tests that need it will be skipped" >&2
+    exit 0
+}
+
+case $what in
+genai2)
+    scripts/make_venv.sh "$1" || skip "no environment for the second Python client"
+    "$1/bin/python" -m pip --disable-pip-version-check --no-input -qq install --require-hashes --no-deps \
+        -r tests/clients/genai2/constraints.txt || skip "the second Python client could not be installed"
+    touch "$1/.ready"
+    ;;
+node)
+    command -v node >/dev/null && command -v npm >/dev/null || skip "node and npm are not here"
+    (cd "$1" && npm ci --silent) || skip "npm could not install the JavaScript clients"
+    touch "$1/node_modules/.ready"
+    ;;
+system)
+    missing=
+    for package in "$@"; do
+        dpkg-query --show --showformat '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+            missing="$missing $package"
+    done
+    [ -n "$missing" ] || exit 0
+    command -v apt-get >/dev/null || skip "not a Debian system, not looking for$missing"
+    [ "$(id -u)" = 0 ] || skip "not root, not installing$missing"
+    echo "installing$missing (make test APT= installs none)"
+    # Tests start these programs themselves on free ports; the packages must not start them as services.
+    guard=/usr/sbin/policy-rc.d
+    if [ ! -e $guard ]; then
+        trap 'rm -f $guard' EXIT
+        printf '#!/bin/sh\nexit 101\n' >$guard
+        chmod +x $guard
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    install() {
+        # shellcheck disable=SC2086
+        apt-get install -qq --no-install-recommends $missing >/dev/null 2>&1
+    }
+    # A machine whose package lists are new enough is spared the update.
+    install || { apt-get update -qq && install; } || skip "apt-get could not install$missing"
+    ;;
+*)
+    echo "usage: setup_clients.sh genai2 DIR | node DIR | system PACKAGE..." >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,47 @@
+"""The SDK environments are what their names say; what calls the gateway with them builds on this."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from .conftest import NodeClients
+
+pytestmark = pytest.mark.clients
+
+
+def test_main_environment_has_the_newest_python_sdks() -> None:
+    """`import openai` and `import google.genai` in a test mean the current major versions."""
+    assert int(version("openai").partition(".")[0]) >= 3
+    assert version("google-genai").startswith("3.")
+
+
+def test_second_python_has_googles_older_sdk(genai2_python: Path) -> None:
+    """The 2.x line loads in a Python of its own."""
+    program = "from google import genai; print(genai.__version__)"
+
+    said = subprocess.run([genai2_python, "-c", program], capture_output=True, text=True, check=True).stdout
+
+    assert said.startswith("2.")
+
+
+def test_node_finds_both_sdks(node_clients: NodeClients) -> None:
+    """A script beside package.json can import both JavaScript SDKs."""
+    program = """
+        const [openai, google] = await Promise.all([import("openai"), import("@google/genai")]);
+        console.log(JSON.stringify([typeof openai.default, typeof google.GoogleGenAI]));
+    """
+
+    said = subprocess.run(
+        [node_clients.node, "--input-type=module", "--eval", program],
+        cwd=node_clients.directory,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert json.loads(said) == ["function", "function"]
