@@ -135,4 +135,7 @@ _SIGNERS: dict[str, Signer] = {
     "none": _none,
 }
 
+#: Where callers of a dialect with such a key put it. `bearer` is not here: that place is the gateway's own.
+KEY_HEADERS = {"google_key": "x-goog-api-key", "anthropic_key": "x-api-key", "azure_key": "api-key"}
+
 KNOWN = tuple({"header": "header:NAME", "query": "query:NAME"}.get(name, name) for name in _SIGNERS)

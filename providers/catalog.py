@@ -17,8 +17,8 @@ Row: TypeAlias = Mapping[str, Any]
 def catalog() -> Mapping[str, Row]:
     """Row by name, in the order of the file, not to be changed.
 
-    A row has the keys of a `providers` row of routes.yaml (secrets as references) and `source`, where its facts
-    were read.
+    A row has the keys of a `providers` row of routes.yaml (secrets as references) and `source`, where its
+    facts were read.
     """
     text = (files("providers") / "catalog.yaml").read_text(encoding="utf-8")
     rows = yaml.safe_load(text)

@@ -121,6 +121,8 @@ class Dialect(Protocol):
 
     name: str  # "openai.chat"
     family: str  # origin of its seals: "openai", "gemini"
+    auth: str  # how its own vendor takes a key (a name of providers/auth.py), for upstreams without a row
+    passes: frozenset[str]  # request headers (lower case) of its own that go to an upstream of the same dialect
     paths: Mapping[str, str]  # canonical parameter -> where a caller of this dialect writes it
 
     def operation(self, task: str) -> str:

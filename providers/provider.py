@@ -12,6 +12,22 @@ import msgspec
 
 from providers.dialect import Traits, WireRequest
 
+#: Dialects that are announced and have no module yet: a row may say that it speaks them, a call cannot use them.
+PLANNED = frozenset(
+    {
+        "openai.chat",
+        "openai.responses",
+        "openai.embeddings",
+        "anthropic.messages",
+        "gemini",
+        "ollama.chat",
+        "bedrock.converse",
+        "cohere.chat",
+        "alchemyst.chat",
+        "opaque",
+    }
+)
+
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """One row. Secrets are references (`env:NAME`), never values: the router resolves them."""

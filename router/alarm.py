@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from providers.canonical.errors import UpstreamTimeout
+from providers.canonical.errors import Overloaded, UpstreamTimeout
+
+DRAIN = "drain"
 
 
 class Alarm:
@@ -62,6 +64,12 @@ class Alarm:
             self.expired = True
             self._task.cancel()
 
+    def ring(self, phase: str) -> None:
+        """Ends the wait now, whatever it was for."""
+        self.expired = True
+        self.phase = phase
+        self._task.cancel()
+
     def forgive(self) -> bool:
         """After a CancelledError: was it ours? Then it is taken back, and the task may go on."""
         if not self.expired:
@@ -72,7 +80,7 @@ class Alarm:
         return True
 
 
-class waiting:  # noqa: N801 - reads as a statement: `with waiting(alarm, at, "first_byte"):`
+class waiting:
     """The block must be done by `at`; else UpstreamTimeout naming the phase."""
 
     __slots__ = ("_alarm",)
@@ -89,6 +97,8 @@ class waiting:  # noqa: N801 - reads as a statement: `with waiting(alarm, at, "f
     ) -> None:
         alarm = self._alarm
         if kind is not None and issubclass(kind, asyncio.CancelledError) and alarm.forgive():
+            if alarm.phase == DRAIN:
+                raise Overloaded("the gateway is shutting down", retry_after=1.0) from None
             raise UpstreamTimeout(_MESSAGES.get(alarm.phase, "the upstream took too long")) from None
         alarm.pause()
 

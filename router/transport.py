@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ import msgspec
 from aiohttp import hdrs
 from yarl import URL
 
+from providers.canonical import errors
 from providers.canonical.errors import (
     BadUpstreamBytes,
     ConnectFailed,
@@ -28,6 +29,7 @@ from providers.canonical.errors import (
 from providers.dialect import WireRequest
 from providers.provider import Provider
 from router.alarm import Alarm, waiting
+from router.egress import EgressDenied
 
 KEEP_ALIVE = 60.0
 DNS_TTL = 60
@@ -49,9 +51,10 @@ class Clocks(msgspec.Struct, kw_only=True):
 class UpstreamCall(Protocol):
     """An answer under way. Header names are lower case."""
 
-    status: int
-    headers: Mapping[str, str]
-
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
     def chunks(self) -> AsyncIterator[bytes]: ...
     async def read(self, limit: int) -> bytes: ...
     async def close(self) -> None: ...
@@ -117,9 +120,7 @@ class HttpTransport:
         clocks.connected = note.took
         return HttpCall(response, clocks)
 
-    async def _request(
-        self, wire: WireRequest, url: str, provider: Provider, clocks: Clocks
-    ) -> aiohttp.ClientResponse:
+    async def _request(self, wire: WireRequest, url: str, provider: Provider, clocks: Clocks) -> aiohttp.ClientResponse:
         at = min(asyncio.get_running_loop().time() + clocks.first_byte, clocks.deadline)
         try:
             with waiting(clocks.alarm, at, "first_byte"):
@@ -132,8 +133,8 @@ class HttpTransport:
                     proxy=provider.proxy,
                     timeout=self._timeout(clocks.connect),
                 )
-        except RouterError:
-            raise
+        except EgressDenied as error:
+            raise errors.EgressDenied(reason=error.reason) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise translated(error) from error
 
@@ -153,7 +154,11 @@ class HttpTransport:
 
     def _new_session(self, provider: Provider) -> aiohttp.ClientSession:
         connector = self._connector or NotingConnector(
-            limit=0, ttl_dns_cache=DNS_TTL, keepalive_timeout=KEEP_ALIVE, ssl=_tls(provider)
+            limit=0,
+            ttl_dns_cache=DNS_TTL,
+            keepalive_timeout=KEEP_ALIVE,
+            ssl=_tls(provider),
+            resolver=aiohttp.ThreadedResolver(),  # as the system resolves: hosts file, search domains
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -232,23 +237,9 @@ class HttpCall:
 
 def translated(error: BaseException) -> RouterError:
     """A library's exception as the most specific class of the tree."""
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            return ConnectFailed("the upstream could not be reached in time", status=504, code="upstream_timeout")
-        case aiohttp.ClientConnectorError() | aiohttp.ClientProxyConnectionError():
-            return ConnectFailed("no connection to the upstream could be made")
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientConnectionResetError():
-            return ConnectionLost("the connection to the upstream was lost")
-        case aiohttp.ContentTypeError() | aiohttp.ClientResponseError():
-            return BadUpstreamBytes("the upstream's answer is not valid HTTP")
-        case aiohttp.ClientPayloadError():
-            return _payload_fault(error)
-        case aiohttp.ClientConnectionError() | OSError():
-            return ConnectionLost("the connection to the upstream was lost")
-        case ValueError():
-            return BadUpstreamBytes("the upstream's answer is not valid HTTP")
-        case aiohttp.ClientError():
-            return BadUpstreamBytes("the upstream's answer cannot be used")
+    for kinds, translate in _TRANSLATIONS:
+        if isinstance(error, kinds):
+            return translate(error)
     return TransportError("the upstream could not be called")
 
 
@@ -261,3 +252,30 @@ def _payload_fault(error: BaseException) -> RouterError:
             return BadUpstreamBytes("the upstream's answer is badly encoded")
         cause = cause.__cause__ or cause.__context__
     return ConnectionLost("the connection to the upstream was lost before the answer was complete")
+
+
+def _late(_: BaseException) -> RouterError:
+    return ConnectFailed("the upstream could not be reached in time", status=504, code="upstream_timeout")
+
+
+def _unreachable(_: BaseException) -> RouterError:
+    return ConnectFailed("no connection to the upstream could be made")
+
+
+def _lost(_: BaseException) -> RouterError:
+    return ConnectionLost("the connection to the upstream was lost")
+
+
+def _not_http(_: BaseException) -> RouterError:
+    return BadUpstreamBytes("the upstream's answer is not valid HTTP")
+
+
+#: The first row that fits: most specific first.
+_TRANSLATIONS: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException], RouterError]], ...] = (
+    ((aiohttp.ConnectionTimeoutError,), _late),
+    ((aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError), _unreachable),
+    ((aiohttp.ClientPayloadError,), _payload_fault),
+    ((aiohttp.ClientResponseError,), _not_http),
+    ((aiohttp.ClientConnectionError, OSError), _lost),
+    ((aiohttp.ClientError, ValueError), _not_http),
+)

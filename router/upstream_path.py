@@ -1,16 +1,17 @@
 """The upstream that a caller names in our path: `/api/v1/proxy/https://api.example.com/v1/KEY/chat/completions`.
 
-Clients send the same URL in a dozen spellings, proxies in between rewrite it, and attackers spell it so that a
-checker and a connector see different hosts. So there is one parser, over the raw target, and nobody parses again:
+Clients send the same URL in a dozen spellings, proxies in between rewrite it, and attackers spell it so that
+a checker and a connector see different hosts. So there is one parser, over the raw target, and nobody parses
+again:
 
     raw target ─ characters ─ task, from the right ─ head
     head ─ reveal (percent signs) ─ scheme, host, port, path ─ a listed row, an unlisted upstream, or refused
     what the row's base URL leaves of the head ─ key
 
-For a listed row nothing of the caller's text becomes part of the outgoing URL: only the row's name comes back.
-All refusals are `PathProblem` with a fixed text, so that neither key nor host of a bad target is echoed; nothing
-else is ever raised. Pure: no I/O, no clock. Addresses are checked where connections are made (`router/egress.py`);
-here an unlisted upstream must be named by a public-looking host name, never by an address.
+For a listed row no text of the caller becomes part of the outgoing URL: only the row's name comes back.
+All refusals are `PathProblem` with a fixed text, so that nothing of a bad target is echoed; nothing else is
+ever raised. Pure: no I/O, no clock. Addresses are checked where connections are made
+(`router/egress.py`); here an unlisted upstream must be named by a public-looking host name, never an address.
 """
 
 from __future__ import annotations
@@ -27,19 +28,20 @@ import msgspec
 LONGEST = 4096
 MASK = "***"
 
-_TAILS = {
+_TAILS: dict[str, str | None] = {
     "/v1/messages/count_tokens": "anthropic.messages",
     "/chat/completions": "openai.chat",
     "/v1/messages": "anthropic.messages",
-    "/v1alpha/models": "gemini.models",
-    "/v1beta/models": "gemini.models",
-    "/completions": "openai.completions",
+    "/v1alpha/models": None,
+    "/v1beta/models": None,
+    "/completions": None,
     "/embeddings": "openai.embeddings",
     "/responses": "openai.responses",
-    "/models": "openai.models",
+    "/models": None,
 }  # longest first
+_KEYLESS_TAILS = ("/v1alpha/models", "/v1beta/models")
 _VERSIONS = ("v1", "v1alpha", "v1beta")
-_GEMINI = re.compile(r"(.*)/(v1|v1alpha|v1beta)/(models|tunedModels)/([^/]+)", re.DOTALL)
+_MODEL_PATH = re.compile(r"(.*)/(v1|v1alpha|v1beta)/(models|tunedModels)/([^/]+)", re.DOTALL)
 _MODEL = re.compile(r"[A-Za-z0-9._~:@+*=,-]+(?:/[A-Za-z0-9._~:@+*=,-]+)*")
 _BAD_CHARACTER = re.compile(r"[^\x21-\x5b\x5d-\x7e]")
 _ABSOLUTE_FORM = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*")
@@ -67,13 +69,15 @@ class Listed(msgspec.Struct, frozen=True):
 class UpstreamPath(msgspec.Struct, frozen=True, kw_only=True):
     """What a path names: a listed row, the default target or an unlisted base URL; and what is asked of it.
 
-    `dialect` and `tail` come from the end of the path; `model`, `task` and `version` only from Gemini's. `task` is
-    None where the path names a model and nothing to do with it. `key` is None where the configured key is meant.
-    `tail` is decoded and holds no text of the caller but the model's name and the task.
+    `tail` is the end of the path, decoded; it holds no text of the caller but the model's name and the task.
+    `dialect` is the one whose callers end a path so; None where the tail does not tell (lists of models,
+    Gemini's paths) and the route's row must. `model`, `task`, `version` come from Gemini's paths only; `task`
+    is None where the path names a model and nothing to do with it. `key` is None where the configured key is
+    meant.
     """
 
-    dialect: str
     tail: str
+    dialect: str | None = None
     listed: str | None = None
     default: bool = False
     base_url: str | None = None
@@ -96,9 +100,7 @@ class PathProblem(Exception):
         self.status, self.code, self.message = status, code, message
 
 
-def parse(
-    raw_path: str, prefix: str, listed: Sequence[Listed], *, unlisted: Unlisted, default: bool
-) -> UpstreamPath:
+def parse(raw_path: str, prefix: str, listed: Sequence[Listed], *, unlisted: Unlisted, default: bool) -> UpstreamPath:
     """Read a raw request target below `prefix`; `unlisted` may be host patterns (`a.example`, `*.example`).
 
     Raises `PathProblem`: 400 `invalid_proxy_url`, 400 `invalid_proxy_key`, 403 `upstream_not_allowed`, 404
@@ -120,7 +122,7 @@ def parse(
     if match is None:
         return _unlisted(head, place, task, unlisted)
     row, remainder = match
-    if _is_gemini(task):
+    if _is_keyless(task):
         if remainder.strip("/") not in ("", *_VERSIONS):
             raise _bad_url()
         return msgspec.structs.replace(task, listed=row.name)
@@ -131,11 +133,11 @@ def parse(
 
 
 def redacted(raw_path: str, prefix: str, listed: Sequence[Listed] | None = None) -> str:
-    """What a log may say of a target: prefix, host and task; never a key, a model or a query, whatever was sent.
+    """What a log may say of a target: prefix, host, task; never a key, a model or a query, whatever was sent.
 
-    With `listed` only the hosts of those rows are shown. Without, any host of an `https://…` that looks like one:
-    then a caller who writes a key into the host name itself, short and without a prefix that keys have, is not
-    protected from himself.
+    With `listed` only the hosts of those rows are shown. Without, any host of an `https://…` that looks like
+    one: then a caller who writes a key into the host name itself, short and without a prefix that keys have,
+    is not protected from himself.
     """
     rest = _after(raw_path, prefix)
     if rest is None:
@@ -150,7 +152,7 @@ def redacted(raw_path: str, prefix: str, listed: Sequence[Listed] | None = None)
     host = _host_to_show(head, listed)
     if not host:
         return f"{prefix}{MASK}{tail}"
-    return f"{prefix}{host}{tail}" if _is_gemini(task) else f"{prefix}{host}/{MASK}{tail}"
+    return f"{prefix}{host}{tail}" if _is_keyless(task) else f"{prefix}{host}/{MASK}{tail}"
 
 
 def _host_to_show(head: str, listed: Sequence[Listed] | None) -> str:
@@ -183,7 +185,7 @@ def _task(rest: str) -> tuple[str, UpstreamPath]:
     for tail, dialect in _TAILS.items():
         if path.endswith(tail):
             return path[1 : -len(tail)], UpstreamPath(dialect=dialect, tail=tail)
-    found = _GEMINI.fullmatch(path)
+    found = _MODEL_PATH.fullmatch(path)
     if found is None:
         raise _not_found()
     head, version, collection, segment = found.groups()
@@ -196,7 +198,6 @@ def _task(rest: str) -> tuple[str, UpstreamPath]:
     if colon and not (task.isascii() and task.isalpha() and len(task) <= 64):
         raise _bad_url()
     asked = UpstreamPath(
-        dialect="gemini",
         tail=f"/{version}/{collection}/{segment}",
         model=model,
         task=task if colon else None,
@@ -205,12 +206,13 @@ def _task(rest: str) -> tuple[str, UpstreamPath]:
     return head[1:], asked
 
 
-def _is_gemini(task: UpstreamPath) -> bool:
-    return task.dialect in ("gemini", "gemini.models")
+def _is_keyless(task: UpstreamPath) -> bool:
+    """Paths with a version and a model carry no key: what stands before them is a base URL to its end."""
+    return task.version is not None or task.tail in _KEYLESS_TAILS
 
 
 def _means_default(head: str, task: UpstreamPath) -> bool:
-    return head == "default" or (_is_gemini(task) and head in [f"default/{version}" for version in _VERSIONS])
+    return head == "default" or (_is_keyless(task) and head in [f"default/{version}" for version in _VERSIONS])
 
 
 # ── the head ─────────────────────────────────────────────────────────────────────────
@@ -246,7 +248,7 @@ def _locate(head: str) -> _Place:
 
 
 def _reveal(head: str) -> tuple[str, int]:
-    """Take percent signs off a head that hides its scheme: first off all of it, then off its first segment only.
+    """Take percent signs off a head that hides its scheme: first off all of it, then off its first segment.
 
     The second pass is for a URL that was encoded twice; a key beside it must not be decoded twice as well.
     """
@@ -338,7 +340,7 @@ def _unlisted(head: str, place: _Place, task: UpstreamPath, unlisted: Unlisted) 
     if not unlisted or not _may_call(place, unlisted):
         raise PathProblem(403, "upstream_not_allowed", "This upstream is not allowed.")
     key = ""
-    if _is_gemini(task):
+    if _is_keyless(task):
         path = place.path.rstrip("/")
         path = next((path[: -len(v) - 1] for v in _VERSIONS if path.endswith(f"/{v}")), path)
     elif not place.path.strip("/"):

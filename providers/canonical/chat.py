@@ -5,7 +5,8 @@ Every value is a frozen `msgspec.Struct`. Four fields are common to all of them:
     extra   what only the dialect that decoded the value understands. The same dialect writes it back
             untouched; any other declares each key as a `Loss`.
     form    how that dialect spelled a thing that it can spell in several ways (a string or a list of
-            parts, `developer` or `system`). Only that dialect reads it, and it is never a loss.
+            parts, `developer` or `system`). Only that dialect reads it, and it is never a loss. One key is common:
+            `outer` lists keys of `extra` that stood one level above `at` (beside `function` in a tool).
     at      where the value stood in the caller's own body (`messages[3].content[0]`), so that a loss can
             be named in the caller's words. Empty for values that no caller wrote. Not part of the meaning.
     seal    (parts) a signature or encrypted state of the model that made the part: opaque, echoed to the
@@ -47,9 +48,13 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class CacheMark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Ask the upstream to cache everything up to and with this part. `ttl` as the caller wrote it: `5m`, `1h`, `30m`."""
+    """Ask the upstream to cache everything up to and with this part. `ttl` as the caller wrote it: `5m`, `1h`, `30m`.
+
+    `at`: where the mark stood in the caller's body.
+    """
 
     ttl: str | None = None
+    at: str = ""
 
 
 class Citation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -247,6 +252,7 @@ class ChatRequest(Value, frozen=True, kw_only=True):
     cached_content: str | None = None
     stream: bool = False
     include_usage: bool = False  # the caller asked to see usage in a stream
+    count: bool = False  # the caller only asks how many tokens this would be
     paths: Mapping[str, str] | None = None
 
 

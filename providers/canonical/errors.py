@@ -169,7 +169,7 @@ class Untranslatable(CallerError):
 
 
 class NotAuthenticated(CallerError):
-    """No credential or a bad one. The message never says which check failed; `reason` (a closed set) is for the log."""
+    """No credential or a bad one. The message never says which check failed; `reason` is for the log."""
 
     kind = "not_authenticated"
     category: Category = "authentication"

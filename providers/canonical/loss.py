@@ -85,14 +85,17 @@ def _lose_message(message: Message, losses: Losses) -> None:
 
 def _lose_extra(value: Value, losses: Losses) -> None:
     if value.extra:
+        outer = value.form.get("outer", ()) if value.form else ()
         for key in value.extra:
-            losses.append(dropped(join(value.at, key), "the target has no such field"))
+            at = value.at.rpartition(".")[0] if key in outer else value.at
+            losses.append(dropped(join(at, key), "the target has no such field"))
 
 
 def lose_marks(part: Part, losses: Losses, *, origin: str | None = None) -> None:
     """Declares a part's cache mark, and its seal unless it comes from `origin`, as dropped."""
     if part.cache is not None:
-        losses.append(dropped(join(part.at, "cache_control"), "the target takes no cache marks here"))
+        at = part.cache.at or join(part.at, "cache_control")
+        losses.append(dropped(at, "the target takes no cache marks here"))
     if part.seal is not None and part.seal.origin != origin:
         losses.append(dropped(part.at or "signature", "a signature of another model family"))
 

@@ -9,6 +9,7 @@ escaping of line separators that readers of event streams in common clients spli
 from __future__ import annotations
 
 import json as stdlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ Json: TypeAlias = Any
 
 MAX_DEPTH = 64
 _MAX_INTEGER = 10**30
+_KEY = re.compile(rb'[\s{,]*"([^"\\]*)"\s*:\s*')
 
 encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -114,11 +116,18 @@ def _finite(text: str) -> float:
 
 def kind_of(value: Json) -> str:
     """What a JSON value is, in JSON's words."""
-    if value is None:
-        return "null"
-    return {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "an object"}.get(
-        type(value), "something else"
-    )
+    return _KINDS.get(type(value), "something else")
+
+
+_KINDS = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "an array",
+    dict: "an object",
+}
 
 
 # ── splicing ───────────────────────────────────────────────────────────────────────────
@@ -132,18 +141,30 @@ def top_level(data: bytes) -> dict[str, msgspec.Raw]:
 def has_duplicates(data: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
     """Is a top-level key of the object there twice? `fields` is `top_level(data)`, in which the last one won.
 
-    Compares lengths first: only a body that holds visibly more than its fields is read again.
+    A body as long as its fields written compactly can hold nothing else. In any other the fields are looked up
+    one after the other; only where that fails (escapes in a key, or a key that is there twice) it is read again.
     """
-    room = sum(len(key) + len(raw) + 6 for key, raw in fields.items()) + 4
-    if len(data) <= room:
+    least = sum(len(key) + len(raw) + 4 for key, raw in fields.items()) + 1
+    if len(data) == least or _in_a_row(data, fields):
         return False
     keys: list[str] = []
 
     def collect(pairs: list[tuple[str, Json]]) -> None:
         keys[:] = [key for key, _ in pairs]
 
-    stdlib.loads(data, object_pairs_hook=collect)
+    stdlib.loads(data, object_pairs_hook=collect, parse_int=len)
     return len(keys) != len(set(keys))
+
+
+def _in_a_row(data: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Is the object nothing but these fields in this order, with white space between?"""
+    at = 0
+    for key, raw in fields.items():
+        match = _KEY.match(data, at)
+        if match is None or match[1] != key.encode() or not data.startswith(bytes(raw), match.end()):
+            return False
+        at = match.end() + len(raw)
+    return data[at:].strip() == b"}"
 
 
 def splice(

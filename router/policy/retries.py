@@ -23,7 +23,13 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast
 import msgspec
 from tenacity import wait_exponential
 
-from providers.canonical.errors import ConnectFailed, ConnectionLost, RouterError, UpstreamError, UpstreamFailed
+from providers.canonical.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    RouterError,
+    UpstreamError,
+    UpstreamFailed,
+)
 from router.table import PolicySettings, Target
 
 LONGEST_RETRY_AFTER = 10.0

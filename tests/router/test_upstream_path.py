@@ -1,4 +1,4 @@
-"""The URL in the path: every spelling that means an upstream finds it, everything else is refused and says nothing."""
+"""The URL in the path: every spelling of an upstream finds it, all else is refused and says nothing."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_default_is_a_target_of_its_own() -> None:
 
 @pytest.mark.parametrize("head", ["default", "default/v1beta"])
 def test_default_takes_gemini_paths(head: str) -> None:
-    """The default target is also there for Gemini's clients, who may put a version of their own into the base URL."""
+    """The default target is there for Gemini's clients too, whose base URL may hold a version of its own."""
     found = read(head + "/v1/models/g:generateContent", default=True)
 
     assert (True, "g", "v1") == (found.default, found.model, found.version)
@@ -259,7 +259,6 @@ GOOGLE = "generativelanguage.googleapis.com"
 def test_gemini_paths_name_model_and_task(path: str, version: str) -> None:
     """The last version of a Gemini path counts, and its segment is model and task."""
     expected = UpstreamPath(
-        dialect="gemini",
         tail=f"/{version}/models/gemini-2.5-flash:generateContent",
         listed="gemini",
         model="gemini-2.5-flash",
@@ -339,13 +338,13 @@ def test_anthropic_paths(path: str, key: str | None, tail: str) -> None:
     ("tail", "dialect"),
     [
         ("/chat/completions", "openai.chat"),
-        ("/completions", "openai.completions"),
+        ("/completions", None),
         ("/embeddings", "openai.embeddings"),
         ("/responses", "openai.responses"),
-        ("/models", "openai.models"),
+        ("/models", None),
     ],
 )
-def test_the_tail_says_the_dialect(tail: str, dialect: str) -> None:
+def test_the_tail_says_the_dialect(tail: str, dialect: str | None) -> None:
     """The task is found from the right, the longest name first."""
     found = read(f"https://api.openai.com/v1/sk-KEY{tail}")
 
@@ -356,7 +355,7 @@ def test_a_list_of_gemini_models_is_no_key() -> None:
     """The version before `/models` is Gemini's own, not a key of an OpenAI caller."""
     found = read(f"https://{GOOGLE}/v1beta/models")
 
-    assert ("gemini.models", "/v1beta/models", None) == (found.dialect, found.tail, found.key)
+    assert (None, "/v1beta/models", None) == (found.dialect, found.tail, found.key)
 
 
 @pytest.mark.parametrize(
@@ -368,7 +367,7 @@ def test_without_a_task_there_is_nothing(path: str) -> None:
 
 
 def test_the_longest_base_url_wins() -> None:
-    """Of several rows that fit, the one with the longest base URL is meant; of equals the first; a name before all."""
+    """Of the rows that fit the longest base URL is meant; of equals the first; a name before all."""
     rows = (
         Listed("host", "https://a.example"),
         Listed("deep", "https://a.example/v1/deep"),
@@ -398,11 +397,33 @@ def test_the_target_may_be_in_absolute_form() -> None:
 
 
 LOOPBACK = [
-    "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0", "0.0.0.0", "127.0.0.2", "[::1]", "[::ffff:127.0.0.1]",
-    "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "localhost.", "①②⑦.0.0.1", "127。0。0。1",
-    "%E2%91%A0%E2%91%A1%E2%91%A6.0.0.1", "foo.localhost", "localhost", "127.0.0.1", "0x7f.1", "metadata",
-    "metadata.google.internal", "gateway.local", "169.254.169.254", "100.100.100.200", "8.8.8.8",
-]  # fmt: skip
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "0177.0.0.1",
+    "0",
+    "0.0.0.0",
+    "127.0.0.2",
+    "[::1]",
+    "[::ffff:127.0.0.1]",
+    "[::127.0.0.1]",
+    "[64:ff9b::7f00:1]",
+    "[2002:7f00:1::]",
+    "localhost.",
+    "①②⑦.0.0.1",
+    "127。0。0。1",
+    "%E2%91%A0%E2%91%A1%E2%91%A6.0.0.1",
+    "foo.localhost",
+    "localhost",
+    "127.0.0.1",
+    "0x7f.1",
+    "metadata",
+    "metadata.google.internal",
+    "gateway.local",
+    "169.254.169.254",
+    "100.100.100.200",
+    "8.8.8.8",
+]
 CHANGES: list[Callable[[str], str]] = [str, str.upper]
 
 
@@ -419,15 +440,33 @@ def test_r01_no_spelling_of_a_local_address_passes(host: str) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        "https://u@evil.example/v1/k", "https://evil.example#@api.openai.com/v1/k", "https://api.openai.com%3F@evil/k",
-        "https://api.openai.com%23@evil.example/k", "https%3A%2F%2Fapi.openai.com%23@evil.example/v1/k",
-        "https:\\\\evil.example/v1/k", "http:/evil.example/v1/k", "//evil.example/v1/k", "evil.example/v1/k",
-        "https://api.openai.com%2f@evil.example/v1/k", "https://evil.example%00/v1/k", "https://evil%09.example/v1/k",
-        "https://[127.0.0.1]/v1/k", "https://[::1%25lo]/v1/k", "%20https://evil.example/v1/k",
-        "ht%09tps://evil.example/v1/k", "https://[::1/v1/k", "https://::1/v1/k", "https:///v1/k", "https://", "https:",
-        "https:evil.example/v1/k", "https://-evil.example/v1/k", "https://evil..example/v1/k", "https://%5B::1/v1/k",
+        "https://u@evil.example/v1/k",
+        "https://evil.example#@api.openai.com/v1/k",
+        "https://api.openai.com%3F@evil/k",
+        "https://api.openai.com%23@evil.example/k",
+        "https%3A%2F%2Fapi.openai.com%23@evil.example/v1/k",
+        "https:\\\\evil.example/v1/k",
+        "http:/evil.example/v1/k",
+        "//evil.example/v1/k",
+        "evil.example/v1/k",
+        "https://api.openai.com%2f@evil.example/v1/k",
+        "https://evil.example%00/v1/k",
+        "https://evil%09.example/v1/k",
+        "https://[127.0.0.1]/v1/k",
+        "https://[::1%25lo]/v1/k",
+        "%20https://evil.example/v1/k",
+        "ht%09tps://evil.example/v1/k",
+        "https://[::1/v1/k",
+        "https://::1/v1/k",
+        "https:///v1/k",
+        "https://",
+        "https:",
+        "https:evil.example/v1/k",
+        "https://-evil.example/v1/k",
+        "https://evil..example/v1/k",
+        "https://%5B::1/v1/k",
     ],
-)  # fmt: skip
+)
 def test_r03_confusing_authorities_are_refused(head: str) -> None:
     """R03: whatever could be read as two hosts, or as none, is refused."""
     assert refused(head + CHAT, unlisted=True) in (BAD_URL, NOT_ALLOWED)
@@ -436,12 +475,21 @@ def test_r03_confusing_authorities_are_refused(head: str) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        "file:///etc/passwd", "gopher://evil.example/k", "ftp://evil.example/k", "dict://evil.example/k",
-        "ldap://evil.example/k", "ws://evil.example/k", "wss://evil.example/k", "unix:/run/x.sock",
-        "http+unix://%2Frun%2Fx.sock/k", "data:text/plain,x", "javascript:alert(1)", "://evil.example/k",
+        "file:///etc/passwd",
+        "gopher://evil.example/k",
+        "ftp://evil.example/k",
+        "dict://evil.example/k",
+        "ldap://evil.example/k",
+        "ws://evil.example/k",
+        "wss://evil.example/k",
+        "unix:/run/x.sock",
+        "http+unix://%2Frun%2Fx.sock/k",
+        "data:text/plain,x",
+        "javascript:alert(1)",
+        "://evil.example/k",
         "file%3A%2F%2F%2Fetc%2Fpasswd/k",
     ],
-)  # fmt: skip
+)
 def test_r04_other_schemes_are_refused(head: str) -> None:
     """R04: only http and https are schemes."""
     assert refused(head + CHAT, unlisted=True) == BAD_URL
@@ -450,11 +498,23 @@ def test_r04_other_schemes_are_refused(head: str) -> None:
 @pytest.mark.parametrize(
     ("port", "expected"),
     [
-        ("0", BAD_URL), ("-1", BAD_URL), ("99999", BAD_URL), ("8o80", BAD_URL), ("1e3", BAD_URL), ("443", BAD_URL),
-        ("", BAD_URL), ("+443", BAD_URL), ("%34%34%33", BAD_URL), ("000443", BAD_URL),
-        ("22", NOT_ALLOWED), ("25", NOT_ALLOWED), ("6379", NOT_ALLOWED), ("80", NOT_ALLOWED), ("8443", NOT_ALLOWED),
+        ("0", BAD_URL),
+        ("-1", BAD_URL),
+        ("99999", BAD_URL),
+        ("8o80", BAD_URL),
+        ("1e3", BAD_URL),
+        ("\uff14\uff14\uff13", BAD_URL),
+        ("", BAD_URL),
+        ("+443", BAD_URL),
+        ("%34%34%33", BAD_URL),
+        ("000443", BAD_URL),
+        ("22", NOT_ALLOWED),
+        ("25", NOT_ALLOWED),
+        ("6379", NOT_ALLOWED),
+        ("80", NOT_ALLOWED),
+        ("8443", NOT_ALLOWED),
     ],
-)  # fmt: skip
+)
 def test_r05_ports_are_checked(port: str, expected: tuple[int, str]) -> None:
     """R05: a port is one to five ASCII digits up to 65535, and an unlisted upstream has 443."""
     assert expected == refused(f"https://other.example:{port}/v1/k{CHAT}", unlisted=True)
@@ -463,13 +523,21 @@ def test_r05_ports_are_checked(port: str, expected: tuple[int, str]) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        "https%25253A%25252F%25252Fapi.openai.com%25252Fv1/k", "https%3A%2F%2Fapi.openai.com%5Cv1/k",
-        "https%3A%2F%2Fapi.openai.com%0d%0a/k", "https%3A%2F%2Fapi.openai.com%00/k", "https://api.openai.com/v1/k%5cx",
-        "https%3A%2F%2Fapi.openai.com%c0%afv1/k", "https%3A%2F%2Fapi.openai.com%2F..%2Fv1/k",
-        "https://api.openai.com/%2e%2e%2fv1/k", "https://api.openai.com/v1/k%zz", "https://api.openai.com/v1/k%",
-        "https://other.example/a%2Fb/k", "https://other.example/a;b/k", "https://other.example/a//b/k",
+        "https%25253A%25252F%25252Fapi.openai.com%25252Fv1/k",
+        "https%3A%2F%2Fapi.openai.com%5Cv1/k",
+        "https%3A%2F%2Fapi.openai.com%0d%0a/k",
+        "https%3A%2F%2Fapi.openai.com%00/k",
+        "https://api.openai.com/v1/k%5cx",
+        "https%3A%2F%2Fapi.openai.com%c0%afv1/k",
+        "https%3A%2F%2Fapi.openai.com%2F..%2Fv1/k",
+        "https://api.openai.com/%2e%2e%2fv1/k",
+        "https://api.openai.com/v1/k%zz",
+        "https://api.openai.com/v1/k%",
+        "https://other.example/a%2Fb/k",
+        "https://other.example/a;b/k",
+        "https://other.example/a//b/k",
     ],
-)  # fmt: skip
+)
 def test_r06_only_honest_encodings_pass(head: str) -> None:
     """R06: three layers, mixed layers, bad bytes and dot segments are refused."""
     assert refused(head + CHAT, unlisted=True) in (BAD_URL, BAD_KEY, NOT_ALLOWED)
@@ -526,13 +594,61 @@ def test_a_target_of_another_route_is_masked_whole() -> None:
 
 PIECES = st.sampled_from(
     [
-        "https://", "https:/", "http://", "HTTPS://", "https%3A%2F%2F", "https%253A%252F%252F", "%2F", "%2f", "/", "//",
-        "api.openai.com", "other.example", "127.0.0.1", "[::1]", "%5B::1%5D:9", "localhost", "openai", "default", "/v1",
-        "%2Fv1", "/..", "/.", "%2e%2e", "%252e%252e", "..", "/v1beta", "/models/g:generateContent", "@", ":443", ":", "#",
-        "?", "%3F", "%", "%00", "%0d%0a", "\\", "%5c", "-", "_", "sk-KEY", "%C0%AF", "é", " ", "\x00", "/chat/completions",
-        "/v1/messages", "/models", ";", "%25", "+", "~", "=",
+        "https://",
+        "https:/",
+        "http://",
+        "HTTPS://",
+        "https%3A%2F%2F",
+        "https%253A%252F%252F",
+        "%2F",
+        "%2f",
+        "/",
+        "//",
+        "api.openai.com",
+        "other.example",
+        "127.0.0.1",
+        "[::1]",
+        "%5B::1%5D:9",
+        "localhost",
+        "openai",
+        "default",
+        "/v1",
+        "%2Fv1",
+        "/..",
+        "/.",
+        "%2e%2e",
+        "%252e%252e",
+        "..",
+        "/v1beta",
+        "/models/g:generateContent",
+        "@",
+        ":443",
+        ":",
+        "#",
+        "?",
+        "%3F",
+        "%",
+        "%00",
+        "%0d%0a",
+        "\\",
+        "%5c",
+        "-",
+        "_",
+        "sk-KEY",
+        "%C0%AF",
+        "é",
+        " ",
+        "\x00",
+        "/chat/completions",
+        "/v1/messages",
+        "/models",
+        ";",
+        "%25",
+        "+",
+        "~",
+        "=",
     ]
-)  # fmt: skip
+)
 PATHS = st.one_of(st.lists(PIECES, max_size=12).map("".join), st.text(max_size=60))
 
 
@@ -568,27 +684,55 @@ ENCODINGS: list[Callable[[str], str]] = [
 ]
 
 
-@given(
-    KEYS,
-    PATHS,
-    PATHS,
-    st.sampled_from(["", CHAT, "/v1/messages", "/v1beta/models/g:x"]),
-    st.sampled_from(ENCODINGS),
-)
-@example("ABCDEF", "https://api.openai.com/v1/", "", CHAT, str)
-@example("ABCDEF", "https://api.openai.com/v1beta/models/", ":x", "", str)
+TAILS = st.sampled_from(["", CHAT, "/v1/messages", "/v1beta/models/g:x"])
+
+
+def pieces_shown(key: str, shown: str) -> bool:
+    return any(key[i : i + 6] in shown for i in range(len(key) - 5))
+
+
+@given(KEYS, PATHS, PATHS, TAILS, st.sampled_from(ENCODINGS))
 @example("ABCDEF", "https://", "/v1/k", CHAT, str)
+@example("ABCDEF", "https://", "other.example/v1/k", CHAT, str)
 @example("ABCDEF", "https://u:", "@api.openai.com", CHAT, str)
 @example("ABCDEF", "", "", CHAT, str)
-@example("ABCDEF", "https://api.openai.com/k", "?key=ABCDEF", CHAT, str)
 def test_no_piece_of_a_key_is_ever_shown(
     key: str, before: str, after: str, tail: str, encode: Callable[[str], str]
 ) -> None:
-    """No six characters of a key, wherever in the path it stands and however it is encoded, are in the redacted form."""
-    shown = redacted(f"{PREFIX}{before}{encode(key)}{after}{tail}", PREFIX)
+    """With the rows given, no six characters of a key are shown, wherever it stands and however encoded."""
+    shown = redacted(f"{PREFIX}{before}{encode(key)}{after}{tail}", PREFIX, LISTED)
 
     for form in (key, key.lower(), encode(key)):
-        assert not any(form[i : i + 6] in shown for i in range(len(form) - 5))
+        assert not pieces_shown(form, shown)
+
+
+@given(KEYS, PATHS, PATHS, TAILS, st.sampled_from(ENCODINGS))
+@example("ABCDEF", "v1/", "", CHAT, str)
+@example("ABCDEF", "v1beta/models/", ":x", "", str)
+@example("ABCDEF", "k", "?key=ABCDEF", CHAT, str)
+def test_no_piece_of_a_key_behind_a_host_is_ever_shown(
+    key: str, before: str, after: str, tail: str, encode: Callable[[str], str]
+) -> None:
+    """Without the rows any host is shown, and nothing of what follows it."""
+    for start in ("https://other.example/", "https%3A%2F%2Fother.example%2F", "https:/other.example/"):
+        shown = redacted(f"{PREFIX}{start}{before}{encode(key)}{after}{tail}", PREFIX)
+
+        for form in (key, key.lower(), encode(key)):
+            assert not pieces_shown(form, shown)
+
+
+@pytest.mark.parametrize(
+    "host", ["sk-proj.example", "AIzaSyA.example", "eyJhbGci.eyJzdWIi.c2ln", "a" * 20 + ".com"]
+)
+def test_a_host_that_looks_like_a_key_is_masked(host: str) -> None:
+    """A key in the host's place is not shown, though the rows be unknown."""
+    assert redacted(f"{PREFIX}https://{host}/v1/k{CHAT}", PREFIX) == f"{PREFIX}***{CHAT}"
+
+
+def test_with_the_rows_names_and_bare_hosts_are_shown_by_host() -> None:
+    """A listed host is shown however the path names it, an unlisted one is not."""
+    assert redacted(f"{PREFIX}api.openai.com/k{CHAT}", PREFIX, LISTED) == f"{PREFIX}api.openai.com/***{CHAT}"
+    assert redacted(f"{PREFIX}https://other.example/k{CHAT}", PREFIX, LISTED) == f"{PREFIX}***{CHAT}"
 
 
 @given(KEYS, st.sampled_from(["https://api.openai.com/v1/", "https%3A%2F%2Fapi.openai.com%2Fv1/", "openai/"]))

@@ -1,0 +1,415 @@
+"""A caller's request -> canonical. Nothing is lost: what has no canonical place goes to `extra` (see parts.py for `form`).
+
+`form` of the request: `alt` (how the stream is asked for), `version`, `collection`, `snake` (paths spelled in
+snake_case), `config` (original words of generationConfig values that we understand differently), and `wrapped` for
+a countTokens body with generateContentRequest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from providers.canonical.chat import (
+    AnyPart,
+    AudioConfig,
+    ChatRequest,
+    Message,
+    ReasoningConfig,
+    ResponseFormat,
+    Role,
+    SafetySetting,
+    ServerTool,
+    Text,
+    Tool,
+    ToolChoice,
+    ToolResult,
+)
+from providers.dialect import Asked
+from providers.dialects.gemini.names import NAME, PATHS, Json, Names, plain, raw_contents, raw_part
+from providers.dialects.gemini.parts import RequestIds, decode_part
+from providers.dialects.gemini.read import refuse, take
+from providers.schemas import from_openapi
+from providers.wire import json as wire_json
+from providers.wire.json import wrong
+
+#: generationConfig field -> canonical parameter, where the value is the same.
+NUMBERS = {
+    "temperature": "temperature",
+    "topP": "top_p",
+    "topK": "top_k",
+    "frequencyPenalty": "frequency_penalty",
+    "presencePenalty": "presence_penalty",
+}
+INTEGERS = {"maxOutputTokens": "max_output_tokens", "seed": "seed", "candidateCount": "n", "logprobs": "top_logprobs"}
+_TIERS = {"standard": "default"}
+TIER_OF = {"default": "standard", "standard": "standard", "flex": "flex", "priority": "priority"}
+_MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none", "VALIDATED": "auto"}
+
+
+class _Decoding:
+    """One request while it is decoded."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+        self.snake: Names = {}  # canonical path -> path as written, for top-level and generationConfig fields
+        self.form: dict[str, Json] = {}
+        self.extra: dict[str, Json] = {}
+        self.fields: dict[str, Any] = {}
+        self.paths: dict[str, str] = {}
+        self.ids = RequestIds()
+
+    def open(self, value: dict[str, Json], at: str) -> dict[str, Json]:
+        """`value` in camelCase; how its keys were spelled is noted under the path `at`."""
+        names: Names = {}
+        opened = plain(value, names)
+        for name, key in names.items():
+            self.snake[f"{at}.{name}" if at else name] = key
+        return opened
+
+
+def decode_request(asked: Asked) -> ChatRequest:
+    """The canonical request. MalformedRequest for fields that cannot be understood."""
+    work = _Decoding(asked)
+    body = work.open(asked.body, "")
+    raw = asked.top.get("contents")
+    prefix = ""
+    if asked.task == "countTokens" and isinstance(body.get("generateContentRequest"), dict):
+        work.form["wrapped"] = {key: value for key, value in body.items() if key != "generateContentRequest"}
+        body = work.open(body["generateContentRequest"], "")
+        raw = None
+        prefix = "generateContentRequest."
+    _decode_config(work, body.pop("generationConfig", None) if "generationConfig" in body else None, body)
+    messages = _decode_messages(work, body, bytes(raw) if raw else b"", prefix)
+    _decode_tool_config(work, body)
+    _decode_top(work, body)
+    _note_spelling(work, prefix)
+    return ChatRequest(
+        dialect=NAME,
+        model=asked.model,
+        messages=messages,
+        tools=_decode_tools(work, body),
+        safety=_decode_safety(work, body),
+        stream=asked.stream,
+        include_usage=True,
+        count=asked.task == "countTokens",
+        extra=work.extra or None,
+        form=work.form or None,
+        paths=work.paths or None,
+        **work.fields,
+    )
+
+
+_TAKEN = frozenset(
+    {"contents", "systemInstruction", "tools", "toolConfig", "safetySettings", "generationConfig"}
+    | {"cachedContent", "serviceTier", "labels", "store", "model"}
+)
+
+
+def _decode_top(work: _Decoding, body: dict[str, Json]) -> None:
+    fields = work.fields
+    fields["cached_content"] = wire_json.take_string(body, "cachedContent")
+    fields["store"] = wire_json.take_bool(body, "store")
+    tier = wire_json.take_string(body, "serviceTier")
+    if tier is not None:
+        fields["service_tier"] = _TIERS.get(tier.lower(), tier.lower())
+        work.form["tier"] = tier
+    labels = wire_json.take_object(body, "labels")
+    if labels is not None:
+        if not all(type(value) is str for value in labels.values()):
+            raise refuse("labels", "labels must be an object of strings")
+        fields["metadata"] = labels
+    if "model" in body:
+        work.form["model"] = body["model"]
+    for key, value in body.items():
+        if key not in _TAKEN:
+            work.extra[key] = value
+
+
+def _note_spelling(work: _Decoding, prefix: str) -> None:
+    asked = work.asked
+    for key in ("version", "collection"):
+        if key in asked.params:
+            work.form[key] = asked.params[key]
+    if asked.wire.query.get("alt"):
+        work.form["alt"] = asked.wire.query["alt"]
+    if work.snake:
+        work.form["snake"] = work.snake
+    if not work.snake and not prefix:
+        return
+    for parameter, usual in PATHS.items():
+        steps = usual.split(".")
+        words = [work.snake.get(".".join(steps[: i + 1]), step) for i, step in enumerate(steps)]
+        written = prefix + ".".join(words)
+        if written != usual:
+            work.paths[parameter] = written
+
+
+# ── messages ───────────────────────────────────────────────────────────────────────────
+
+
+def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix: str) -> tuple[Message, ...]:
+    messages: list[Message] = []
+    system = body.get("systemInstruction")
+    if system is not None:
+        messages.append(_decode_system(work, system, prefix + work.snake.get("systemInstruction", "systemInstruction")))
+    raws = raw_contents(raw)
+    for i, content in enumerate(body["contents"]):
+        at = f"{prefix}contents[{i}]"
+        parts = [
+            decode_part(part, f"{at}.parts[{j}]", work.ids.call, work.ids.result, raw_part(raws, i, j))
+            for j, part in enumerate(content["parts"])
+        ]
+        form = {"role": content.get("role")} if content.get("role") not in ("user", "model") else {}
+        if "role" not in content:
+            form = {"role": False}
+        extra = {key: value for key, value in content.items() if key not in ("role", "parts")}
+        messages.extend(_split(content.get("role"), parts, at, form, extra))
+    return tuple(messages)
+
+
+def _decode_system(work: _Decoding, system: Json, at: str) -> Message:
+    if type(system) is str:
+        return Message(role="system", parts=(Text(text=system, at=at),), at=at, form={"string": True})
+    parts = tuple(
+        decode_part(part, f"{at}.parts[{j}]", work.ids.call, work.ids.result) for j, part in enumerate(system["parts"])
+    )
+    form = {"role": system["role"]} if "role" in system else None
+    extra = {key: value for key, value in system.items() if key not in ("role", "parts")}
+    return Message(role="system", parts=parts, at=at, form=form, extra=extra or None)
+
+
+def _split(
+    role: str | None, parts: list[AnyPart], at: str, form: dict[str, Json], extra: dict[str, Json]
+) -> list[Message]:
+    """One content as one message, or as several where results of tools and other parts stand together."""
+    if role == "model":
+        return [Message(role="assistant", parts=tuple(parts), at=at, form=form or None, extra=extra or None)]
+    messages: list[Message] = []
+    run: list[AnyPart] = []
+    for i, part in enumerate(parts):
+        run.append(part)
+        is_result = isinstance(part, ToolResult)
+        if i + 1 < len(parts) and isinstance(parts[i + 1], ToolResult) is is_result:
+            continue
+        kind: Role = "tool" if is_result else "user"
+        joined = {**form, "joined": True} if messages else form
+        messages.append(
+            Message(
+                role=kind,
+                parts=tuple(run),
+                at=at,
+                form=joined or None,
+                extra=None if messages else extra or None,
+            )
+        )
+        run = []
+    return messages
+
+
+# ── generationConfig ───────────────────────────────────────────────────────────────────
+
+
+def _decode_config(work: _Decoding, config: Json, body: dict[str, Json]) -> None:
+    if config is None:
+        return
+    config = dict(work.open(config, "generationConfig"))
+    if not config:
+        work.form["config"] = {}
+    fields, at = work.fields, "generationConfig"
+    for key, parameter in NUMBERS.items():
+        fields[parameter] = wire_json.take_number(config, key, at)
+    for key, parameter in INTEGERS.items():
+        fields[parameter] = wire_json.take_integer(config, key, at)
+    fields["logprobs"] = wire_json.take_bool(config, "responseLogprobs", at)
+    stop = wire_json.take_list(config, "stopSequences", at)
+    if stop is not None:
+        if not all(type(word) is str for word in stop):
+            raise refuse(f"{at}.stopSequences", f"{at}.stopSequences must be an array of strings")
+        fields["stop"] = tuple(stop)
+        if not stop:
+            work.form["stop"] = []
+    known = {*NUMBERS, *INTEGERS, "responseLogprobs", "stopSequences"}
+    for key in known:
+        config.pop(key, None)
+    _decode_modalities(work, config)
+    _decode_format(work, config)
+    _decode_thinking(work, config)
+    _decode_speech(work, config)
+    for key, value in config.items():
+        work.extra[f"{at}.{key}"] = value
+
+
+def _decode_modalities(work: _Decoding, config: dict[str, Json]) -> None:
+    modalities = wire_json.take_list(config, "responseModalities", "generationConfig")
+    if not modalities or not all(type(word) is str for word in modalities):
+        return
+    work.fields["modalities"] = tuple(word.lower() for word in modalities)
+    if any(word != word.upper() for word in modalities):
+        work.form["modalities"] = modalities
+    del config["responseModalities"]
+
+
+def _decode_format(work: _Decoding, config: dict[str, Json]) -> None:
+    at = "generationConfig"
+    key = next((key for key in ("responseJsonSchema", "responseSchema") if config.get(key) is not None), None)
+    mime_type = wire_json.take_string(config, "responseMimeType", at)
+    if key is None and mime_type is None:
+        return
+    form: dict[str, Json] = {} if mime_type is not None else {"mime": None}
+    extra: dict[str, Json] = {}
+    if mime_type not in (None, "application/json", "text/plain"):
+        extra["responseMimeType"] = mime_type
+    kind: Any = "text" if mime_type in (None, "text/plain") else "json_object"
+    schema: Json = None
+    where = at
+    if key is not None:
+        schema = wire_json.take_object(config, key, at)
+        kind = "json_schema"
+        where = f"{at}.{work.snake.get(f'{at}.{key}', key)}"
+        form["schema"] = key
+        if key == "responseSchema":
+            form["original"] = schema
+            schema = from_openapi(schema or {})
+        del config[key]
+    if extra and schema is None:
+        return  # text/x.enum and its like without a schema: only this dialect knows
+    config.pop("responseMimeType", None)
+    if mime_type is not None:
+        form["mime"] = mime_type
+    work.paths["response_format"] = where
+    work.fields["response_format"] = ResponseFormat(
+        kind=kind, schema=schema, form=form, extra=extra or None, at=where
+    )
+
+
+def _decode_thinking(work: _Decoding, config: dict[str, Json]) -> None:
+    at = "generationConfig.thinkingConfig"
+    value = wire_json.take_object(config, "thinkingConfig", "generationConfig")
+    if value is None:
+        return
+    thinking = work.open(value, at)
+    level = wire_json.take_string(thinking, "thinkingLevel", at)
+    known = level is not None and not level.lower().endswith("unspecified")
+    rest = {key: item for key, item in thinking.items() if key not in ("thinkingBudget", "includeThoughts")}
+    if known:
+        rest.pop("thinkingLevel")
+    work.fields["reasoning"] = ReasoningConfig(
+        effort=level.lower() if known and level else None,
+        budget=wire_json.take_integer(thinking, "thinkingBudget", at),
+        show=wire_json.take_bool(thinking, "includeThoughts", at),
+        extra=rest or None,
+        form={"level": level} if known else None,
+        at=at,
+    )
+    del config["thinkingConfig"]
+
+
+def _decode_speech(work: _Decoding, config: dict[str, Json]) -> None:
+    """A prebuilt voice has a name that others may know; every other way to say a voice stays ours."""
+    match config.get("speechConfig"):
+        case {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": str(name), **none}, **nothing}, **nil} if not (
+            none or nothing or nil
+        ):
+            work.fields["audio"] = AudioConfig(voice=name, at="generationConfig.speechConfig")
+            del config["speechConfig"]
+
+
+# ── tools ──────────────────────────────────────────────────────────────────────────────
+
+
+def _decode_tools(work: _Decoding, body: dict[str, Json]) -> tuple[Tool | ServerTool, ...]:
+    tools: list[Tool | ServerTool] = []
+    for i, written in enumerate(body.get("tools") or ()):
+        names: Names = {}
+        entry = plain(written, names)
+        for key, value in entry.items():
+            form = {"entry": i, "snake": names} if names else {"entry": i}
+            at = f"tools[{i}].{names.get(key, key)}"
+            if key == "functionDeclarations" and value:
+                tools.extend(_decode_function(one, f"{at}[{j}]", form) for j, one in enumerate(value))
+            else:
+                tools.append(ServerTool(dialect=NAME, kind=key, raw=value, form=form, at=at))
+    if "tools" in body and not body["tools"]:
+        work.form["tools"] = body["tools"]
+    return tuple(tools)
+
+
+def _decode_function(value: Json, at: str, entry: dict[str, Json]) -> Tool:
+    if type(value) is not dict:
+        raise wrong(at, "an object", value)
+    names: Names = {}
+    declaration = plain(value, names)
+    form = dict(entry)
+    if names:
+        form["names"] = names
+    name = wire_json.take_string(declaration, "name", at)
+    if not name:
+        raise refuse(f"{at}.name", f"{at}.name must be a string")
+    known = {"name", "description", "parametersJsonSchema", "parameters", "responseJsonSchema", "response"}
+    return Tool(
+        name=name,
+        description=wire_json.take_string(declaration, "description", at),
+        parameters=_decode_schema(declaration, "parameters", at, form),
+        response=_decode_schema(declaration, "response", at, form),
+        extra={key: item for key, item in declaration.items() if key not in known} or None,
+        form=form,
+        at=at,
+    )
+
+
+def _decode_schema(declaration: dict[str, Json], key: str, at: str, form: dict[str, Json]) -> Json:
+    """`parametersJsonSchema` as it is, or `parameters` as JSON Schema; the form knows which, and the original."""
+    schema = wire_json.take_object(declaration, f"{key}JsonSchema", at)
+    if schema is not None:
+        form[key] = "json"
+        return schema
+    original = wire_json.take_object(declaration, key, at)
+    if original is None:
+        return None
+    form[key] = original
+    return from_openapi(original)
+
+
+def _decode_tool_config(work: _Decoding, body: dict[str, Json]) -> None:
+    value = body.get("toolConfig")
+    if value is None:
+        return
+    config = dict(work.open(value, "toolConfig"))
+    if not config:
+        work.form["toolConfig"] = {}
+    at = "toolConfig.functionCallingConfig"
+    calling = config.get("functionCallingConfig")
+    if type(calling) is dict:
+        calling = work.open(calling, at)
+        mode = calling.get("mode")
+        known = _MODES.get(mode.upper()) if type(mode) is str else None
+        names = calling.get("allowedFunctionNames")
+        if known is not None and (names is None or all(type(name) is str for name in names)):
+            rest = {key: item for key, item in calling.items() if key not in ("mode", "allowedFunctionNames")}
+            work.fields["tool_choice"] = ToolChoice(
+                mode=known,  # type: ignore[arg-type]  # the values of _MODES
+                names=tuple(names or ()),
+                validated=mode.upper() == "VALIDATED",
+                form={"mode": mode, "names": names} if names == [] else {"mode": mode},
+                extra=rest or None,
+                at=at,
+            )
+            del config["functionCallingConfig"]
+    for key, item in config.items():
+        work.extra[f"toolConfig.{key}"] = item
+
+
+def _decode_safety(work: _Decoding, body: dict[str, Json]) -> tuple[SafetySetting, ...]:
+    at, settings = take(work.asked.body, "safetySettings")
+    settings = body.get("safetySettings")
+    if settings == []:
+        work.form["safety"] = []
+    return tuple(
+        SafetySetting(
+            category=setting["category"],
+            threshold=setting.get("threshold"),
+            extra={key: item for key, item in setting.items() if key not in ("category", "threshold")} or None,
+            at=f"{at}[{i}]",
+        )
+        for i, setting in enumerate(settings or ())
+    )

@@ -1,0 +1,418 @@
+"""Whole answers, both ways: choices, usage, log probabilities; and what the relay lane must see of them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+
+
+from providers.canonical.chat import (
+    AnyPart,
+    ChatRequest,
+    ChatResponse,
+    Choice,
+    Finish,
+    Logprobs,
+    Media,
+    Opaque,
+    Reasoning,
+    Refusal,
+    Text,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+)
+from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
+from providers.canonical.loss import Losses, approximated, dropped
+from providers.dialect import Asked, WireResponse
+from providers.wire.json import decode_upstream, encode
+
+from .errors import decode_error
+from .messages import form_of, read_spoken
+from .spoken import write_audio, write_call
+from .words import NAME, Json, Object, finish_of, finish_word, leftovers, make_form, put_seal, restore, to_url, write_citation
+
+# ── reading ────────────────────────────────────────────────────────────────────────────
+
+
+def decode(wire: WireResponse) -> ChatResponse:
+    """A whole answer. UpstreamError for an error under 200, BadUpstreamBytes for what is no chat completion."""
+    body = checked(wire)
+    try:
+        response = _read(body)
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError):
+        raise BadUpstreamBytes("the upstream's answer is not a chat completion") from None
+    for choice in response.choices:
+        if choice.finish is not None and choice.finish.reason == "error" and not choice.parts:
+            raise UpstreamFailed("the upstream's model failed", upstream_status=wire.status, raw=wire.body[:65536], dialect=NAME)
+    return response
+
+
+def checked(wire: WireResponse) -> Object:
+    """The answer as an object with choices."""
+    body = decode_upstream(wire.body)
+    if type(body) is not dict:
+        raise BadUpstreamBytes("the upstream's answer is not a JSON object")
+    if body.get("error") and not body.get("choices"):
+        raise decode_error(wire)
+    choices = body.get("choices")
+    if type(choices) is not list or not choices:
+        raise BadUpstreamBytes("the upstream's answer has no choices")
+    first = choices[0]
+    if type(first) is dict and type(first.get("error")) is dict and first.get("finish_reason") == "error":
+        raise decode_error(WireResponse(status=wire.status, headers=wire.headers, body=encode({"error": first["error"]})))
+    return body
+
+
+def _read(body: Object) -> ChatResponse:
+    rest = dict(body)
+    fields: Object = {}
+    for key in ("id", "model", "service_tier", "system_fingerprint"):
+        if type(rest.get(key)) is str and rest[key]:
+            fields[key] = rest.pop(key)
+    if type(rest.get("created")) in (int, float):
+        fields["created"] = int(rest.pop("created"))
+    seed = call_seed(fields.get("id"))
+    choices = tuple(_choice(raw, i, seed) for i, raw in enumerate(rest.pop("choices")))
+    usage = rest.get("usage")
+    if type(usage) is dict and usage:
+        fields["usage"] = read_usage(rest.pop("usage"))
+    if rest.get("object") == "chat.completion":
+        del rest["object"]
+    extra, keep = leftovers(rest)
+    return ChatResponse(dialect=NAME, choices=choices, extra=extra, form=make_form(keep=keep), **fields)
+
+
+def call_seed(response_id: str | None) -> str:
+    """What the ids of calls are made from, where an upstream gives none: the same for the same answer."""
+    return f"call_{zlib.crc32((response_id or '').encode()):08x}"
+
+
+def _choice(raw: Object, number: int, seed: str) -> Choice:
+    rest = dict(raw)
+    message = dict(rest.pop("message"))
+    role = message.pop("role", None)
+    index = rest.pop("index", number)
+    at = f"choices[{number}].message"
+    parts, content = read_spoken(message, at, f"{seed}_{number}")
+    logprobs = rest.get("logprobs")
+    if type(logprobs) is dict and logprobs:
+        del rest["logprobs"]
+    raw_finish = rest.pop("finish_reason", None)
+    calls = any(isinstance(part, ToolCall) for part in parts)
+    refused = any(isinstance(part, Refusal) for part in parts)
+    finish = finish_of(raw_finish, calls=calls, refused=refused) if raw_finish is not None or parts else None
+    said, silent = leftovers(message)
+    extra, keep = leftovers(rest)
+    if said:
+        extra = {**(extra or {}), "message": said}
+    return Choice(
+        index=index if type(index) is int else number,
+        parts=parts,
+        finish=finish,
+        logprobs=read_logprobs(logprobs) if type(logprobs) is dict and logprobs else None,
+        extra=extra,
+        form=make_form(content=content, keep=keep, silent=silent, role=role if role != "assistant" else None),
+        at=f"choices[{number}]",
+    )
+
+
+def read_usage(raw: Object) -> Usage:
+    """Token counts. xAI's completion count leaves the reasoning out, which shows in the total."""
+    asked, answered, total = (_count(raw, key) for key in ("prompt_tokens", "completion_tokens", "total_tokens"))
+    before, after = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
+    prompt: Object = before if type(before) is dict else {}
+    completion: Object = after if type(after) is dict else {}
+    reasoning = _count(completion, "reasoning_tokens")
+    if asked is not None and answered is not None and total is not None and reasoning and asked + answered + reasoning == total:
+        answered = total - asked
+    cached = _count(prompt, "cached_tokens")
+    return Usage(
+        input_tokens=asked,
+        output_tokens=answered,
+        total_tokens=total,
+        cache_read_tokens=cached if cached is not None else _count(raw, "prompt_cache_hit_tokens"),
+        cache_write_tokens=_count(prompt, "cache_write_tokens"),
+        reasoning_tokens=reasoning,
+        input_audio_tokens=_count(prompt, "audio_tokens"),
+        output_audio_tokens=_count(completion, "audio_tokens"),
+        input_image_tokens=_count(prompt, "image_tokens"),
+        output_image_tokens=_count(completion, "image_tokens"),
+        accepted_prediction_tokens=_count(completion, "accepted_prediction_tokens"),
+        rejected_prediction_tokens=_count(completion, "rejected_prediction_tokens"),
+        raw=raw,
+    )
+
+
+def _count(raw: Object, key: str) -> int | None:
+    value = raw.get(key)
+    return value if type(value) is int else None
+
+
+def read_logprobs(raw: Object) -> Logprobs:
+    rest = dict(raw)
+    tokens = {key: tuple(_token(one) for one in rest.pop(key)) for key in ("content", "refusal") if type(rest.get(key)) is list}
+    extra = {key: value for key, value in rest.items() if value is not None}
+    return Logprobs(content=tokens.get("content"), refusal=tokens.get("refusal"), extra=extra or None)
+
+
+def _token(raw: Object) -> TokenLogprob:
+    rest = dict(raw)
+    token, logprob = rest.pop("token"), rest.pop("logprob")
+    spelled = rest.pop("bytes", None)
+    top = rest.pop("top_logprobs", None)
+    return TokenLogprob(
+        token=token,
+        logprob=logprob,
+        bytes=tuple(spelled) if spelled is not None else None,
+        top=tuple(_token(one) for one in top or ()),
+        extra=rest or None,
+    )
+
+
+# ── writing ────────────────────────────────────────────────────────────────────────────
+
+
+def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses) -> WireResponse:
+    own = response.dialect == NAME
+    legacy = request.dialect == NAME and bool(form_of(request).get("legacy"))
+    body: Object = {
+        "id": response.id or fallback_id(response.model),
+        "object": "chat.completion",
+        "created": response.created or 0,
+        "model": response.model or request.model,
+        "choices": [_write_choice(choice, own, legacy, losses) for choice in response.choices],
+    }
+    if response.blocked is not None and not response.choices:
+        body["choices"] = [_write_blocked(response.blocked)]
+    if response.usage is not None:
+        body["usage"] = write_usage(response.usage, own)
+    if response.service_tier is not None:
+        body["service_tier"] = response.service_tier
+    if response.system_fingerprint is not None:
+        body["system_fingerprint"] = response.system_fingerprint
+    if own:
+        body.update(response.extra or {})
+        restore(body, response.form)
+    elif response.extra:
+        losses += [dropped(key, "the caller's dialect has no place for it in an answer") for key in response.extra]
+    return WireResponse(status=200, headers={"content-type": "application/json"}, body=encode(body))
+
+
+def fallback_id(model: str | None) -> str:
+    """An id where nobody gave one."""
+    return f"chatcmpl-{zlib.crc32((model or '').encode()):08x}"
+
+
+def refusal_of(finish: Finish) -> str:
+    """What a caller is told of a blocked prompt."""
+    return finish.message or f"The request was blocked ({finish.raw or 'content filter'})."
+
+
+def _write_blocked(finish: Finish) -> Object:
+    message = {"role": "assistant", "content": None, "refusal": refusal_of(finish)}
+    return {"index": 0, "message": message, "logprobs": None, "finish_reason": "content_filter"}
+
+
+def _write_choice(choice: Choice, own: bool, legacy: bool, losses: Losses) -> Object:
+    form = form_of(choice) if own else {}
+    message = _Spoken(own, legacy, losses, choice).message(form)
+    finish = choice.finish or Finish(reason="other")
+    word, same = finish_word(finish, own, legacy)
+    if not same and not (own and finish.reason == "other"):
+        losses.append(approximated(f"choices[{choice.index}].finish_reason", f"the answer ended with {finish.raw or finish.reason}"))
+    if finish.message and message["refusal"] is None and finish.reason in ("refusal", "content_filter"):
+        message["refusal"] = finish.message
+        message["content"] = message["content"] or None
+    out: Object = {
+        "index": choice.index,
+        "message": message,
+        "logprobs": write_logprobs(choice.logprobs) if choice.logprobs is not None else None,
+        "finish_reason": word,
+    }
+    if own:
+        extra = dict(choice.extra or {})
+        message.update(extra.pop("message", {}))
+        restore(message, {"keep": form.get("silent", {})})
+        out |= extra
+        restore(out, form)
+    elif choice.extra:
+        losses += [dropped(f"choices[{choice.index}].{key}", "the caller's dialect has no place for it") for key in choice.extra]
+    return out
+
+
+class _Spoken:
+    """Writes one message of an answer."""
+
+    def __init__(self, own: bool, legacy: bool, losses: Losses, choice: Choice) -> None:
+        self._own = own
+        self._legacy = legacy
+        self._losses = losses
+        self._parts = choice.parts
+        self._at = f"choices[{choice.index}].message"
+        self._texts: list[str] = []
+        self._raw: list[Object] = []  # content as a list, where it came as one
+        self._out: Object = {"role": "assistant", "content": None, "refusal": None}
+
+    def message(self, form: Mapping[str, Json]) -> Object:
+        for part in self._parts:
+            self._say(part)
+        out = self._out
+        if "role" in form:
+            out["role"] = form["role"]
+        if form.get("content") == "list":
+            out["content"] = self._raw
+        elif self._texts or not (out.keys() & {"tool_calls", "function_call", "audio"} or out["refusal"] is not None or form):
+            out["content"] = "".join(self._texts)
+        return out
+
+    def _say(self, part: AnyPart) -> None:
+        out = self._out
+        match part:
+            case Text():
+                self._text(part)
+            case Reasoning():
+                self._reasoning(part)
+            case Refusal():
+                out["refusal"] = (out["refusal"] or "") + part.text
+                self._sealed(part)
+            case ToolCall() if self._legacy or form_of(part).get("legacy"):
+                if "function_call" in out:
+                    self._losses.append(dropped(f"{self._at}.tool_calls", "the caller's functions take one call at a time"))
+                else:
+                    out["function_call"] = write_call(part, self._own)["function"]
+            case ToolCall():
+                out.setdefault("tool_calls", []).append(write_call(part, self._own))
+                self._sealed(part)
+            case Media():
+                self._media(part)
+            case Opaque() if part.dialect == NAME:
+                self._raw.append(dict(part.raw))
+            case _:
+                kind = part.kind if isinstance(part, Opaque) else type(part).__name__
+                self._losses.append(dropped(self._at, f"the caller's dialect has no place for this part ({kind})"))
+
+    def _sealed(self, part: AnyPart) -> None:
+        if part.seal is not None and part.seal.origin != "gemini":
+            self._losses.append(dropped(self._at, f"the caller's dialect has no place for a signature of {part.seal.origin}"))
+
+    def _text(self, part: Text) -> None:
+        before = sum(map(len, self._texts))
+        self._raw.append({"type": "text", "text": part.text, **(part.extra or {})})
+        if part.text or not part.seal:
+            if not part.at.endswith((".extra_content", ".annotations")):
+                self._texts.append(part.text)
+        if part.seal is not None and part.seal.origin == "gemini":
+            put_seal(self._out, part.seal)
+        self._sealed(part)
+        for citation in part.citations:
+            written = write_citation(citation, self._own, before, len(part.text))
+            if written is None:
+                self._losses.append(dropped(f"{self._at}.annotations", "a citation without a URL"))
+            else:
+                self._out.setdefault("annotations", []).append(written)
+
+    def _reasoning(self, part: Reasoning) -> None:
+        form = form_of(part) if self._own else {}
+        if "raw" in form:
+            self._raw.append(form["raw"])
+            return
+        self._sealed(part)
+        if self._own and part.extra:
+            self._out.update(part.extra)
+        key = form.get("key", "reasoning_content")
+        if key != "reasoning_details" and (part.text or not part.seal):
+            for name in (key, *form.get("also", ())):
+                self._out[name] = self._out.get(name, "") + part.text
+
+    def _media(self, part: Media) -> None:
+        if part.kind == "audio" and (part.base64 is not None or part.file_id is not None):
+            self._out["audio"] = audio_out(part, self._own)
+            return
+        image = image_out(part, self._own)
+        if image is None:
+            self._losses.append(dropped(self._at, f"the caller's dialect has no place for a {part.kind} in an answer"))
+        else:
+            self._out.setdefault("images", []).append(image)
+
+
+def audio_out(part: Media, own: bool) -> Object:
+    """A spoken answer: all four keys, the last one unknown where another dialect spoke."""
+    out = write_audio(part, own)
+    return out if own else {"id": "", "data": "", "expires_at": 0, "transcript": "", **out}
+
+
+def image_out(part: Media, own: bool) -> Object | None:
+    """A picture that the model made, as OpenRouter sends it; the official answer has no place for one."""
+    url = to_url(part, own) if part.kind == "image" else None
+    if url is None:
+        return None
+    form = form_of(part) if own else {}
+    extra = dict(part.extra or {}) if own else {}
+    outer = {key: extra.pop(key) for key in form.get("outer", ())}
+    detail = {"detail": part.detail} if part.detail is not None else {}
+    return {"type": "image_url", "image_url": {"url": url, **detail, **extra}, **outer, **form.get("beside", {})}
+
+
+def write_usage(usage: Usage, own: bool) -> Object:
+    """Token counts in this dialect's convention. The three totals are required: what is unknown is written as 0."""
+    if own and usage.raw is not None:
+        return dict(usage.raw)
+    asked, answered = usage.input_tokens or 0, usage.output_tokens or 0
+    out: Object = {
+        "prompt_tokens": asked,
+        "completion_tokens": answered,
+        "total_tokens": usage.total_tokens if usage.total_tokens is not None else asked + answered,
+    }
+    details = {
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cache_read_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "audio_tokens": usage.input_audio_tokens,
+            "image_tokens": usage.input_image_tokens,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": usage.output_audio_tokens,
+            "image_tokens": usage.output_image_tokens,
+            "accepted_prediction_tokens": usage.accepted_prediction_tokens,
+            "rejected_prediction_tokens": usage.rejected_prediction_tokens,
+        },
+    }
+    for key, counts in details.items():
+        known = {name: count for name, count in counts.items() if count is not None}
+        if known:
+            out[key] = known
+    return out
+
+
+def write_logprobs(logprobs: Logprobs) -> Object:
+    return {
+        "content": None if logprobs.content is None else [_write_token(token) for token in logprobs.content],
+        "refusal": None if logprobs.refusal is None else [_write_token(token) for token in logprobs.refusal],
+        **(logprobs.extra or {}),
+    }
+
+
+def _write_token(token: TokenLogprob, top: bool = False) -> Object:
+    """`bytes` are those of the token's text, unless the upstream says that it is only a piece of a character."""
+    spelled = token.bytes if token.bytes is not None else tuple(token.token.encode())
+    out: Object = {"token": token.token, "logprob": token.logprob, "bytes": list(spelled)}
+    if not top:
+        out["top_logprobs"] = [_write_token(one, True) for one in token.top]
+    return out | dict(token.extra or {})
+
+
+# ── the relay lane ─────────────────────────────────────────────────────────────────────
+
+
+def relay_response(wire: WireResponse, asked: Asked) -> Usage | None:
+    """Checks an answer that goes on untouched."""
+    body = checked(wire)
+    for choice in body["choices"]:
+        if type(choice) is not dict or type(choice.get("message")) is not dict:
+            raise BadUpstreamBytes("the upstream's answer is not a chat completion")
+    usage = body.get("usage")
+    return read_usage(usage) if type(usage) is dict else None
+
+

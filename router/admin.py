@@ -1,0 +1,132 @@
+"""The admin listener: is it alive, is it ready, what does it count.
+
+    GET /healthz    200 while the process answers at all
+    GET /readyz     200, or 503 while draining and before the first route table stands
+    GET /metrics    Prometheus' text format
+
+It has its own port, on loopback by default; with `admin_token` set, everything but the first two asks for it.
+Both of those are on the main listener, too (`health_response`, `ready_response`). No answer holds a
+version, a path or a secret.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+import msgspec
+from aiohttp import web
+
+from router.metrics import CONTENT_TYPE, Metrics
+
+# No version, and nothing to guess one by.
+SERVER = "isthmus"
+# Asked by load balancers, which have no token.
+OPEN = frozenset({"/healthz", "/readyz"})
+_HEADERS = {"Server": SERVER, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+Page: TypeAlias = Callable[[], web.Response]
+
+
+class State(msgspec.Struct, kw_only=True):
+    """What readiness tells. Whoever runs the process keeps it up to date. Times are RFC 3339."""
+
+    generation: int = 0  # of the route table in use; 0: none yet
+    reload_ok: bool = True  # whether the file as it was last read is what is in use
+    reload_at: str | None = None  # when it was last read
+    draining: bool = False
+    degraded: set[str] = msgspec.field(default_factory=set)  # parts that do not work, while the rest does
+
+    def loaded(self, generation: int, at: str) -> None:
+        """A table has come into use."""
+        self.generation, self.reload_ok, self.reload_at = generation, True, at
+
+    def refused(self, at: str) -> None:
+        """The file was read and not taken."""
+        self.reload_ok, self.reload_at = False, at
+
+    @property
+    def status(self) -> str:
+        if self.draining:
+            return "draining"
+        return "ready" if self.generation else "starting"
+
+
+def health_response() -> web.Response:
+    """`{"status":"ok"}`: the process is alive and its event loop turns."""
+    return _json(200, {"status": "ok"})
+
+
+def ready_response(state: State) -> web.Response:
+    """Whether new calls should come here. 503 only while draining and before the first table stands."""
+    body = {
+        "status": state.status,
+        "config_generation": state.generation,
+        "last_reload": {"ok": state.reload_ok, "at": state.reload_at},
+        "draining": state.draining,
+        "degraded": bool(state.degraded),
+        "degraded_parts": sorted(state.degraded),
+    }
+    return _json(200 if state.status == "ready" else 503, body)
+
+
+class Admin:
+    """The handler of the admin listener, for `aiohttp.web.Server`.
+
+    `token` None: the listener answers everybody who reaches it.
+    """
+
+    def __init__(self, metrics: Metrics, state: State, token: str | None = None) -> None:
+        self._metrics = metrics
+        self._state = state
+        self._token = _digest(token) if token else None
+        self._pages: Mapping[str, Page] = {
+            "/healthz": health_response,
+            "/readyz": self._ready,
+            "/metrics": self._scrape,
+        }
+
+    async def __call__(self, request: web.BaseRequest) -> web.Response:
+        path = request.path
+        if path not in OPEN and not self._allowed(request):
+            return _refusal(401, "not_authenticated", "the admin token is asked for", {"WWW-Authenticate": "Bearer"})
+        page = self._pages.get(path)
+        if page is None:
+            return _refusal(404, "not_found", "there is nothing here")
+        if request.method not in ("GET", "HEAD"):
+            return _refusal(405, "method_not_allowed", "GET or HEAD is asked for", {"Allow": "GET, HEAD"})
+        return page()
+
+    def _allowed(self, request: web.BaseRequest) -> bool:
+        if self._token is None:
+            return True
+        sent = request.headers.getall("Authorization", [])
+        scheme, _, token = (sent[0] if len(sent) == 1 else "").partition(" ")
+        # Digests have one length, so the comparison tells nothing about how near a guess was.
+        return hmac.compare_digest(_digest(token.strip()), self._token) and scheme.lower() == "bearer"
+
+    def _ready(self) -> web.Response:
+        return ready_response(self._state)
+
+    def _scrape(self) -> web.Response:
+        return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE, **_HEADERS})
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(body),
+        headers={"Content-Type": "application/json", **_HEADERS, **(headers or {})},
+    )
+
+
+def _refusal(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+    return _json(status, body, {"x-request-id": uuid4().hex, **(headers or {})})

@@ -1,0 +1,112 @@
+"""What is allowed in a routes.yaml and yet is probably not meant: found in the finished values, said as warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import TypeAlias
+
+from router.settings import Settings
+from router.table import PolicySettings, Timeouts, covers, overlap
+
+Path: TypeAlias = tuple[str | int, ...]
+Finding: TypeAlias = tuple[Path, str]  # where (index of a route in the table), what
+
+#: Paths that the server answers itself, before any route.
+SERVED = frozenset({"/healthz", "/readyz"})
+MOST_SERIES = 100_000
+#: Series that one row can make, at the worst: label values other than route, provider and model, and buckets.
+_PER_ROUTE = 60
+_PER_ROUTE_AND_MODEL = 8
+_PER_MODEL = 160
+
+
+def find(settings: Settings) -> Iterator[Finding]:
+    """Everything there is to say, in no particular order."""
+    yield from _routes(settings)
+    for name, policy in settings.policies.items():
+        yield from _policy(("policies", name), policy)
+    yield from _rows(settings)
+    count = series(settings)
+    if count > MOST_SERIES:
+        yield ("models",), f"metrics: up to {count} time series, which is a lot for one process"
+
+
+def _routes(settings: Settings) -> Iterator[Finding]:
+    routes = settings.table.routes
+    for index, route in enumerate(routes):
+        if route.path in SERVED:
+            yield ("routes", index, "path"), f"unreachable: {route.path} is answered by the gateway itself"
+        if route.policy and route.to == "models" and all(model.policy for model in settings.models):
+            yield ("routes", index, "policy"), "has no effect: every model has a policy of its own"
+    for (first, one), (second, other) in combinations(enumerate(routes), 2):
+        if "{" not in one.path and "{" not in other.path:
+            continue
+        if not overlap(one.path, other.path) or covers(one.path, other.path) or covers(other.path, one.path):
+            continue
+        yield (
+            ("routes", second, "path"),
+            f"some paths fit {other.path} and {one.path} of line {one.line}: the longer literal beginning wins, "
+            "then the longer literal end",
+        )
+    if any(route.to == "models" for route in routes) and not settings.models and not settings.providers:
+        yield ("routes",), "there are no models and no providers: every call is answered 404"
+
+
+def _policy(path: Path, policy: PolicySettings) -> Iterator[Finding]:
+    yield from _timeouts((*path, "timeouts"), policy.timeouts)
+    if policy.within < policy.timeouts.first_byte:
+        yield (
+            (*path, "within"),
+            "`within` ends before `timeouts.first_byte` can: the longer one has no effect",
+        )
+    if policy.wait_first > policy.wait_most:
+        yield (*path, "wait"), "`wait.first` is longer than `wait.most`"
+    if policy.within > policy.timeouts.total:
+        yield (*path, "within"), "`within` is longer than `timeouts.total`, which ends the call before"
+
+
+def _timeouts(path: Path, timeouts: Timeouts) -> Iterator[Finding]:
+    for name in ("connect", "first_byte", "idle"):
+        if timeouts.total < getattr(timeouts, name):
+            yield (
+                (*path, "total"),
+                f"`timeouts.total` is shorter than `timeouts.{name}`, which has no effect then",
+            )
+    if timeouts.first_byte < timeouts.connect:
+        yield (*path, "first_byte"), "`timeouts.first_byte` is shorter than `timeouts.connect`"
+
+
+def _rows(settings: Settings) -> Iterator[Finding]:
+    """Rows that say more than the policies they narrow."""
+    longest = {
+        name: max(getattr(policy.timeouts, name) for policy in settings.policies.values())
+        for name in Timeouts.__struct_fields__
+    }
+    most = max(policy.attempts for policy in settings.policies.values())
+    for name, provider in settings.providers.items():
+        path: Path = ("providers", name)
+        for key, seconds in provider.timeouts.items():
+            if seconds > longest[key]:
+                yield (
+                    (*path, "timeouts", key),
+                    f"longer than `timeouts.{key}` of every policy: a row can only narrow it",
+                )
+        if provider.attempts is not None and provider.attempts > most:
+            yield (*path, "attempts"), "more than `attempts` of every policy: a row can only narrow it"
+        if provider.queue and provider.concurrency is None:
+            yield (*path, "queue"), "calls wait only where `concurrency` says how many run at once"
+
+
+def series(settings: Settings) -> int:
+    """How many time series the metrics can have, at the worst: callers cannot add to them."""
+    targets = {(target.provider, target.model) for model in settings.models for target in model.to}
+    for route in settings.table.routes:
+        if not isinstance(route.to, str):
+            targets |= {(target.provider, target.model) for target in route.to}
+    models = len(targets) + len(settings.providers) + 2  # "other" of each provider, unlisted, none
+    routes = len(settings.table.routes) + 1
+    keys = len(settings.access.keys) + 1 if settings.access else 1
+    return (
+        routes * _PER_ROUTE + routes * models * _PER_ROUTE_AND_MODEL + models * (_PER_MODEL + 2 * keys) + keys * 10 + 50
+    )

@@ -1,0 +1,642 @@
+"""routes.yaml: what it may say, and how it becomes `Settings`.
+
+    bytes ─ strict_yaml ─ nodes with places ─ the models below ─ values ─ checks ─ Settings
+
+Every row is checked by itself, so that one bad row hides no other: whoever runs `isthmus check` sees all problems at
+once, each as `FILE:LINE:COL: message`. The models are gone once a file is loaded. `reference` and `schema` are made
+from them, so what is documented is what is read. A key whose feature is not there is refused (`Later`), never ignored.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic.fields import FieldInfo
+
+from providers.catalog import catalog
+from providers.dialects import DIALECTS
+from router import assembly, table
+from router.secrets import Secrets
+from router.settings import Loaded
+from router.strict_yaml import MOST_BYTES, Node, Problem, describe, read
+from router.table import Limits, PolicySettings, Timeouts
+
+# ── kinds of values ────────────────────────────────────────────────────────────────────────────
+
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZE = re.compile(r"(\d{1,12})(B|kB|MB|GB|KiB|MiB|GiB)")
+_BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SHARE = re.compile(r"(\d{1,3}(?:\.\d+)?)%")
+
+
+class Says:
+    """How the reference names a kind of value and writes one of it."""
+
+    def __init__(self, kind: str, write: Callable[[Any], str] = str) -> None:
+        self.kind, self.write = kind, write
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, float) and not isinstance(value, bool):
+        return value  # a default of ours
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError(f"expected a duration such as 250ms, 30s, 5m or 1h, found {describe(value)}")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def _positive(value: object) -> object:
+    seconds = _duration(value)
+    if not isinstance(seconds, float) or seconds <= 0:
+        raise ValueError("expected a duration greater than zero")
+    return seconds
+
+
+def _size(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if not found or not int(found[1]):
+        raise ValueError(f"expected a size such as 256KiB or 32MiB, found {describe(value)}")
+    return int(found[1]) * _BYTES[found[2]]
+
+
+def _share(value: object) -> object:
+    if isinstance(value, float) and not isinstance(value, bool):
+        return value
+    found = _SHARE.fullmatch(value) if isinstance(value, str) else None
+    if not found or float(found[1]) > 100:
+        raise ValueError(f"expected a share from 0% to 100%, found {describe(value)}")
+    return float(found[1]) / 100
+
+
+def write_duration(seconds: float) -> str:
+    for unit in ("h", "m", "s"):
+        if seconds and seconds % _SECONDS[unit] == 0:
+            # 60s and 600s read better than 1m and 10m beside their neighbours.
+            return f"{seconds:g}s" if seconds <= 1800 else f"{seconds / _SECONDS[unit]:g}{unit}"
+    return f"{seconds * 1000:g}ms" if seconds else "0s"
+
+
+def write_size(count: int) -> str:
+    for unit in ("GiB", "MiB", "KiB"):
+        if count % _BYTES[unit] == 0:
+            return f"{count // _BYTES[unit]}{unit}"
+    return f"{count}B"
+
+
+def _later(*off: object) -> BeforeValidator:
+    """Accepts what means "off" (null, false, and the defaults given): the feature itself is not there yet."""
+
+    def check(value: object) -> None:
+        if value is not None and value is not False and not any(value == o and type(value) is type(o) for o in off):
+            raise ValueError("not available in this version")
+
+    return BeforeValidator(check)
+
+
+_DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})
+_SIZE_SCHEMA = WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{_SIZE.pattern}$"}, {"type": "integer"}]})
+_WAIT = Says("duration", write_duration)
+
+Duration: TypeAlias = Annotated[float, BeforeValidator(_duration), _DURATION_SCHEMA, _WAIT]
+Positive: TypeAlias = Annotated[float, BeforeValidator(_positive), _DURATION_SCHEMA, _WAIT]
+Size: TypeAlias = Annotated[int, BeforeValidator(_size), _SIZE_SCHEMA, Says("size", write_size)]
+Share: TypeAlias = Annotated[
+    float,
+    BeforeValidator(_share),
+    WithJsonSchema({"type": "string", "pattern": f"^{_SHARE.pattern}$"}),
+    Says("share", lambda value: f"{value * 100:g}%"),
+]
+Count: TypeAlias = Annotated[int, Field(ge=1), Says("number")]
+Later: TypeAlias = Annotated[None, _later(), WithJsonSchema({"enum": [None, False]}), Says("not in this version")]
+Reference: TypeAlias = Annotated[str, Field(min_length=1), Says("secret: `env:NAME` or `file:PATH`")]
+Names: TypeAlias = Annotated[list[str], Says("list of names")]
+Text: TypeAlias = Annotated[str, Says("text")]
+OnLoss: TypeAlias = Annotated[Literal["report", "allow", "reject"], Says("`report`, `allow` or `reject`")]
+
+
+def _one(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and value > 1):
+        raise ValueError("not available in this version, expected 1")
+    return value
+
+
+def _kind(value: object) -> str:
+    return "list" if isinstance(value, list) else "one"
+
+
+class Rows(BaseModel):
+    """Every model here: unknown keys are refused, nothing is converted that is not said to be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
+
+
+# ── the models, in the order of the file ───────────────────────────────────────────────────────
+
+_LIMITS = Limits()
+_POLICY = PolicySettings()
+_TIMEOUTS = Timeouts()
+
+
+class LimitsRow(Rows):
+    head: Positive = Field(_LIMITS.head, description="time for a request's line and headers; then 408")
+    body: Positive = Field(_LIMITS.body, description="time for a request's body; then 408")
+    json_depth: Annotated[int, Field(ge=1, le=256), Says("number")] = Field(
+        _LIMITS.json_depth, description="nesting of a JSON body; past it 400"
+    )
+    messages: Count = Field(_LIMITS.messages, description="messages of one call; past it 400")
+    tools: Count = Field(_LIMITS.tools, description="tools of one call; past it 400")
+    concurrency: Count = Field(_LIMITS.concurrency, description="calls at once in this process; past it 503")
+    upstream_body: Size = Field(_LIMITS.upstream_body, description="an upstream's whole answer; past it 502")
+    sse_event: Size = Field(_LIMITS.sse_event, description="one event of an upstream's stream")
+    stream_buffer: Size = Field(
+        _LIMITS.stream_buffer,
+        description="what is held for a caller that reads slower than the upstream writes",
+    )
+    write_stall: Positive = Field(
+        _LIMITS.write_stall, description="how long a caller may not read at all before it is dropped"
+    )
+
+
+class ServerRow(Rows):
+    listen: Text = Field(
+        "127.0.0.1:8080",
+        description="HOST:PORT of the callers' side; off loopback only together with `access`",
+    )
+    admin: Text | None = Field(
+        "127.0.0.1:8081", description="HOST:PORT of metrics, health and explain; null switches it off"
+    )
+    admin_token: Reference | None = Field(None, description="bearer token that the admin side asks for")
+    workers: Annotated[int, BeforeValidator(_one), WithJsonSchema({"const": 1}), Says("number")] = Field(
+        1, description="processes that share the port; more than 1 is not in this version"
+    )
+    max_body: Size = Field(_LIMITS.max_body, description="a request's body after decompression; past it 413")
+    drain: Duration = Field(30.0, description="how long running calls may go on after SIGTERM")
+    limits: LimitsRow = Field(LimitsRow.model_construct(), description="what one call may take")
+
+
+class KeyRowModel(Rows):
+    name: Text = Field(..., pattern=r"^[A-Za-z0-9._-]{1,64}$", description="shown in logs and metrics")
+    hash: Text = Field(
+        ...,
+        pattern=r"^sha256:[0-9a-fA-F]{64}$",
+        description="`sha256:` and the SHA-256 of the whole key, in hex",
+    )
+    models: Names = Field(["*"], description="what the key may call: names of models, `*` stands for anything")
+    rpm: Later = Field(None, description="requests per minute")
+    tpm: Later = Field(None, description="tokens per minute")
+    budget: Later = Field(None, description="spending per time")
+
+
+class JwtRow(Rows):
+    secret: Reference | None = Field(None, description="HMAC secret of at least 32 bytes, for HS256, HS384, HS512")
+    public_key: Reference | None = Field(None, description="public key in PEM, for RS, PS, ES and EdDSA algorithms")
+    jwks_file: Text | None = Field(None, description="file with a JWK set; its HMAC keys are not used")
+    jwks_url: Later = Field(None, description="address of a JWK set")
+    algorithms: Names | None = Field(
+        None, description="allowed algorithms; HS256 with `secret`, else what fits the keys"
+    )
+    issuer: Text | None = Field(None, description="the claim `iss` that tokens must have")
+    audience: Annotated[
+        Annotated[str, Tag("one")] | Annotated[list[str], Tag("list")],
+        Discriminator(_kind),
+        Says("text or list"),
+    ] = Field([], description="the claim `aud`: tokens must have one of these")
+    leeway: Duration = Field(30.0, description="by how much clocks may differ")
+    require_scopes: Later = Field(None, description="whether scopes of a token are enforced")
+
+
+class AccessRow(Rows):
+    keys: list[KeyRowModel] = Field([], description="callers' keys; `isthmus key new` prints a row")
+    jwt: JwtRow | None = Field(None, description="verification of JSON Web Tokens")
+
+
+class TimeoutsRow(Rows):
+    connect: Positive = Field(_TIMEOUTS.connect, description="for the connection, TLS included")
+    first_byte: Positive = Field(_TIMEOUTS.first_byte, description="for the head of the upstream's answer")
+    idle: Positive = Field(_TIMEOUTS.idle, description="between two chunks of an answer")
+    total: Positive = Field(_TIMEOUTS.total, description="for the whole exchange")
+
+
+class ProviderRow(Rows):
+    like: Text | None = Field(None, description="another provider: what is not said here is said there")
+    base_url: Text | None = Field(
+        None,
+        description="what the vendor's own SDK takes: with `/v1` for OpenAI kinds, the bare host for others",
+    )
+    speaks: Names | None = Field(None, description="dialects, preferred first")
+    auth: Text | None = Field(
+        None,
+        description="`bearer`, `header:NAME`, `query:NAME`, `google_key`, `google_token`, `anthropic_key`, "
+        "`azure_key`, `none`; without it `bearer`",
+    )
+    secret: Reference | None = Field(None, description="the upstream's key; without one no credential is sent")
+    secrets: Annotated[list[str], Says("list of secrets")] | None = Field(
+        None, description="several keys of one account"
+    )
+    headers: Annotated[dict[str, str], Says("mapping")] | None = Field(None, description="sent with every call")
+    quirks: Names | None = Field(None, description="named small differences within a dialect")
+    own: Names | None = Field(None, description="its own fields of a body: passed through")
+    ignores: Names | None = Field(
+        None, description="fields accepted without effect there: not sent, reported as dropped"
+    )
+    rejects: Names | None = Field(None, description="fields refused there: said before anything is sent")
+    concurrency: Count | None = Field(None, description="calls at once; without it 200")
+    queue: Annotated[int, Field(ge=0), Says("number")] | None = Field(
+        None, description="how many more may wait; without it none"
+    )
+    timeouts: TimeoutsRow | None = Field(None, description="narrow those of the policy")
+    attempts: Count | None = Field(None, description="narrows `attempts` of the policy")
+    retry_on: Annotated[list[str | int], Says("list of statuses and errors")] | None = Field(
+        None, description="what is tried again at all: `[429, 503, connect]`; without it what the policy says"
+    )
+    resend_stale: bool | None = Field(
+        None, description="whether a call is sent again, once, when a kept connection turns out to be closed"
+    )
+    proxy: Text | None = Field(None, description="address of an HTTP proxy on the way to it")
+    ca_file: Text | None = Field(None, description="PEM file of the authorities that its certificate may come from")
+    client_cert: Text | None = Field(None, description="PEM file with our certificate and key, where it asks for one")
+    alternation: Later = Field(None, description="how turns are made to alternate")
+    on_invalid_json: Later = Field(None, description="what becomes of an answer that breaks its schema")
+    nice: Later = Field(None, description="low priority")
+    tools: Later = Field(None, description="how tools are given to a model that has none")
+    response_format: Later = Field(None, description="how JSON answers are asked for")
+    vision: Later = Field(None, description="how images are given to a model that reads none")
+
+
+class TargetRow(Rows):
+    provider: Text | None = Field(None, description="a name of `providers` or of the catalog")
+    model: Text | None = Field(
+        None,
+        description="its model; without it the one that the caller asked for. Without `provider`: another name of `models`",
+    )
+    weight: Annotated[int, Field(ge=0, le=1_000_000), Says("number")] = Field(
+        1, description="share of the calls, with `choose: weighted`"
+    )
+
+
+def _choose(value: object) -> object:
+    if value in get_args(table.Choose) and value != "in_order":
+        raise ValueError("not available in this version, expected in_order")
+    return value
+
+
+Choose: TypeAlias = Annotated[Literal["in_order"], BeforeValidator(_choose), Says("`in_order`")]
+
+
+class ModelRow(Rows):
+    to: list[TargetRow] = Field(..., min_length=1, description="targets, tried in this order")
+    choose: Choose | None = Field(None, description="which target comes first; without it as the policy says")
+    policy: Text | None = Field(None, description="a name of `policies`; before that of the route")
+
+
+class WaitRow(Rows):
+    first: Duration = Field(_POLICY.wait_first, description="longest wait before the second attempt; doubles with each")
+    most: Duration = Field(_POLICY.wait_most, description="longest wait of all")
+
+
+class PolicyRow(Rows):
+    attempts: Annotated[int, Field(ge=1, le=20), Says("number")] = Field(
+        _POLICY.attempts, description="calls of upstreams for one call, over all targets"
+    )
+    within: Positive = Field(
+        _POLICY.within, description="one deadline over all attempts, until the first byte goes to the caller"
+    )
+    wait: WaitRow = Field(WaitRow.model_construct(), description="waits between attempts, random up to these")
+    timeouts: TimeoutsRow = Field(TimeoutsRow.model_construct(), description="of one attempt, `total` of the exchange")
+    choose: Choose = Field("in_order", description="which target comes first")
+    retry_budget: Share = Field(
+        _POLICY.retry_budget,
+        description="share of an upstream's calls of the last 10 s that may be retries; 10 always may",
+    )
+    breaker: Later = Field(None, description="when an upstream that fails is left alone")
+    on_loss: OnLoss = Field(
+        _POLICY.on_loss,
+        description="what becomes of a call that cannot be translated whole: said, done silently, refused",
+    )
+    hedge: Later = Field(None, description="a second attempt before the first has failed")
+
+
+class EgressRow(Rows):
+    listed: Names = Field([], description="providers that callers may name")
+    unlisted: Annotated[
+        Annotated[bool, Tag("one")] | Annotated[list[str], Tag("list")],
+        Discriminator(_kind),
+        Says("true, false or list of hosts"),
+    ] = Field(
+        False,
+        description="other upstreams: none, any public one, or hosts (`api.example.com`, `*.example.com`)",
+    )
+    default: list[TargetRow] = Field([], description="where the head `default` of a path leads")
+
+
+class RouteRow(Rows):
+    path: Text = Field(
+        ...,
+        max_length=1024,
+        description="pattern; `{name}`, `{name:url}`, `{name:secret}` are its parameters",
+    )
+    speaks: Text = Field(..., description="the dialect of its callers")
+    to: Annotated[
+        Annotated[Literal["models", "named"], Tag("one")]
+        | Annotated[list[TargetRow], Field(min_length=1), Tag("list")],
+        Discriminator(_kind),
+        Says("`models`, `named` or list of targets"),
+    ] = Field(..., description="by the caller's model, by the URL in the path, or always these")
+    policy: Text | None = Field(None, description="a name of `policies`, for models without one of their own")
+    on_loss: OnLoss | None = Field(None, description="before that of the policy")
+    egress: EgressRow | None = Field(None, description="which upstreams callers may name, on `to: named`")
+
+
+class MediaRow(Rows):
+    fetch: Later = Field(None, description="whether image and file URLs are downloaded for upstreams that cannot")
+    most: Annotated[None, _later("20MiB"), WithJsonSchema({"enum": [None, "20MiB"]}), Says("not in this version")] = (
+        Field(None, description="how much of one")
+    )
+
+
+class StateRow(Rows):
+    shared: Later = Field(None, description="where workers and machines share limits and budgets")
+
+
+class TelemetryRow(Rows):
+    log: Annotated[Literal["json"] | None, Says("`json` or null")] = Field(
+        "json", description="one JSON line on stderr per call; null: none"
+    )
+    otlp: Later = Field(None, description="where traces are sent")
+    record: Later = Field(None, description="where calls are recorded")
+
+
+class File(Rows):
+    """All of routes.yaml."""
+
+    server: ServerRow = Field(ServerRow.model_construct(), description="The two listeners, and what one call may take.")
+    access: AccessRow | None = Field(
+        None,
+        description="Who may call. Without it anybody who reaches the address, which then must be on loopback.",
+    )
+    providers: dict[str, ProviderRow | None] = Field(
+        {}, description="Upstreams. A name that the catalog has, too, is merged over the catalog's row."
+    )
+    models: dict[
+        str,
+        Annotated[
+            Annotated[ModelRow, Tag("one")] | Annotated[list[TargetRow], Field(min_length=1), Tag("list")],
+            Discriminator(_kind),
+        ],
+    ] = Field(
+        {},
+        description="What callers may name as `model`, besides `provider/model`: a list of targets, or a mapping. "
+        "`*` in a name stands for anything.",
+    )
+    policies: dict[str, PolicyRow] = Field(
+        {}, description="How hard to try. `default` holds for all; the others say what differs from it."
+    )
+    routes: list[RouteRow] = Field([], description="What each path means.")
+    chats: Later = Field(None, description="The chat service.")
+    media: MediaRow = Field(MediaRow.model_construct(), description="URLs in messages.")
+    state: StateRow = Field(StateRow.model_construct(), description="What several processes share.")
+    telemetry: TelemetryRow = Field(TelemetryRow.model_construct(), description="What is written about calls.")
+    guards: Later = Field(None, description="Checks of what is asked and answered.")
+    prices: Later = Field(None, description="What models cost.")
+    cache: Later = Field(None, description="Answers kept for the same question.")
+
+
+# ── reading ────────────────────────────────────────────────────────────────────────────────────
+
+#: Words of other tools for keys that are called otherwise here.
+_OTHER_WORDS = {
+    "api_base": "base_url",
+    "api_key": "secret",
+    "host": "listen",
+    "key": "secret",
+    "passthrough_params": "own",
+    "retries": "attempts",
+    "timeout": "timeouts",
+    "url": "base_url",
+    "dialect": "speaks",
+    "targets": "to",
+}
+_NOT_SHOWN = frozenset({"secret", "secrets", "admin_token", "hash", "headers", "public_key"})
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "none_required": "nothing",
+}
+
+
+def load(
+    path: str | Path,
+    environ: Mapping[str, str],
+    *,
+    listen: str | None = None,
+    admin: str | None = None,
+) -> Loaded:
+    """Reads a routes.yaml. Never raises for what is in it: that is in `problems`, all at once.
+
+    `listen` and `admin` (HOST:PORT) stand in the place of the file's own, as if they were written there.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        problem = Problem(1, 1, f"cannot be read: {error.strerror or 'error'}")
+        return Loaded(settings=None, problems=_named([problem], path))
+    node, problems = read(data)
+    if node is None:
+        return Loaded(settings=None, problems=_named(problems, path))
+    sections, found = _sections(node)
+    for name, address in (("listen", listen), ("admin", admin)):
+        if address is not None:
+            sections.setdefault("server", {})[name] = address
+    rows = {name: dict(row) for name, row in _catalog().items()}
+    secrets = Secrets(environ, path.parent)
+    work = assembly.Assembly(node, sections, rows, DIALECTS, str(path), secrets)
+    settings = work.settings()
+    problems = (*problems, *found, *work.problems)
+    return Loaded(
+        settings=None if problems else settings,
+        problems=_named(problems, path),
+        warnings=_named(work.warnings, path),
+    )
+
+
+def _named(problems: Iterable[Problem], path: Path) -> tuple[Problem, ...]:
+    """In the order of the file, each once, with the file's name."""
+    unique = sorted({Problem(p.line, p.column, p.message, str(path)) for p in problems})
+    return tuple(unique)
+
+
+@functools.cache
+def _catalog() -> dict[str, dict[str, Any]]:
+    """The shipped rows, read as those of routes.yaml are."""
+    adapter = _adapter(ProviderRow)
+    shown = {name: {key: row[key] for key in row if key != "source"} for name, row in catalog().items()}
+    return {name: _dump(adapter.validate_python(row)) for name, row in shown.items()}
+
+
+def _sections(node: Node) -> tuple[dict[str, Any], list[Problem]]:
+    """Every part of the file that is good by itself, as plain values, and what is wrong with the others."""
+    good: dict[str, Any] = {}
+    problems: list[Problem] = []
+    assert isinstance(node.value, dict)
+    for name, value in node.value.items():
+        field = File.model_fields.get(name)
+        if field is None:
+            message = _unknown_key(name, set(File.model_fields))
+            problems.append(Problem(*node.keys[name], message))
+        elif value.value is None:
+            continue  # a heading with nothing beneath it
+        elif name in ("providers", "models", "policies") and isinstance(value.value, dict):
+            row_type = get_args(field.annotation)[1]
+            found = {key: _part(row_type, row, node, (name, key), problems) for key, row in value.value.items()}
+            good[name] = {key: row for key, row in found.items() if row is not _BAD}
+        elif name == "routes" and isinstance(value.value, list):
+            routes = [_part(RouteRow, row, node, (name, index), problems) for index, row in enumerate(value.value)]
+            good[name] = [(index, row) for index, row in enumerate(routes) if row is not _BAD]
+        else:
+            part = _part(_with_metadata(field), value, node, (name,), problems)
+            if part is not _BAD:
+                good[name] = part
+    return good, problems
+
+
+_BAD: Any = object()
+
+
+def _with_metadata(field: FieldInfo) -> Any:
+    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+
+
+def _part(shape: Any, value: Node, root: Node, path: tuple[str | int, ...], problems: list[Problem]) -> Any:
+    """One part of the file as plain values, without the keys that are not written; _BAD with problems."""
+    try:
+        return _dump(_adapter(shape).validate_python(value.plain()))
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            problems.append(_problem(detail, shape, root, path))
+        return _BAD
+
+
+def _dump(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return {name: _dump(getattr(value, name)) for name in value.model_fields_set}
+    if isinstance(value, list):
+        return [_dump(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _dump(item) for key, item in value.items()}
+    return value
+
+
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {}
+
+
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    key = repr(shape)
+    if key not in _ADAPTERS:
+        config = None if isinstance(shape, type) and issubclass(shape, BaseModel) else ConfigDict(strict=True)
+        _ADAPTERS[key] = TypeAdapter(shape, config=config)
+    return _ADAPTERS[key]
+
+
+def _problem(detail: Any, shape: Any, root: Node, path: tuple[str | int, ...]) -> Problem:
+    """A complaint of pydantic in our words, at its place in the file."""
+    steps = _steps(root, (*path, *detail["loc"]))
+    last = steps[-1] if steps else ""
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        known = set().union(*(model.model_fields for model in _models_at(shape, detail["loc"][:-1])))
+        line, column = root.place(*steps, key=True)
+        return Problem(line, column, _written(steps[:-1]) + _unknown_key(str(last), known))
+    line, column = root.place(*steps)
+    if kind == "missing":
+        missing = detail["loc"][-1]
+        return Problem(line, column, f"{_written(steps)}'{missing}' is missing")
+    found = "" if last in _NOT_SHOWN or path[-1] in _NOT_SHOWN else f", found {describe(detail['input'])}"
+    return Problem(line, column, _written(steps) + _complaint(detail, found))
+
+
+def _complaint(detail: Any, found: str) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in _EXPECTED:
+        return f"expected {_EXPECTED[kind]}{found}"
+    if kind == "literal_error":
+        near = _near(str(detail["input"]), re.findall(r"'([^']*)'", context["expected"]))
+        return f"expected {context['expected'].replace(chr(39), '')}{found}{near}"
+    if kind == "string_pattern_mismatch":
+        return f"expected text like {context['pattern']}"
+    if kind in ("too_short", "string_too_short"):
+        return "expected at least one, found nothing"
+    return str(detail["msg"]).replace("Input should be", "expected") + found
+
+
+def _steps(root: Node, path: tuple[Any, ...]) -> tuple[str | int, ...]:
+    """A path of pydantic without the steps that are not in the file (tags of unions, missing keys)."""
+    steps: list[str | int] = []
+    node = root
+    for step in path:
+        if (isinstance(node.value, dict) and step in node.value) or (
+            isinstance(node.value, list) and isinstance(step, int)
+        ):
+            steps.append(step)
+            node = node.at(step)
+    return tuple(steps)
+
+
+def _written(steps: tuple[str | int, ...]) -> str:
+    """`routes[2].to[0]: `"""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return f"{text[1:]}: " if text else ""
+
+
+def _models_at(shape: Any, steps: tuple[Any, ...]) -> set[type[BaseModel]]:
+    """Which models a value at a path below `shape` may be read by."""
+    models = _models_in(shape)
+    for step in steps:
+        inner = [model.model_fields[step].annotation for model in models if step in model.model_fields]
+        if inner:
+            models = set().union(*(_models_in(annotation) for annotation in inner))
+    return models
+
+
+def _models_in(annotation: Any) -> set[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return set().union(*(_models_in(argument) for argument in get_args(annotation)))
+
+
+def _unknown_key(key: str, known: set[str]) -> str:
+    if (meant := _OTHER_WORDS.get(key)) in known:
+        return f"unknown key '{key}', did you mean {meant}?"
+    return f"unknown key '{key}'{_near(key, known)}"
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    return assembly.near(word, known)

@@ -1,0 +1,131 @@
+"""What every exchange shares: the table in force, the doors, the memories. One value in, swapped whole on reload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from providers.canonical.errors import UpstreamDenied
+from providers.dialect import Dialect
+from providers.provider import Provider
+from router.access import Access
+from router.logs import Log
+from router.metrics import Metrics
+from router.policy.retries import RetryBudget, Row
+from router.settings import Settings
+from router.state.seals import SealMemory
+from router.table import PolicySettings, Route, Target
+from router.transport import Transport
+
+OTHER = "other"
+UNLISTED = "unlisted"
+
+
+class Generation:
+    """Everything that one routes.yaml means, ready to use. Nothing here changes but counters."""
+
+    def __init__(self, number: int, settings: Settings) -> None:
+        self.number = number
+        self.settings = settings
+        self.table = settings.table
+        self.providers: Mapping[str, Provider] = settings.providers
+        self.access = Access(settings.access)
+        self.rows = {
+            name: Row(attempts=row.attempts, retry_on=row.retry_on) for name, row in settings.providers.items()
+        }
+        self.traits = {name: row.traits for name, row in settings.providers.items()}
+        self.budgets: dict[str, RetryBudget] = {}
+        self.running: dict[str, int] = {}  # calls of a provider under way
+        self.models = frozenset(self._model_names())
+
+    def _model_names(self) -> Iterator[str]:
+        for model in self.settings.models:
+            yield from (target.model for target in model.to if target.model)
+        for route in self.table.routes:
+            targets = route.to if isinstance(route.to, tuple) else ()
+            yield from (target.model for target in targets if target.model)
+            if route.egress is not None:
+                yield from (target.model for target in route.egress.default if target.model)
+
+    def policy(self, name: str | None) -> PolicySettings:
+        return self.settings.policies[name or "default"]
+
+    def secret(self, provider: Provider) -> str | None:
+        """The row's credential. UpstreamDenied when the row names one that is not there."""
+        if not provider.secrets:
+            return None
+        for reference in provider.secrets:
+            found = self.settings.secrets.get(reference)
+            if found is not None:
+                return found.reveal()
+        raise UpstreamDenied("the upstream's credential is not configured", upstream_status=0)
+
+    def has_secret(self, provider: Provider) -> bool:
+        """Can the row be called without a key of the caller's?"""
+        if provider.auth == "none":
+            return True
+        return any(self.settings.secrets.get(reference) is not None for reference in provider.secrets)
+
+    def budget(self, provider: str, share: float) -> RetryBudget:
+        found = self.budgets.get(provider)
+        if found is None:
+            found = self.budgets[provider] = RetryBudget(share)
+        return found
+
+    def model_label(self, target: Target, model: str) -> str:
+        """A model's name where metrics may show it: only names that the configuration holds."""
+        return model if model in self.models else OTHER
+
+    def nearest(self, path: str) -> Route | None:
+        """The route most like a path that fits none: its dialect is what the caller reads."""
+        best, most = None, 1
+        for route in self.table.routes:
+            common = _common(route.path, path)
+            if common > most:
+                best, most = route, common
+        return best
+
+
+def _common(a: str, b: str) -> int:
+    """How many characters two texts share at their beginning."""
+    for index, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return index
+    return min(len(a), len(b))
+
+
+class Gateway:
+    """The running process, as an exchange sees it."""
+
+    def __init__(
+        self,
+        generation: Generation,
+        *,
+        dialects: Mapping[str, Dialect],
+        transports: Mapping[str, Transport],
+        metrics: Metrics,
+        log: Log,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        dice: Callable[[], float],
+        new_id: Callable[[], str],
+        instance: str,
+    ) -> None:
+        self.generation = generation
+        self.dialects = dialects
+        self.transports = transports  # by what the base URL begins with: "https", "http", "demo"; "unlisted"
+        self.metrics = metrics
+        self.log = log
+        self.clock = clock
+        self.wall = wall
+        self.dice = dice
+        self.new_id = new_id
+        self.instance = instance  # our entry in `via`, to know a loop by
+        self.seals = SealMemory()
+        self.started_at = wall()
+        self.running = 0
+        self.draining = False
+
+    def transport(self, provider: Provider) -> Transport:
+        if provider.name == UNLISTED:
+            return self.transports[UNLISTED]
+        return self.transports[provider.base_url.partition(":")[0]]

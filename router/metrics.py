@@ -1,0 +1,577 @@
+"""Every instrument, declared once; one `Record` per exchange is all that feeds them.
+
+Names and labels are a promise to dashboards. Labels are closed sets: `Metrics.configured` says which routes,
+dialects, providers, models and keys the table in use has; whatever else turns up in a record is counted as
+`other`, so that nobody who calls us can grow the page. Series of names that a reload removed stay until the
+process ends: a counter that vanishes looks like a reset.
+
+`error_type` is the `kind` of the error tree (`providers.canonical.errors`), and the empty string for success:
+Prometheus treats an empty label like a missing one, which is how OpenTelemetry spells success.
+
+`gen_ai_*` and `http_*` follow the OpenTelemetry conventions (semantic-conventions-genai 004902b8, HTTP
+metrics), with `.` written as `_` and the unit as suffix.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
+from http import HTTPStatus
+from typing import NamedTuple, TypeVar, get_args
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.metrics import MetricWrapperBase
+
+from providers.canonical import errors
+from providers.canonical.chat import Usage
+from providers.canonical.loss import Kind
+from router.policy.retries import Denied
+from router.record import AttemptRecord, Outcome, Record, StreamEnd
+
+# Twice as many lines for the time at which each series began, which Prometheus' text format has no use for.
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OTHER = "other"
+NONE = "none"
+
+# ── vocabularies: what a label may say ─────────────────────────────────────────────────
+
+
+def _tree(root: type[errors.RouterError]) -> Iterator[type[errors.RouterError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _tree(child)
+
+
+def _outcome(error: type[errors.RouterError]) -> Outcome:
+    if issubclass(error, errors.CallerError):
+        return "rejected"
+    if issubclass(error, errors.Overloaded):
+        return "shed"
+    if issubclass(error, errors.UpstreamTimeout):
+        return "timeout"
+    return "upstream_error" if issubclass(error, errors.UpstreamError | errors.TransportError) else "bug"
+
+
+# `AttemptRecord.error` of a call that was given up because its caller had gone.
+CLIENT_LEFT = "client_left"
+# How an attempt came out, by the kind of its error.
+OUTCOME_OF: dict[str, Outcome] = {
+    **{error.kind: _outcome(error) for error in _tree(errors.RouterError)},
+    CLIENT_LEFT: "client_left",
+}
+
+# Phases in which we wait for an upstream (or before the next attempt): not the gateway's own time.
+UPSTREAM_PHASES = frozenset({"connect", "first_byte", "first_chunk", "body", "wait"})
+# Phases of the gateway itself. `read` and `queue` wait for the caller and for a free place; `total` is the
+# sum of the others per exchange, and that is what the gateway adds.
+PHASES = frozenset(
+    {"read", "access", "route", "decode", "encode", "plan", "translate", "queue", "sign", "answer", "total"}
+)
+WAITING_PHASES = frozenset({"read", "queue"})
+
+_GENERATION = (
+    "temperature topP topK candidateCount maxOutputTokens stopSequences seed presencePenalty "
+    "frequencyPenalty responseMimeType responseSchema responseJsonSchema responseLogprobs logprobs "
+    "responseModalities thinkingConfig speechConfig mediaResolution enableEnhancedCivicAnswers "
+    "audioTimestamp routingConfig imageConfig"
+)
+_FIELDS = (
+    # openai.chat, openai.embeddings
+    "model messages tools tool_choice functions function_call parallel_tool_calls response_format stream "
+    "stream_options temperature top_p n stop max_tokens max_completion_tokens presence_penalty "
+    "frequency_penalty logit_bias logprobs top_logprobs seed user metadata store service_tier "
+    "reasoning_effort verbosity modalities audio prediction web_search_options prompt_cache_key "
+    "prompt_cache_retention safety_identifier input dimensions encoding_format "
+    # openai.responses
+    "instructions previous_response_id conversation include text reasoning truncation background "
+    "max_output_tokens max_tool_calls prompt "
+    # anthropic.messages
+    "system top_k stop_sequences thinking container mcp_servers context_management output_config "
+    # gemini
+    "contents content systemInstruction system_instruction toolConfig tool_config safetySettings "
+    "safety_settings generationConfig generation_config cachedContent cached_content labels taskType title "
+    "outputDimensionality "
+    # ollama.chat
+    "options format keep_alive think images template raw suffix "
+    # answers
+    "choices candidates usage usageMetadata id created finish_reason stop_reason signature safetyRatings "
+    "groundingMetadata citationMetadata promptFeedback modelVersion responseId system_fingerprint "
+    "annotations refusal"
+)
+# Heads of the paths that losses have in the dialects' bodies, and the whole paths worth telling apart.
+FIELDS = frozenset(_FIELDS.split()) | {f"generationConfig.{name}" for name in _GENERATION.split()}
+_INDEX = re.compile(r"\[[^\]]*\]?")
+
+# What `router.access` and `router.egress`, one floor up, give as reasons; tests hold the lists together.
+_AUTH = (
+    "missing several scheme malformed too_large header algorithm kid unknown_key signature claims subject "
+    "expired not_yet issuer audience revoked scope jwks invalid upstream_key_missing"
+)
+_EGRESS = (
+    "not_listed loopback private shared link_local metadata multicast reserved unspecified malformed scheme "
+    "port proxy own"
+)
+AUTH_REASONS = frozenset(_AUTH.split())
+EGRESS_REASONS = frozenset(_EGRESS.split())
+# Refusals before there is an exchange: the HTTP parser's own, and clocks that run while a head comes in.
+EARLY_REASONS = frozenset({"bad_http", "line_too_long", "headers_too_large", "head_timeout", "draining"})
+OPERATIONS = frozenset({"chat", "embeddings", "count_tokens", "text_completion", "models", "opaque"})
+
+_STATUS = {status.value: str(status.value) for status in HTTPStatus} | {499: "499", 529: "529", 0: NONE}
+
+# ── instruments ────────────────────────────────────────────────────────────────────────
+
+_X2 = tuple(0.01 * 2**i for i in range(14))
+_X4 = tuple(float(4**i) for i in range(14))
+# The HTTP convention's, and further: answers of models take minutes, and no quantile passes the last bound.
+_HTTP = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.075,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+    2.5,
+    5.0,
+    7.5,
+    10.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+)
+_OWN = (
+    0.00001,
+    0.000025,
+    0.00005,
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    1.0,
+)
+_LAG = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Instrument(NamedTuple):
+    """One row: how it is scraped, its labels, what it says.
+
+    A label `name:vocabulary` takes its values from a vocabulary of another name than its own.
+    """
+
+    kind: type[Counter] | type[Gauge] | type[Histogram]
+    name: str
+    labels: str
+    help: str
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def label_names(self) -> list[str]:
+        return [label.partition(":")[0] for label in self.labels.split()]
+
+    @property
+    def vocabularies(self) -> list[str]:
+        return [label.rpartition(":")[2] for label in self.labels.split()]
+
+
+_GEN_AI = "operation_name provider_name:provider request_model:model error_type:error"
+
+INSTRUMENTS = (
+    Instrument(
+        Histogram,
+        "http_server_request_duration_seconds",
+        "route status error_type:error",
+        "Seconds from the first byte of a request to the last of its answer, as its caller sees it. "
+        "status none: the caller left before there was one.",
+        _HTTP,
+    ),
+    Instrument(
+        Histogram,
+        "gen_ai_client_operation_duration_seconds",
+        _GEN_AI,
+        "Seconds of one attempt at one upstream, to the end of its answer.",
+        _X2,
+    ),
+    Instrument(
+        Histogram,
+        "gen_ai_client_operation_time_to_first_chunk_seconds",
+        _GEN_AI,
+        "Seconds from sending the request to the first content of a stream. Streams only.",
+        _X2,
+    ),
+    Instrument(
+        Histogram,
+        "gen_ai_client_operation_time_per_output_chunk_seconds",
+        _GEN_AI,
+        "Seconds between chunks of a stream after its first: one observation per stream, its mean.",
+        _X2,
+    ),
+    Instrument(
+        Histogram,
+        "gen_ai_client_token_usage",
+        f"{_GEN_AI} token_type",
+        "Tokens of one exchange as the upstream counted them. What it did not say is not here.",
+        _X4,
+    ),
+    Instrument(
+        Counter,
+        "isthmus_requests_total",
+        "route caller_dialect:dialect provider model outcome",
+        "Exchanges by how they came out; each moves exactly one series. provider and model are of the last attempt.",
+    ),
+    Instrument(
+        Counter,
+        "isthmus_attempts_total",
+        "provider model outcome",
+        "Calls of upstreams: first tries, retries and fallbacks.",
+    ),
+    Instrument(
+        Counter,
+        "isthmus_retries_total",
+        "provider reason:error",
+        "Attempts after the first, by the upstream tried and the kind of the error before it.",
+    ),
+    Instrument(
+        Counter,
+        "isthmus_retries_denied_total",
+        "provider reason:denied",
+        "Retries that were not made, by the upstream that failed last and what stood against it.",
+    ),
+    Instrument(
+        Counter,
+        "isthmus_losses_total",
+        "route field kind",
+        "What did not survive a translation, by field of the caller's body (a closed list, else other).",
+    ),
+    Instrument(
+        Histogram,
+        "isthmus_overhead_seconds",
+        "lane phase",
+        "Seconds spent in the gateway itself. phase total: their sum without read and queue, which wait for others.",
+        _OWN,
+    ),
+    Instrument(
+        Counter,
+        "isthmus_key_requests_total",
+        "key outcome",
+        "Exchanges by configured caller key and outcome.",
+    ),
+    Instrument(
+        Counter,
+        "isthmus_key_tokens_total",
+        "key token_type",
+        "Tokens by configured caller key, as upstreams counted them.",
+    ),
+    Instrument(
+        Histogram,
+        "isthmus_loop_lag_seconds",
+        "",
+        "Seconds by which a timer of the event loop fired late: what everything else waits, too.",
+        _LAG,
+    ),
+    Instrument(
+        Counter,
+        "isthmus_log_lines_dropped_total",
+        "",
+        "Log lines given up because whoever reads the log does not keep up.",
+    ),
+    Instrument(Gauge, "isthmus_inflight", "route", "Exchanges under way."),
+    Instrument(
+        Counter,
+        "isthmus_rejected_total",
+        "reason:rejected",
+        "Requests refused before any upstream was called, by the kind of the error.",
+    ),
+    Instrument(Counter, "isthmus_stream_end_total", "provider reason:end", "Streams by how they ended."),
+    Instrument(
+        Counter,
+        "isthmus_egress_denied_total",
+        "reason:egress",
+        "Upstreams that a caller named and may not be called.",
+    ),
+    Instrument(
+        Counter,
+        "isthmus_auth_failures_total",
+        "reason:auth",
+        "Callers that could not be verified, by the check that failed.",
+    ),
+    Instrument(
+        Counter,
+        "isthmus_stale_resends_total",
+        "provider",
+        "Calls sent once more on a fresh connection because a kept one had gone stale; no attempts of their own.",
+    ),
+    Instrument(Counter, "isthmus_config_reload_total", "result", "Reloads of the route table: ok or error."),
+    Instrument(
+        Gauge,
+        "isthmus_config_generation",
+        "",
+        "Which route table is in use: 1 at start, one more per reload.",
+    ),
+    Instrument(
+        Gauge,
+        "isthmus_config_last_reload_success",
+        "",
+        "1: the table in use is the file; 0: the file was refused.",
+    ),
+)
+
+_Child = TypeVar("_Child", bound=MetricWrapperBase)
+
+
+class _Family(dict[tuple[str, ...], _Child]):
+    """The series of one instrument by label values.
+
+    Only values of the vocabularies are remembered, so this grows no faster than the page.
+    """
+
+    def __init__(self, instrument: _Child, known: list[Collection[str]]) -> None:
+        super().__init__()
+        self._instrument = instrument
+        self._known = known
+
+    def __missing__(self, values: tuple[str, ...]) -> _Child:
+        safe = tuple(value if value in known else OTHER for value, known in zip(values, self._known, strict=True))
+        child = self._instrument.labels(*safe)
+        if safe == values:
+            self[values] = child
+        return child
+
+
+class Metrics:
+    """The page that Prometheus scrapes. One per process; used from the event loop's thread only.
+
+    Counting must never break what is counted: nothing here raises for what a record holds.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._known: dict[str, Collection[str]] = {
+            "route": {NONE},
+            "dialect": {NONE},
+            "provider": {NONE, "unlisted"},
+            "model": {NONE},
+            "key": set[str](),
+            "status": frozenset(_STATUS.values()),
+            "error": frozenset(OUTCOME_OF) | {""},
+            "rejected": frozenset(OUTCOME_OF) | EARLY_REASONS,
+            "outcome": frozenset(get_args(Outcome)),
+            "operation_name": OPERATIONS,
+            "token_type": frozenset({"input", "output"}),
+            "denied": frozenset(get_args(Denied)),
+            "field": FIELDS,
+            "kind": frozenset(get_args(Kind)),
+            "lane": frozenset({"relay", "translate", NONE}),
+            "phase": PHASES,
+            "end": frozenset(get_args(StreamEnd)),
+            "egress": EGRESS_REASONS,
+            "auth": AUTH_REASONS,
+            "result": frozenset({"ok", "error"}),
+        }
+        self._made = {row.name: self._make(row) for row in INSTRUMENTS}
+        ProcessCollector(registry=self.registry)
+
+        self._http = self._family(Histogram, "http_server_request_duration_seconds")
+        self._duration = self._family(Histogram, "gen_ai_client_operation_duration_seconds")
+        self._first_chunk = self._family(Histogram, "gen_ai_client_operation_time_to_first_chunk_seconds")
+        self._per_chunk = self._family(Histogram, "gen_ai_client_operation_time_per_output_chunk_seconds")
+        self._tokens = self._family(Histogram, "gen_ai_client_token_usage")
+        self._requests = self._family(Counter, "isthmus_requests_total")
+        self._attempts = self._family(Counter, "isthmus_attempts_total")
+        self._retries = self._family(Counter, "isthmus_retries_total")
+        self._denied = self._family(Counter, "isthmus_retries_denied_total")
+        self._losses = self._family(Counter, "isthmus_losses_total")
+        self._overhead = self._family(Histogram, "isthmus_overhead_seconds")
+        self._key_requests = self._family(Counter, "isthmus_key_requests_total")
+        self._key_tokens = self._family(Counter, "isthmus_key_tokens_total")
+        self._inflight = self._family(Gauge, "isthmus_inflight")
+        self._rejected = self._family(Counter, "isthmus_rejected_total")
+        self._stream_end = self._family(Counter, "isthmus_stream_end_total")
+        self._egress = self._family(Counter, "isthmus_egress_denied_total")
+        self._auth = self._family(Counter, "isthmus_auth_failures_total")
+        self._stale = self._family(Counter, "isthmus_stale_resends_total")
+        self._reload = self._family(Counter, "isthmus_config_reload_total")
+        self._lag = self._single(Histogram, "isthmus_loop_lag_seconds")
+        self._dropped = self._single(Counter, "isthmus_log_lines_dropped_total")
+        self._generation = self._single(Gauge, "isthmus_config_generation")
+        self._reloaded = self._single(Gauge, "isthmus_config_last_reload_success")
+
+    def _make(self, row: Instrument) -> MetricWrapperBase:
+        if row.kind is Histogram:
+            return Histogram(row.name, row.help, row.label_names, registry=self.registry, buckets=row.buckets)
+        return row.kind(row.name, row.help, row.label_names, registry=self.registry)
+
+    def _single(self, kind: type[_Child], name: str) -> _Child:
+        made = self._made[name]
+        assert isinstance(made, kind)
+        return made
+
+    def _family(self, kind: type[_Child], name: str) -> _Family[_Child]:
+        row = next(row for row in INSTRUMENTS if row.name == name)
+        return _Family(self._single(kind, name), [self._known[word] for word in row.vocabularies])
+
+    # ── the route table ────────────────────────────────────────────────────────────────
+
+    def configured(
+        self,
+        generation: int,
+        *,
+        routes: Iterable[str],
+        dialects: Iterable[str],
+        providers: Iterable[str],
+        models: Iterable[str],
+        keys: Iterable[str] = (),
+    ) -> None:
+        """A table has come into use: these names may be labels from now on. `generation` is 1 at start."""
+        for word, names in (
+            ("route", routes),
+            ("dialect", dialects),
+            ("provider", providers),
+            ("model", models),
+            ("key", keys),
+        ):
+            known = self._known[word]
+            assert isinstance(known, set)
+            known.update(names)
+        if generation > 1:
+            self._reload[("ok",)].inc()
+        self._generation.set(generation)
+        self._reloaded.set(1)
+
+    def config_refused(self) -> None:
+        """A changed file was not taken; the old table stays."""
+        self._reload[("error",)].inc()
+        self._reloaded.set(0)
+
+    # ── one exchange ───────────────────────────────────────────────────────────────────
+
+    def inflight(self, route: str) -> AbstractContextManager[None]:
+        """Counts an exchange as under way for as long as the block runs."""
+        return self._inflight[(route,)].track_inprogress()
+
+    def observe(self, record: Record) -> None:
+        """Everything that one finished exchange moves; to be called once for each."""
+        outcome = record.outcome
+        self._http[record.route, _STATUS.get(record.status, OTHER), record.error or ""].observe(
+            max(0.0, record.ended - record.started)
+        )
+        self._requests[record.route, record.caller_dialect, record.provider, record.model, outcome].inc()
+        for attempt in record.attempts:
+            self._observe_attempt(attempt)
+        if record.phases:
+            self._observe_phases(record)
+        if record.usage is not None:
+            self._observe_usage(record, record.usage)
+        if record.key is not None:
+            self._key_requests[record.key, outcome].inc()
+        if record.stream_end is not None:
+            self._stream_end[record.provider, record.stream_end].inc()
+        if record.losses:
+            for loss in record.losses:
+                self._losses[record.route, field_label(loss.field), loss.kind].inc()
+        if len(record.attempts) > 1 or record.denied_retries:
+            self._observe_retries(record)
+        if record.resent:
+            self._stale[(record.provider,)].inc(record.resent)
+        if record.error is not None:
+            self._observe_refusal(record, record.error)
+
+    def _observe_attempt(self, attempt: AttemptRecord) -> None:
+        error = attempt.error or ""
+        provider, model = attempt.provider, attempt.model
+        series = (attempt.operation, provider, model, error)
+        self._duration[series].observe(max(0.0, attempt.ended - attempt.started))
+        self._attempts[provider, model, OUTCOME_OF.get(error, "bug") if error else "ok"].inc()
+        first, last = attempt.first_chunk, attempt.last_chunk
+        if first is not None:
+            self._first_chunk[series].observe(max(0.0, first - attempt.started))
+            if attempt.chunks and last is not None:
+                self._per_chunk[series].observe(max(0.0, last - first) / attempt.chunks)
+
+    def _observe_phases(self, record: Record) -> None:
+        total = 0.0
+        for phase, seconds in record.phases.items():
+            if phase not in UPSTREAM_PHASES:
+                self._overhead[record.lane, phase].observe(seconds)
+                if phase not in WAITING_PHASES:
+                    total += seconds
+        self._overhead[record.lane, "total"].observe(total)
+
+    def _observe_usage(self, record: Record, usage: Usage) -> None:
+        series = (record.operation, record.provider, record.model, record.error or "")
+        for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
+            if count is not None and count >= 0:
+                self._tokens[(*series, kind)].observe(count)
+                if record.key is not None:
+                    self._key_tokens[record.key, kind].inc(count)
+
+    def _observe_retries(self, record: Record) -> None:
+        before: AttemptRecord | None = None
+        for attempt in record.attempts:
+            if before is not None:
+                self._retries[attempt.provider, before.error or ""].inc()
+            before = attempt
+        for reason in record.denied_retries:
+            self._denied[before.provider if before else record.provider, reason].inc()
+
+    def _observe_refusal(self, record: Record, error: str) -> None:
+        if record.outcome == "rejected" and OUTCOME_OF.get(error) == "rejected" and not record.attempts:
+            self._rejected[(error,)].inc()
+        if error in (errors.NotAuthenticated.kind, errors.UpstreamKeyMissing.kind):
+            self._auth[(record.reason or error,)].inc()
+        elif error in (errors.UpstreamNotAllowed.kind, errors.EgressDenied.kind):
+            self._egress[(record.reason or error,)].inc()
+
+    # ── what belongs to no exchange ────────────────────────────────────────────────────
+
+    def rejected(self, reason: str) -> None:
+        """A request was refused before there was an exchange to record (`EARLY_REASONS`)."""
+        self._rejected[(reason,)].inc()
+
+    def loop_lag(self, seconds: float) -> None:
+        self._lag.observe(max(0.0, seconds))
+
+    def log_lines_dropped(self, count: int) -> None:
+        """May be called from any thread."""
+        self._dropped.inc(count)
+
+    def render(self) -> bytes:
+        """The page, as `CONTENT_TYPE`."""
+        return prometheus_client.generate_latest(self.registry)
+
+
+def field_label(path: str) -> str:
+    """A loss's path as a label: `messages[3].name` counts as `messages`, what no dialect knows as `other`."""
+    if path in FIELDS:
+        return path
+    plain = _INDEX.sub("", path[:256])
+    if plain in FIELDS:
+        return plain
+    head = plain.partition(".")[0]
+    return head if head in FIELDS else OTHER
+
+
+async def watch_loop(metrics: Metrics, interval: float = 0.1, clock: Callable[[], float] | None = None) -> None:
+    """Measures, until cancelled, how late the event loop's timers fire. `interval`: seconds between looks."""
+    now = clock or asyncio.get_running_loop().time
+    while True:
+        before = now()
+        await asyncio.sleep(interval)
+        metrics.loop_lag(now() - before - interval)

@@ -1,0 +1,204 @@
+"""The caller's side of an exchange on HTTP: taking the body, giving the answer, whole or as a stream.
+
+Back-pressure is the caller's: a write returns when the connection has room again, and nothing is read from the
+upstream meanwhile. A caller who takes nothing for `write_stall` is dropped; one who leaves cancels the exchange.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.client_exceptions import ClientError
+from aiohttp.http import HttpVersion11
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_exceptions import HTTPException
+from aiohttp.web_protocol import RequestPayloadError
+from multidict import CIMultiDict
+
+from providers.canonical.errors import MalformedRequest, RequestTimeout, RequestTooLarge, UnsupportedMediaType
+from providers.wire.sse import PING
+from router.alarm import Alarm
+from router.table import Limits
+
+HEARTBEAT = 15.0
+_READABLE = frozenset({"", "identity", "gzip", "deflate"})
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class CallerGone(Exception):
+    """The caller has left, or takes nothing any more. `how` says which, as a stream's end: client_left, limit."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(how)
+        self.how = how
+
+
+class Door(Protocol):
+    """Where a request comes from and its answer goes."""
+
+    @property
+    def began(self) -> bool:
+        """The head of the answer has gone out."""
+        ...
+
+    async def body(self, limits: Limits, alarm: Alarm) -> bytes: ...
+    async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None: ...
+    async def begin(self, status: int, headers: Mapping[str, str], alarm: Alarm) -> None: ...
+    async def write(self, data: bytes) -> None: ...
+    async def end(self) -> None: ...
+
+
+class HttpDoor:
+    """One request of aiohttp's server."""
+
+    def __init__(self, request: web.BaseRequest, limits: Limits) -> None:
+        self._request = request
+        self._limits = limits
+        self._alarm: Alarm | None = None
+        self._response: web.StreamResponse | None = None
+        self._beat: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._wrote_at = 0.0
+        self._beating: asyncio.Task[None] | None = None
+        self.sent = 0
+
+    @property
+    def began(self) -> bool:
+        return self._response is not None
+
+    @property
+    def response(self) -> web.StreamResponse:
+        if self._response is None:
+            raise RuntimeError("no answer was given")
+        return self._response
+
+    # ── in ─────────────────────────────────────────────────────────────────────────
+    async def body(self, limits: Limits, alarm: Alarm) -> bytes:
+        """The whole body, decompressed. Refuses what is too long before it is read where its length is declared."""
+        request = self._request
+        encoding = request.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in _READABLE:
+            raise UnsupportedMediaType("this content-encoding is not supported")
+        declared = request.content_length
+        if declared is not None and declared > limits.max_body:
+            raise RequestTooLarge(f"the body is larger than {limits.max_body} bytes")
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(_CONTINUE)
+            request.writer.output_size = 0
+        content = request.content
+        if content.is_eof() and content.total_bytes <= limits.max_body:
+            return content.read_nowait() if not encoding else await self._slowly(limits, alarm)
+        return await self._slowly(limits, alarm)
+
+    async def _slowly(self, limits: Limits, alarm: Alarm) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        alarm.set(self._loop.time() + limits.body, "body")
+        try:
+            while data := await self._request.content.readany():
+                size += len(data)
+                if size > limits.max_body:
+                    raise RequestTooLarge(f"the body is larger than {limits.max_body} bytes")
+                pieces.append(data)
+        except asyncio.CancelledError:
+            if alarm.forgive():
+                raise RequestTimeout("the body did not arrive in time") from None
+            raise
+        except (RequestPayloadError, HttpProcessingError, HTTPException, ClientError):
+            raise MalformedRequest("the body cannot be read") from None
+        finally:
+            alarm.pause()
+        return b"".join(pieces)
+
+    # ── out ────────────────────────────────────────────────────────────────────────
+    async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """One answer with a known length. An unread rest of the request's body closes the connection."""
+        response = web.Response(status=status, body=body, headers=CIMultiDict(headers))
+        if not self._request.content.is_eof():
+            response.force_close()
+        self._response = response
+        self.sent = len(body)
+        try:
+            await response.prepare(self._request)
+            await response.write_eof()
+        except ConnectionError:
+            raise CallerGone("client_left") from None
+
+    async def begin(self, status: int, headers: Mapping[str, str], alarm: Alarm) -> None:
+        """The head of a stream."""
+        response = web.StreamResponse(status=status, headers=CIMultiDict(headers))
+        if self._request.version >= HttpVersion11:
+            response.enable_chunked_encoding()
+        self._alarm = alarm
+        self._response = response
+        transport = self._request.transport
+        if transport is not None:
+            transport.set_write_buffer_limits(high=self._limits.stream_buffer)
+        try:
+            await response.prepare(self._request)
+        except ConnectionError:
+            raise CallerGone("client_left") from None
+        self._wrote_at = self._loop.time()
+        if headers.get("content-type", "").startswith("text/event-stream"):
+            self._beat = self._loop.call_later(HEARTBEAT, self._maybe_beat)
+
+    async def write(self, data: bytes) -> None:
+        """Part of a stream. Returns when there is room for more."""
+        alarm = self._alarm
+        response = self._response
+        if alarm is None or response is None:
+            raise RuntimeError("write before begin")
+        now = self._loop.time()
+        self._wrote_at = now
+        self.sent += len(data)
+        alarm.set(now + self._limits.write_stall, "write")
+        try:
+            await response.write(data)
+        except asyncio.CancelledError:
+            if alarm.forgive():
+                self.cut()
+                raise CallerGone("limit") from None
+            raise
+        except ConnectionError:
+            raise CallerGone("client_left") from None
+        finally:
+            alarm.pause()
+
+    def _maybe_beat(self) -> None:
+        """A comment when nothing has been said for a while, so that nobody in between takes us for dead."""
+        quiet = self._loop.time() - self._wrote_at
+        if quiet >= HEARTBEAT - 0.1:
+            self._beating = self._loop.create_task(self._ping())
+            quiet = 0.0
+        self._beat = self._loop.call_later(HEARTBEAT - quiet, self._maybe_beat)
+
+    async def _ping(self) -> None:
+        try:
+            await self.response.write(PING)
+            self._wrote_at = self._loop.time()
+        except (ConnectionError, RuntimeError):
+            pass  # the exchange itself learns it at its next write
+
+    async def end(self) -> None:
+        """The stream is complete."""
+        self.quiet()
+        try:
+            await self.response.write_eof()
+        except ConnectionError:
+            raise CallerGone("client_left") from None
+
+    def quiet(self) -> None:
+        """No more heartbeats."""
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+
+    def cut(self) -> None:
+        """Drops the connection at once, with whatever was still to be written."""
+        self.quiet()
+        transport = self._request.transport
+        if transport is not None:
+            transport.abort()

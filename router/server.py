@@ -1,0 +1,433 @@
+"""The server: sockets in, exchanges out; start, drain, stop.
+
+aiohttp's low-level server is used as it is, without its router: our table reads the raw request target, and nothing
+decodes, merges or redirects paths before it. Its access log is off (it prints request lines, and keys may stand in
+paths); what goes wrong in its parser is answered as JSON that echoes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import random
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+from aiohttp import http_parser, web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from providers import listing
+from providers.canonical.errors import Overloaded, RouterError
+from providers.dialect import WireResponse
+from providers.dialects import DIALECTS
+from router import admin
+from router.access import allowed, split_credentials
+from router.config import load
+from router.demo import DemoTransport
+from router.egress import CallerNamedConnector
+from router.exchange import Exchange, Incoming
+from router.gateway import Gateway, Generation
+from router.logs import Log, take_over
+from router.metrics import Metrics, watch_loop
+from router.record import Record
+from router.relay import CallerGone, HttpDoor
+from router.settings import Settings
+from router.table import Limits
+from router.transport import HttpTransport, Transport
+from router.upstream_path import redacted
+
+KEEP_ALIVE = 75.0
+LINGER = 2.0
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_HEALTH = "/healthz"
+_READY = "/readyz"
+
+
+# ── the HTTP server ────────────────────────────────────────────────────────────────────
+
+
+class Protocol(RequestHandler):
+    """One connection. A request head that does not arrive in time ends it; parser errors are answered in JSON."""
+
+    def __init__(self, *args: Any, head: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head = head
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._head_timer = self._loop.call_later(self._head, self._head_late)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages or self._current_request is not None:
+            if self._head_timer is not None:
+                self._head_timer.cancel()
+                self._head_timer = None
+        elif self._head_timer is None:
+            self._head_timer = self._loop.call_later(self._head, self._head_late)
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        super().connection_lost(error)
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if self._current_request is None and not self._messages:
+            self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what is not HTTP. Nothing of the input is in it, and nothing is logged here."""
+        status = 431 if status == 400 and _is_too_long(exc) else status
+        code = {413: "payload_too_large", 414: "uri_too_long", 431: "headers_too_large"}.get(status, "invalid_request")
+        body = {
+            "error": {
+                "message": "the request is not valid HTTP",
+                "type": "invalid_request_error",
+                "param": None,
+                "code": code,
+            }
+        }
+        response = web.Response(
+            status=status if 400 <= status < 500 else 400,
+            body=msgspec.json.encode(body),
+            headers={"content-type": "application/json", "server": "isthmus", "x-request-id": new_id()},
+        )
+        response.force_close()
+        return response
+
+
+def _is_too_long(error: BaseException | None) -> bool:
+    return isinstance(error, LineTooLong)
+
+
+class Server(web.Server):
+    """aiohttp's low-level server with our connections."""
+
+    def __init__(self, handler: Any, *, limits: Limits) -> None:
+        super().__init__(handler, handler_cancellation=True)
+        self._limits = limits
+
+    def __call__(self) -> RequestHandler:
+        return Protocol(
+            self,
+            loop=self._loop,
+            head=self._limits.head,
+            access_log=None,
+            keepalive_timeout=KEEP_ALIVE,
+            lingering_time=LINGER,
+            max_headers=100,
+        )
+
+
+# ── one request ────────────────────────────────────────────────────────────────────────
+
+
+def new_id() -> str:
+    return f"req_{os.urandom(12).hex()}"
+
+
+class Front:
+    """Takes requests: health and lists are answered here, everything else becomes an Exchange."""
+
+    def __init__(self, gateway: Gateway, state: admin.State) -> None:
+        self.gateway = gateway
+        self.state = state
+        self.running: set[Exchange] = set()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        target = request.raw_path
+        path = target.partition("?")[0]
+        if path in (_HEALTH, _READY) and request.method in ("GET", "HEAD"):
+            return admin.health_response() if path == _HEALTH else admin.ready_response(self.state)
+        gateway = self.gateway
+        given = request.headers.get("x-request-id")
+        record = Record(
+            id=given if given is not None and _SANE_ID.fullmatch(given) else new_id(),
+            method=request.method if request.method in _METHODS else "other",
+            path="",
+            started=gateway.clock(),
+        )
+        incoming = Incoming(
+            method=request.method,
+            target=target,
+            query=dict(request.rel_url.query) if "?" in target else {},
+            headers=request.headers,
+            id=record.id,
+        )
+        door = HttpDoor(request, gateway.generation.settings.limits)
+        if listing.is_listing(path) and request.method in ("GET", "HEAD"):
+            return self._list(incoming, path)
+        await self._exchange(incoming, door, record)
+        return door.response
+
+    async def _exchange(self, incoming: Incoming, door: HttpDoor, record: Record) -> None:
+        gateway = self.gateway
+        exchange = Exchange(gateway, incoming, door, record)
+        gateway.running += 1
+        self.running.add(exchange)
+        try:
+            await exchange.run(self._busy())
+        except asyncio.CancelledError:
+            _left(record, "client_left")
+            raise
+        except CallerGone as gone:
+            _left(record, gone.how)
+        finally:
+            self.running.discard(exchange)
+            gateway.running -= 1
+            door.quiet()
+            record.ended = gateway.clock()
+            record.bytes_out = door.sent
+            record.path = self._path(record, incoming.target, exchange)
+            gateway.metrics.observe(record)
+            gateway.log.exchange(record)
+
+    def _busy(self) -> RouterError | None:
+        """Why no further exchange is taken on now, if so."""
+        if self.gateway.draining:
+            return Overloaded("the gateway is shutting down", retry_after=1.0)
+        if self.gateway.running > self.gateway.generation.settings.limits.concurrency:
+            return Overloaded("too many requests at once", retry_after=1.0)
+        return None
+
+    def _path(self, record: Record, target: str, exchange: Exchange) -> str:
+        """The path as a log may show it. What fits no route may hold anything: only its beginning is told."""
+        if exchange.named_prefix is not None:
+            return redacted(target, exchange.named_prefix, exchange.listed)
+        if record.route == "none" or exchange.secret_path:
+            return "/".join(target.partition("?")[0].split("/")[:2])[:64] + "/***"
+        return target.partition("?")[0]
+
+    def _list(self, incoming: Incoming, path: str) -> web.StreamResponse:
+        """GET of the models that this caller may name."""
+        generation = self.gateway.generation
+        route = generation.nearest(path) or generation.table.routes[0]
+        dialect = self.gateway.dialects[route.speaks]
+        try:
+            access = generation.access
+            credential, _ = split_credentials(
+                incoming.headers, incoming.query, named=False, is_open=access.is_open
+            )
+            caller = access.verify(credential, self.gateway.wall())
+            names = [
+                row.name for row in generation.settings.models if "*" not in row.name and allowed(caller, row.name)
+            ]
+            answer = listing.answer(path, incoming.headers, incoming.query, names, int(self.gateway.started_at))
+        except RouterError as error:
+            answer = dialect.encode_error(error)
+            answer.headers["x-isthmus-fault"] = error.fault
+        return _response(answer, incoming.id)
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _response(answer: WireResponse, id: str) -> web.Response:
+    return web.Response(
+        status=answer.status,
+        body=answer.body,
+        headers={**answer.headers, "server": "isthmus", "x-request-id": id},
+    )
+
+
+def _left(record: Record, how: str) -> None:
+    """The caller went, or took nothing any more. A bug that was noted before stays one."""
+    if record.outcome == "bug":
+        return
+    record.outcome = "client_left"
+    record.error = None
+    if record.stream:
+        record.stream_end = "limit" if how == "limit" else "client_left"
+
+
+# ── life ───────────────────────────────────────────────────────────────────────────────
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class StartError(Exception):
+    """The server cannot start. The message is one line for the operator."""
+
+
+class Life:
+    """One serving process, from the first table to the last byte."""
+
+    def __init__(self, path: Path, settings: Settings, *, log_fd: int = 1) -> None:
+        self.path = path
+        self.settings = settings
+        self.metrics = Metrics()
+        self.log = Log(log_fd, on_drop=self.metrics.log_lines_dropped)
+        self.state = admin.State()
+        self.runners: list[web.ServerRunner | web.AppRunner] = []
+        self.stopping = asyncio.Event()
+        self.hurry = asyncio.Event()
+
+    async def start(self) -> tuple[str, str | None]:
+        """Opens the doors. Gives the addresses that callers and operators use. StartError."""
+        settings = self.settings
+        self.gateway = Gateway(
+            Generation(1, settings),
+            dialects=DIALECTS,
+            transports=self._transports(),
+            metrics=self.metrics,
+            log=self.log,
+            clock=asyncio.get_running_loop().time,
+            wall=time.time,
+            dice=random.random,
+            new_id=new_id,
+            instance=f"isthmus-{os.urandom(6).hex()}",
+        )
+        self.front = Front(self.gateway, self.state)
+        self._take(self.gateway.generation)
+        main = await self._open(Server(self.front.handle, limits=settings.limits), settings.listen)
+        operators = None
+        if settings.admin is not None:
+            operators = await self._open(web.Server(self._operators()), settings.admin)
+        return main, operators
+
+    def _operators(self) -> admin.Admin:
+        token = self.settings.admin_token
+        return admin.Admin(self.metrics, self.state, token.reveal() if token else None)
+
+    def _transports(self) -> dict[str, Transport]:
+        http = HttpTransport()
+        named = HttpTransport(CallerNamedConnector(own=[self.settings.listen]))
+        return {"https": http, "http": http, "unlisted": named, "demo": DemoTransport()}
+
+    async def _open(self, server: web.Server, address: tuple[str, int]) -> str:
+        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)
+        await runner.setup()
+        self.runners.append(runner)
+        host, port = address
+        try:
+            site = web.TCPSite(runner, host, port, backlog=1024)
+            await site.start()
+        except OSError as error:
+            raise StartError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+        shown = f"[{host}]" if ":" in host else host
+        return f"http://{shown}:{runner.addresses[0][1]}"
+
+    def _take(self, generation: Generation) -> None:
+        """A table comes into force: from now on every new call sees it."""
+        settings = generation.settings
+        self.gateway.generation = generation
+        self.metrics.configured(
+            generation.number,
+            routes=[route.path for route in generation.table.routes],
+            dialects=list(DIALECTS),
+            providers=list(generation.providers),
+            models=generation.models,
+            keys=[row.name for row in settings.access.keys] if settings.access else [],
+        )
+        self.state.loaded(generation.number, _now())
+
+    def reload(self) -> None:
+        """SIGHUP: parse, check, swap at once for new calls. A bad file changes nothing."""
+        loaded = load(self.path, os.environ)
+        if loaded.settings is None:
+            self.metrics.config_refused()
+            self.state.refused(_now())
+            self.log.event("error", "reload_refused", problems=[str(problem) for problem in loaded.problems])
+            return
+        self._take(Generation(self.gateway.generation.number + 1, loaded.settings))
+        self.log.event("info", "reloaded", generation=self.gateway.generation.number)
+
+    def signal(self) -> None:
+        """SIGTERM or SIGINT: the first one drains, the second one stops at once."""
+        if self.stopping.is_set():
+            self.hurry.set()
+        self.stopping.set()
+
+    async def serve(self) -> None:
+        """Until told to stop; then drains: readiness first, running calls finish, the rest is told and ended."""
+        watch = asyncio.create_task(watch_loop(self.metrics))
+        await self.stopping.wait()
+        self.gateway.draining = self.state.draining = True
+        self.log.event("info", "draining", running=self.gateway.running)
+        await self._drained(self.settings.drain)
+        for exchange in list(self.front.running):
+            exchange.alarm.ring("drain")
+        if self.front.running:
+            await self._drained(1.0)
+        watch.cancel()
+
+    async def _drained(self, seconds: float) -> None:
+        """Waits until no call is running, `seconds` have passed, or a second signal came."""
+        ends = asyncio.get_running_loop().time() + seconds
+        while self.front.running and not self.hurry.is_set():
+            if asyncio.get_running_loop().time() >= ends:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.hurry.wait(), 0.05)
+
+    async def close(self) -> None:
+        for runner in self.runners:
+            await runner.cleanup()
+        gateway = getattr(self, "gateway", None)
+        if gateway is not None:
+            for transport in set(gateway.transports.values()):
+                await transport.close()
+        self.log.event("info", "stopped")
+        self.log.close()
+
+
+async def _live(path: Path, settings: Settings, ready: Callable[[str], None]) -> int:
+    life = Life(path, settings)
+    undo = take_over(life.log)
+    loop = asyncio.get_running_loop()
+    try:
+        main, operators = await life.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, life.signal)
+        loop.add_signal_handler(signal.SIGHUP, life.reload)
+        life.log.event("info", "started", listen=main, admin=operators)
+        ready(f"isthmus: listening on {main}" + (f" (admin {operators})" if operators else ""))
+        gc.collect()
+        gc.freeze()
+        await life.serve()
+    except StartError as error:
+        say(f"isthmus: {error}")
+        return 1
+    finally:
+        await life.close()
+        undo()
+    return 0
+
+
+def say(line: str) -> None:
+    """One line for whoever started us."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def run(path: Path, settings: Settings) -> int:
+    """Serves until a signal ends it. Gives the exit code."""
+    _check_ground()
+    return uvloop.run(_live(path, settings, say))
+
+
+def _check_ground() -> None:
+    """The C parser is the strict and the fast one; without it we do not serve."""
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise SystemExit("isthmus: aiohttp's C extensions are missing or switched off (AIOHTTP_NO_EXTENSIONS)")

@@ -1,0 +1,219 @@
+"""The bytes of a streamed answer: from the upstream's chunks to the caller's, with what we must learn on the way.
+
+A Source takes chunks and gives bytes: `Relayed` when both sides speak the same dialect, `Translated` otherwise. `hold`
+keeps everything back until the first event with content, so that what fails before it can still be tried elsewhere
+and keeps its HTTP status; `pump` gives out the rest, one write for whatever has arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from providers.canonical.chat import ChatResponse
+from providers.canonical.errors import RouterError
+from providers.canonical.stream import (
+    ChoiceEnd,
+    PartWhole,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseStart,
+    SealDelta,
+    StreamEvent,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStart,
+    UsageUpdate,
+    unfold,
+)
+from providers.dialect import StreamDecoder, StreamEncoder, StreamRelay
+from router.record import AttemptRecord, Record
+from router.state.seals import SealWatch
+
+JSON_TYPES = frozenset({"application/json", "text/json"})
+
+#: What makes an answer begin: from here on it is committed.
+_CONTENT = frozenset({TextDelta, ReasoningDelta, RefusalDelta, ToolCallStart, PartWhole, SealDelta, ChoiceEnd})
+_WATCHED = frozenset({TextDelta, ToolCallStart, SealDelta})
+_SEEN = frozenset({TextDelta, ReasoningDelta, ToolCallDelta, RefusalDelta, PartWhole})
+
+
+class Source(Protocol):
+    """`started`: something with content has been given out; `finished`: the upstream has said its end."""
+
+    content_type: str
+    started: bool
+
+    @property
+    def finished(self) -> bool: ...
+    def feed(self, data: bytes, /) -> bytes: ...
+    def close(self) -> bytes: ...
+    def error(self, error: RouterError, /) -> bytes: ...
+
+
+class Relayed:
+    """Same dialect on both sides: bytes go through event by event."""
+
+    def __init__(self, relay: StreamRelay, record: Record, attempt: AttemptRecord, clock: Callable[[], float]) -> None:
+        self._relay = relay
+        self._record = record
+        self._attempt = attempt
+        self._clock = clock
+        self.content_type = relay.content_type
+        self.started = False
+
+    @property
+    def finished(self) -> bool:
+        return self._relay.finished
+
+    def feed(self, data: bytes) -> bytes:
+        relay = self._relay
+        out = relay.feed(data)
+        if relay.started:
+            self.started = True
+            _note_chunk(self._attempt, self._clock())
+        return out
+
+    def close(self) -> bytes:
+        try:
+            return self._relay.close()
+        finally:
+            self._record.usage = self._relay.usage
+
+    def error(self, error: RouterError) -> bytes:
+        self._record.usage = self._relay.usage
+        return self._relay.error(error)
+
+
+class Translated:
+    """Two dialects: bytes to events to bytes."""
+
+    def __init__(
+        self,
+        decoder: StreamDecoder,
+        encoder: StreamEncoder,
+        record: Record,
+        attempt: AttemptRecord,
+        clock: Callable[[], float],
+        *,
+        watch: SealWatch,
+        id: str,
+        created: int,
+    ) -> None:
+        self._decoder = decoder
+        self._encoder = encoder
+        self._record = record
+        self._attempt = attempt
+        self._clock = clock
+        self._watch = watch
+        self._id = id
+        self._created = created
+        self.content_type = encoder.content_type
+        self.started = False
+
+    @property
+    def finished(self) -> bool:
+        return self._decoder.finished
+
+    def feed(self, data: bytes) -> bytes:
+        events = self._decoder.feed(data)
+        return self._encoded(events) if events else b""
+
+    def _encoded(self, events: Sequence[StreamEvent]) -> bytes:
+        out: list[bytes] = []
+        content = False
+        for event in events:
+            kind = type(event)
+            if kind in _WATCHED:
+                self._watch.see(event)
+            elif kind is UsageUpdate and isinstance(event, UsageUpdate):
+                self._record.usage = event.usage
+            elif kind is ResponseStart and isinstance(event, ResponseStart):
+                event = self._completed(event)
+            if kind in _CONTENT:
+                self.started = True
+            content = content or kind in _SEEN
+            out.append(self._encoder.feed(event))
+        if content:
+            _note_chunk(self._attempt, self._clock())
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def _completed(self, start: ResponseStart) -> ResponseStart:
+        """Id and time where the upstream gave none."""
+        if start.id is not None and start.created is not None:
+            return start
+        created = self._created if start.created is None else start.created
+        return msgspec.structs.replace(start, id=start.id or self._id, created=created)
+
+    def close(self) -> bytes:
+        return self._encoded(self._decoder.close()) + self._encoder.close()
+
+    def error(self, error: RouterError) -> bytes:
+        return self._encoder.error(error)
+
+
+class Unfolding:
+    """A whole answer in the place of a stream's decoder."""
+
+    finished = True
+
+    def __init__(self, response: ChatResponse) -> None:
+        self._response = response
+
+    def feed(self, data: bytes) -> Sequence[StreamEvent]:
+        return ()
+
+    def close(self) -> Sequence[StreamEvent]:
+        return list(unfold(self._response))
+
+
+def _note_chunk(attempt: AttemptRecord, now: float) -> None:
+    if attempt.first_chunk is None:
+        attempt.first_chunk = now
+    else:
+        attempt.chunks += 1
+    attempt.last_chunk = now
+
+
+async def opening(chunks: AsyncIterator[bytes]) -> bytes:
+    """The first bytes that are more than white space; b"" when there are none."""
+    first = b""
+    async for data in chunks:
+        first += data
+        if first.strip():
+            break
+    return first
+
+
+def is_whole_answer(headers: Mapping[str, str], first: bytes) -> bool:
+    """Did the upstream send JSON although a stream was asked for? An array may be a stream; an object is not."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind in JSON_TYPES and first.lstrip()[:1] == b"{"
+
+
+async def hold(source: Source, first: bytes, chunks: AsyncIterator[bytes]) -> tuple[bytes, bool]:
+    """What there is to say once the answer has begun, and whether that is all. Raises when it fails before."""
+    held = [source.feed(first)] if first else []
+    while not (source.started or source.finished):
+        data = await anext(chunks, b"")
+        if not data:
+            break
+        held.append(source.feed(data))
+    done = not source.started
+    if done:
+        held.append(source.close())
+    return b"".join(held), done
+
+
+async def pump(source: Source, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The rest of the stream, to its end."""
+    while not source.finished:
+        data = await anext(chunks, b"")
+        if not data:
+            break
+        out = source.feed(data)
+        if out:
+            yield out
+    yield source.close()

@@ -1,0 +1,214 @@
+"""What is tried next, as a function of what has happened. No clock runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.canonical import errors
+from router.policy.retries import Attempt, GiveUp, RetryBudget, Row, Try, backoff, next_step
+from router.table import PolicySettings, Target
+
+FAST = Target(provider="fast", model="a")
+SPARE = Target(provider="spare", model="b")
+THIRD = Target(provider="third", model="c")
+POLICY = PolicySettings()
+
+
+def failed(target: Target, error: errors.RouterError, *, sent: bool = True, committed: bool = False) -> Attempt:
+    return Attempt(target=target, error=error, sent=sent, committed=committed)
+
+
+def busy(retry_after: float | None = None) -> errors.RouterError:
+    return errors.UpstreamBusy("busy", upstream_status=429, retry_after=retry_after)
+
+
+def broken(retry_after: float | None = None) -> errors.RouterError:
+    return errors.UpstreamFailed("broken", upstream_status=500, retry_after=retry_after)
+
+
+def lost() -> errors.RouterError:
+    return errors.ConnectionLost("lost")
+
+
+def late() -> errors.RouterError:
+    return errors.UpstreamTimeout("late")
+
+
+def rejected() -> errors.RouterError:
+    return errors.UpstreamRejected("no", upstream_status=400)
+
+
+def step(
+    targets: Sequence[Target],
+    history: Sequence[Attempt],
+    *,
+    policy: PolicySettings = POLICY,
+    now: float = 1.0,
+    dice: float = 0.5,
+    rows: dict[str, Row] | None = None,
+    budgets: dict[str, RetryBudget] | None = None,
+) -> Try | GiveUp:
+    return next_step(
+        targets, history, policy, now=now, deadline=90.0, dice=lambda: dice, rows=rows or {}, budgets=budgets or {}
+    )
+
+
+def why(decision: Try | GiveUp) -> str:
+    assert isinstance(decision, GiveUp), decision
+    return decision.why
+
+
+def test_the_first_target_is_called_first() -> None:
+    """Without history the first target is called, at once."""
+
+    assert Try(FAST) == step([FAST, SPARE], [])
+
+
+def test_busy_target_is_left_for_the_next() -> None:
+    """A 429 is retried elsewhere, at once, not on the target that said it."""
+    history = [failed(FAST, busy(retry_after=30))]
+
+    assert Try(SPARE, retry=True) == step([FAST, SPARE], history)
+
+
+def test_busy_only_target_is_asked_again_after_its_retry_after() -> None:
+    """With nowhere else to go a 429 waits as long as the upstream asked for."""
+
+    assert Try(FAST, after=1.0, retry=True) == step([FAST], [failed(FAST, busy(retry_after=1.0))])
+
+
+def test_a_long_retry_after_is_relayed() -> None:
+    """More than ten seconds are not waited for: the caller is told at once."""
+
+    assert "retry_after" == why(step([FAST], [failed(FAST, busy(retry_after=86400))]))
+
+
+def test_a_5xx_is_tried_once_more_on_the_same_target_then_elsewhere() -> None:
+    """Same, then elsewhere."""
+    first = step([FAST, SPARE], [failed(FAST, broken())])
+    second = step([FAST, SPARE], [failed(FAST, broken()), failed(FAST, broken())])
+
+    assert isinstance(first, Try) and FAST == first.target and first.after > 0
+    assert Try(SPARE, retry=True) == second
+
+
+def test_a_lost_connection_goes_elsewhere_or_to_the_same() -> None:
+    """A target that cannot be reached is left where another one is listed."""
+    alone = step([FAST], [failed(FAST, lost())])
+
+    assert Try(SPARE, retry=True) == step([FAST, SPARE], [failed(FAST, lost())])
+    assert isinstance(alone, Try) and FAST == alone.target
+
+
+def test_a_timeout_is_never_repeated_on_the_same_target() -> None:
+    """A second wait would double the caller's time."""
+
+    assert "no_target" == why(step([FAST], [failed(FAST, late())]))
+    assert Try(SPARE, retry=True) == step([FAST, SPARE], [failed(FAST, late())])
+
+
+def test_what_the_caller_must_change_is_not_tried_again() -> None:
+    """An upstream's 400 is final, however many targets are listed."""
+
+    assert "not_retryable" == why(step([FAST, SPARE], [failed(FAST, rejected())]))
+
+
+def test_nothing_is_repeated_after_a_byte_went_out() -> None:
+    """Committed means committed."""
+
+    assert "committed" == why(step([FAST, SPARE], [failed(FAST, lost(), committed=True)]))
+
+
+def test_a_target_that_was_passed_over_is_no_attempt() -> None:
+    """A target that refuses a field before any call costs neither an attempt nor budget; the next is tried at once."""
+    refusal = errors.UnsupportedParameter("no tools here", param="tools")
+
+    assert Try(SPARE) == step([FAST, SPARE], [failed(FAST, refusal, sent=False)])
+
+
+def test_the_last_answer_of_an_upstream_is_what_the_caller_hears() -> None:
+    """When the remaining target was passed over, the upstream's own failure says more."""
+    error = broken()
+    refusal = errors.UnsupportedParameter("no tools here", param="tools")
+    history = [failed(FAST, error), failed(FAST, error), failed(SPARE, refusal, sent=False)]
+    decision = step([FAST, SPARE], history)
+
+    assert GiveUp(error, "no_target") == decision
+
+
+def test_a_row_may_narrow_what_is_repeated() -> None:
+    """`retry_on` and `attempts` of a row hold for that row only."""
+    rows = {"fast": Row(attempts=2, retry_on=frozenset({"503", "connect"}))}
+
+    assert "no_target" == why(step([FAST], [failed(FAST, broken())], rows=rows))
+    assert isinstance(step([FAST], [failed(FAST, lost())], rows=rows), Try)
+    assert "no_target" == why(step([FAST], [failed(FAST, lost()), failed(FAST, lost())], rows=rows))
+
+
+def test_the_deadline_bounds_the_waits() -> None:
+    """A wait that would end past the deadline is not begun."""
+
+    assert "deadline" == why(step([FAST], [failed(FAST, busy(retry_after=5.0))], now=86.0))
+
+
+def test_a_budget_bounds_the_retries_of_an_upstream() -> None:
+    """At least ten retries in ten seconds, and a fifth of the calls beyond that."""
+    budget = RetryBudget(0.2)
+    for _ in range(10):
+        assert budget.allow(0.0)
+        budget.note_retry(0.0)
+
+    assert not budget.allow(0.0)
+    assert "budget" == why(step([FAST], [failed(FAST, lost())], now=0.0, budgets={"fast": budget}))
+    for _ in range(100):
+        budget.note_call(0.0)
+    assert budget.allow(0.0)
+    assert RetryBudget(0.2).allow(0.0) and budget.allow(10.1)
+
+
+@given(failures=st.integers(1, 40), dice=st.floats(0, 0.999))
+def test_backoff_is_full_jitter_below_a_doubling_ceiling(failures: int, dice: float) -> None:
+    """Anything from nothing to 250 ms, 500 ms, … and never more than 8 s."""
+    wait = backoff(POLICY, failures, lambda: dice)
+
+    assert 0 <= wait <= min(8.0, 0.25 * 2 ** (failures - 1))
+
+
+ERRORS = st.sampled_from([busy, broken, lost, late, rejected])
+
+
+@given(
+    kinds=st.lists(ERRORS, min_size=1, max_size=12),
+    attempts=st.integers(1, 6),
+    targets=st.lists(st.sampled_from([FAST, SPARE, THIRD]), min_size=1, max_size=3, unique=True),
+    dice=st.floats(0, 0.999),
+)
+def test_never_more_attempts_than_allowed_nor_past_the_deadline(
+    kinds: list[type], attempts: int, targets: list[Target], dice: float
+) -> None:
+    """Whatever fails in whatever order: at most `attempts` calls, all begun before the deadline."""
+    policy = PolicySettings(attempts=attempts)
+    history: list[Attempt] = []
+    now, calls = 0.0, 0
+    decision = step(targets, history, policy=policy, now=now, dice=dice)
+    for kind in kinds:
+        if isinstance(decision, GiveUp):
+            break
+        now += decision.after
+        calls += 1
+        assert now < 90.0
+        history.append(failed(decision.target, kind()))
+        decision = step(targets, history, policy=policy, now=now, dice=dice)
+
+    assert calls <= attempts
+
+
+@pytest.mark.parametrize("kind", [busy, broken, lost, late, rejected])
+def test_one_attempt_means_one(kind: type) -> None:
+    """With attempts: 1 nothing is ever tried again."""
+
+    assert isinstance(step([FAST, SPARE], [failed(FAST, kind())], policy=PolicySettings(attempts=1)), GiveUp)
