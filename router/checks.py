@@ -39,7 +39,7 @@ def _routes(settings: Settings) -> Iterator[Finding]:
             yield ("routes", index, "path"), f"unreachable: {route.path} is answered by the gateway itself"
         if route.policy and route.to == "models" and all(model.policy for model in settings.models):
             yield ("routes", index, "policy"), "has no effect: every model has a policy of its own"
-    for (first, one), (second, other) in combinations(enumerate(routes), 2):
+    for (_, one), (second, other) in combinations(enumerate(routes), 2):
         if "{" not in one.path and "{" not in other.path:
             continue
         if not overlap(one.path, other.path) or covers(one.path, other.path) or covers(other.path, one.path):
@@ -94,8 +94,6 @@ def _rows(settings: Settings) -> Iterator[Finding]:
                 )
         if provider.attempts is not None and provider.attempts > most:
             yield (*path, "attempts"), "more than `attempts` of every policy: a row can only narrow it"
-        if provider.queue and provider.concurrency is None:
-            yield (*path, "queue"), "calls wait only where `concurrency` says how many run at once"
 
 
 def series(settings: Settings) -> int:

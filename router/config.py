@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -31,6 +31,7 @@ from pydantic.fields import FieldInfo
 from providers.catalog import catalog
 from providers.dialects import DIALECTS
 from router import assembly, table
+from router.complaints import Partial, Row, near
 from router.secrets import Secrets
 from router.settings import Loaded
 from router.strict_yaml import MOST_BYTES, Node, Problem, describe, read
@@ -126,6 +127,8 @@ Share: TypeAlias = Annotated[
 ]
 Count: TypeAlias = Annotated[int, Field(ge=1), Says("number")]
 Later: TypeAlias = Annotated[None, _later(), WithJsonSchema({"enum": [None, False]}), Says("not in this version")]
+Off0: TypeAlias = Annotated[None, _later(0), WithJsonSchema({"enum": [None, 0]}), Says("not in this version")]
+Off1: TypeAlias = Annotated[None, _later(1), WithJsonSchema({"enum": [None, 1]}), Says("not in this version")]
 Reference: TypeAlias = Annotated[str, Field(min_length=1), Says("secret: `env:NAME` or `file:PATH`")]
 Names: TypeAlias = Annotated[list[str], Says("list of names")]
 Text: TypeAlias = Annotated[str, Says("text")]
@@ -192,11 +195,15 @@ class ServerRow(Rows):
     limits: LimitsRow = Field(LimitsRow.model_construct(), description="what one call may take")
 
 
+_KEY_NAME = r"^[A-Za-z0-9._-]{1,64}$"
+_KEY_HASH = r"^sha256:[0-9a-fA-F]{64}$"
+
+
 class KeyRowModel(Rows):
-    name: Text = Field(..., pattern=r"^[A-Za-z0-9._-]{1,64}$", description="shown in logs and metrics")
+    name: Text = Field(..., pattern=_KEY_NAME, description="shown in logs and metrics")
     hash: Text = Field(
         ...,
-        pattern=r"^sha256:[0-9a-fA-F]{64}$",
+        pattern=_KEY_HASH,
         description="`sha256:` and the SHA-256 of the whole key, in hex",
     )
     models: Names = Field(["*"], description="what the key may call: names of models, `*` stands for anything")
@@ -259,9 +266,7 @@ class ProviderRow(Rows):
     )
     rejects: Names | None = Field(None, description="fields refused there: said before anything is sent")
     concurrency: Count | None = Field(None, description="calls at once; without it 200")
-    queue: Annotated[int, Field(ge=0), Says("number")] | None = Field(
-        None, description="how many more may wait; without it none"
-    )
+    queue: Off0 = Field(None, description="how many more may wait; none in this version: past `concurrency` 503")
     timeouts: TimeoutsRow | None = Field(None, description="narrow those of the policy")
     attempts: Count | None = Field(None, description="narrows `attempts` of the policy")
     retry_on: Annotated[list[str | int], Says("list of statuses and errors")] | None = Field(
@@ -287,9 +292,7 @@ class TargetRow(Rows):
         None,
         description="its model; without it the one that the caller asked for. Without `provider`: another name of `models`",
     )
-    weight: Annotated[int, Field(ge=0, le=1_000_000), Says("number")] = Field(
-        1, description="share of the calls, with `choose: weighted`"
-    )
+    weight: Off1 = Field(None, description="share of the calls")
 
 
 def _choose(value: object) -> object:
@@ -377,8 +380,8 @@ class StateRow(Rows):
 
 
 class TelemetryRow(Rows):
-    log: Annotated[Literal["json"] | None, Says("`json` or null")] = Field(
-        "json", description="one JSON line on stderr per call; null: none"
+    log: Annotated[Literal["json", "text"], Says("`json` or `text`")] = Field(
+        "json", description="one line per call on standard output, as a JSON object or as `name=value`"
     )
     otlp: Later = Field(None, description="where traces are sent")
     record: Later = Field(None, description="where calls are recorded")
@@ -435,6 +438,10 @@ _OTHER_WORDS = {
     "targets": "to",
 }
 _NOT_SHOWN = frozenset({"secret", "secrets", "admin_token", "hash", "headers", "public_key"})
+_PATTERNS = {
+    _KEY_NAME: "at most 64 letters, digits and ._-",
+    _KEY_HASH: "sha256: and 64 hex digits: `isthmus key new` prints them",
+}
 _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -470,19 +477,22 @@ def load(
     node, problems = read(data)
     if node is None:
         return Loaded(settings=None, problems=_named(problems, path))
-    sections, found = _sections(node)
-    for name, address in (("listen", listen), ("admin", admin)):
-        if address is not None:
-            sections.setdefault("server", {})[name] = address
-    rows = {name: dict(row) for name, row in _catalog().items()}
-    secrets = Secrets(environ, path.parent)
-    work = assembly.Assembly(node, sections, rows, DIALECTS, str(path), secrets)
+    reading = _Reading(node)
+    work = assembly.Assembly(
+        node,
+        reading.sections(),
+        catalog=_catalog(),
+        dialects=DIALECTS,
+        path=str(path),
+        secrets=Secrets(environ, path.parent),
+        asked={key: text for key, text in (("listen", listen), ("admin", admin)) if text is not None},
+    )
     settings = work.settings()
-    problems = (*problems, *found, *work.problems)
+    found = (*problems, *reading.problems, *work.complaints.problems)
     return Loaded(
-        settings=None if problems else settings,
-        problems=_named(problems, path),
-        warnings=_named(work.warnings, path),
+        settings=None if found else settings,
+        problems=_named(found, path),
+        warnings=_named(work.complaints.warnings, path),
     )
 
 
@@ -500,47 +510,76 @@ def _catalog() -> dict[str, dict[str, Any]]:
     return {name: _dump(adapter.validate_python(row)) for name, row in shown.items()}
 
 
-def _sections(node: Node) -> tuple[dict[str, Any], list[Problem]]:
-    """Every part of the file that is good by itself, as plain values, and what is wrong with the others."""
-    good: dict[str, Any] = {}
-    problems: list[Problem] = []
-    assert isinstance(node.value, dict)
-    for name, value in node.value.items():
-        field = File.model_fields.get(name)
-        if field is None:
-            message = _unknown_key(name, set(File.model_fields))
-            problems.append(Problem(*node.keys[name], message))
-        elif value.value is None:
-            continue  # a heading with nothing beneath it
-        elif name in ("providers", "models", "policies") and isinstance(value.value, dict):
-            row_type = get_args(field.annotation)[1]
-            found = {key: _part(row_type, row, node, (name, key), problems) for key, row in value.value.items()}
-            good[name] = {key: row for key, row in found.items() if row is not _BAD}
-        elif name == "routes" and isinstance(value.value, list):
-            routes = [_part(RouteRow, row, node, (name, index), problems) for index, row in enumerate(value.value)]
-            good[name] = [(index, row) for index, row in enumerate(routes) if row is not _BAD]
-        else:
-            part = _part(_with_metadata(field), value, node, (name,), problems)
-            if part is not _BAD:
+class _Reading:
+    """One pass over the sections of a file, each row by itself."""
+
+    def __init__(self, node: Node) -> None:
+        self.problems: list[Problem] = []
+        self._root = node
+
+    def sections(self) -> Row:
+        """Plain values without defaults; of a row with problems its good keys, as Partial."""
+        good: Row = {}
+        assert isinstance(self._root.value, dict)
+        for name, node in self._root.value.items():
+            field = File.model_fields.get(name)
+            if field is None:
+                message = _unknown_key(name, set(File.model_fields))
+                self.problems.append(Problem(*self._root.keys[name], message))
+            elif node.value is None:
+                continue  # a heading with nothing beneath it
+            elif name in _NAMED_ROWS and isinstance(node.value, dict):
+                rows = {key: self._part(_NAMED_ROWS[name], row, (name, key)) for key, row in node.value.items()}
+                good[name] = {key: row for key, row in rows.items() if row is not _BAD}
+            elif name == "routes" and isinstance(node.value, list):
+                routes = [self._part(RouteRow, row, (name, i)) for i, row in enumerate(node.value)]
+                good[name] = [(i, row) for i, row in enumerate(routes) if row is not _BAD]
+            elif (part := self._part(_shape(field), node, (name,))) is not _BAD:
                 good[name] = part
-    return good, problems
+        return good
+
+    def _part(self, shape: Any, node: Node, path: tuple[str | int, ...]) -> Any:
+        value = node.plain()
+        try:
+            return _dump(_adapter(shape).validate_python(value))
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            self.problems += [_problem(detail, shape, self._root, path) for detail in details]
+        return _salvage(shape, value)
+
+
+def _salvage(shape: Any, value: Any) -> Any:
+    """What of a bad value is good by itself: some keys of a row, some rows of a list. _BAD when it is neither."""
+    models = _models_in(shape)
+    if isinstance(value, list):
+        rows = [_valid(TargetRow, row) for row in value] if TargetRow in models else []
+        return Partial(to=rows, listed=True) if ModelRow in models else rows or _BAD
+    model = next((m for m in models if m is not TargetRow or len(models) == 1), None)
+    if model is None or not isinstance(value, dict):
+        return _BAD
+    known = {key: model.model_fields[key] for key in value if key in model.model_fields}
+    found = {key: _valid(_shape(field), value[key]) for key, field in known.items()}
+    return Partial({key: part for key, part in found.items() if part is not _BAD})
+
+
+def _valid(shape: Any, value: Any) -> Any:
+    try:
+        return _dump(_adapter(shape).validate_python(value))
+    except ValidationError:
+        inner = _salvage(shape, value) if isinstance(value, dict | list) and _models_in(shape) else _BAD
+        return Partial() if inner is _BAD and shape is TargetRow else inner
 
 
 _BAD: Any = object()
 
 
-def _with_metadata(field: FieldInfo) -> Any:
+def _shape(field: FieldInfo) -> Any:
     return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
 
 
-def _part(shape: Any, value: Node, root: Node, path: tuple[str | int, ...], problems: list[Problem]) -> Any:
-    """One part of the file as plain values, without the keys that are not written; _BAD with problems."""
-    try:
-        return _dump(_adapter(shape).validate_python(value.plain()))
-    except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            problems.append(_problem(detail, shape, root, path))
-        return _BAD
+_NAMED_ROWS: dict[str, Any] = {
+    name: get_args(File.model_fields[name].annotation)[1] for name in ("providers", "models", "policies")
+}
 
 
 def _dump(value: Any) -> Any:
@@ -588,10 +627,10 @@ def _complaint(detail: Any, found: str) -> str:
     if kind in _EXPECTED:
         return f"expected {_EXPECTED[kind]}{found}"
     if kind == "literal_error":
-        near = _near(str(detail["input"]), re.findall(r"'([^']*)'", context["expected"]))
-        return f"expected {context['expected'].replace(chr(39), '')}{found}{near}"
+        hint = near(str(detail["input"]), re.findall(r"'([^']*)'", context["expected"]))
+        return f"expected {context['expected'].replace(chr(39), '')}{found}{hint}"
     if kind == "string_pattern_mismatch":
-        return f"expected text like {context['pattern']}"
+        return f"expected {_PATTERNS[context['pattern']]}"
     if kind in ("too_short", "string_too_short"):
         return "expected at least one, found nothing"
     return str(detail["msg"]).replace("Input should be", "expected") + found
@@ -635,8 +674,113 @@ def _models_in(annotation: Any) -> set[type[BaseModel]]:
 def _unknown_key(key: str, known: set[str]) -> str:
     if (meant := _OTHER_WORDS.get(key)) in known:
         return f"unknown key '{key}', did you mean {meant}?"
-    return f"unknown key '{key}'{_near(key, known)}"
+    return f"unknown key '{key}'{near(key, known)}"
 
 
-def _near(word: str, known: Iterable[str]) -> str:
-    return assembly.near(word, known)
+# ── what the models say of themselves ──────────────────────────────────────────────────────────
+
+_LATER = "not in this version"
+_INTRODUCTION = """\
+# routes.yaml
+
+Every key, made from the code that reads the file (`make fix` writes this page). `isthmus check` says what is wrong with
+a file and where; `isthmus schema` prints its JSON Schema, for editors. All keys but `routes` may be left out; a key
+that is not listed here is refused.
+
+- **Durations** are `250ms`, `30s`, `5m`, `1h`; **sizes** `256KiB`, `32MiB`, or a number of bytes; **shares** `20%`.
+- **Secrets** are references: `env:NAME`, or `file:PATH` relative to the file. Written out they are accepted with a
+  warning. Files are read when the table is loaded, so a new key takes effect with a reload.
+- **YAML** is read strictly: booleans and numbers as in YAML 1.2 (`no`, `on`, `22:30` are text); the same key twice, tags
+  and merge keys are refused.
+- **Paths**: `{name}` is one segment; `{name:url}` an upstream's URL in any of its spellings; `{name:secret}` is never
+  logged, and may be missing behind a `{name:url}`. A path that ends in `v1beta/models/{model}:{task}`, or in
+  `v1beta/models/{modelNameAndTask}`, stands for `v1` and `v1alpha` and for `tunedModels`, too. Of several paths that fit
+  the longest literal beginning wins, then the longest literal end; two that fit the same calls are refused.
+- **Models**: a name of `models` wins over `provider/model`, that over names with `*`, the longest first.
+- **Policy** of a call: that of its model, else of its route, else `default`. What becomes of losses: the request's
+  `x-isthmus-on-loss`, else the route's `on_loss`, else the policy's.
+"""
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of routes.yaml."""
+    made = File.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "routes.yaml of Isthmus", **made}
+
+
+def reference() -> str:
+    """docs/routes.md: every key with its type, default and meaning."""
+    parts = [_INTRODUCTION]
+    later = [name for name, field in File.model_fields.items() if _says(field) == _LATER]
+    for name, field in File.model_fields.items():
+        if name not in later:
+            parts.append(
+                f"## {name}\n\n{field.description}\n\n{_table(_models_in(field.annotation), _under(name, field))}"
+            )
+    parts.append(
+        "## Later\n\nAnnounced, and refused in this version: " + ", ".join(f"`{name}`" for name in later) + ".\n"
+    )
+    return "\n".join(parts)
+
+
+def _under(name: str, field: FieldInfo) -> str:
+    """What the keys of a section stand under: `providers.NAME.`, `routes[].`"""
+    text = str(field.annotation)
+    return f"{name}.NAME." if text.startswith("dict") else f"{name}[]." if text.startswith("list") else f"{name}."
+
+
+def _table(models: Iterable[type[BaseModel]], prefix: str) -> str:
+    rows, later = [], []
+    for key, field in _keys(models, prefix):
+        if _says(field) == _LATER:
+            later.append(f"`{key}` ({field.description})")
+        else:
+            meaning = field.description or ""
+            rows.append(f"| `{key}` | {_says(field)} | {_default(field)} | {meaning} |")
+    table = "\n".join(["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows, ""])
+    return table + (f"\nNot in this version: {', '.join(later)}.\n" if later else "")
+
+
+def _keys(models: Iterable[type[BaseModel]], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    """Every key below a section, once, with its path; what holds keys itself is followed by them."""
+    for model in sorted(models, key=lambda model: model is TargetRow):
+        if model is TargetRow and not prefix.endswith("[]."):
+            prefix += "to[]."
+        for name, field in model.model_fields.items():
+            yield prefix + name, field
+            inner = _models_in(field.annotation)
+            if inner == {TargetRow} and model is ModelRow:
+                continue  # comes last
+            if inner:
+                many = "list[" in str(field.annotation)
+                yield from _keys(inner, f"{prefix}{name}[]." if many else f"{prefix}{name}.")
+
+
+def _says(field: FieldInfo) -> str:
+    return _kind_of(field.metadata, field.annotation)
+
+
+def _kind_of(metadata: Iterable[Any], annotation: Any) -> str:
+    said = [entry.kind for entry in metadata if isinstance(entry, Says)]
+    if said:
+        return said[0]
+    if annotation is bool:
+        return "true or false"
+    models = _models_in(annotation)
+    if models:
+        return "list" if "list[" in str(annotation) else "mapping"
+    for argument in get_args(annotation):
+        if argument is not type(None):
+            return _kind_of(getattr(argument, "__metadata__", ()), getattr(argument, "__origin__", argument))
+    return "text"
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if field.is_required():
+        return "required"
+    if value is None or value in ([], {}) or isinstance(value, BaseModel):
+        return ""
+    write = next((entry.write for entry in field.metadata if isinstance(entry, Says)), str)
+    text = str(value).lower() if isinstance(value, bool) else write(value)
+    return f"`{text}`"

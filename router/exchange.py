@@ -14,10 +14,8 @@ metrics and log get once, at the end.
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -27,11 +25,7 @@ from providers.canonical.count import estimate
 from providers.canonical.errors import (
     BadUpstreamBytes,
     Bug,
-    CallerError,
-    Category,
-    LoopDetected,
     MalformedRequest,
-    NotAuthenticated,
     Overloaded,
     RouterError,
     TransportError,
@@ -39,51 +33,25 @@ from providers.canonical.errors import (
     Untranslatable,
     UpstreamDenied,
     UpstreamError,
-    UpstreamKeyMissing,
-    UpstreamNotAllowed,
-    UpstreamRejected,
-    UpstreamTimeout,
-    mask,
 )
-from providers.canonical.loss import Losses, approximated, header, in_callers_words
+from providers.canonical.loss import Losses, approximated, in_callers_words
 from providers.dialect import PLAIN, Asked, Dialect, StreamDecoder, WireRequest, WireResponse
 from providers.provider import Provider, address
-from router.access import Caller, Credential, split_credentials
+from router.admission import Admission, Incoming, Plan
 from router.alarm import Alarm
+from router.answers import head, kept, outcome_of, own_body, stream_end_of, with_own_status
 from router.gateway import UNLISTED, Gateway
 from router.policy.retries import Attempt, GiveUp, next_step
-from router.record import AttemptRecord, Outcome, Record, StreamEnd
+from router.record import AttemptRecord, Record
 from router.relay import CallerGone, Door
 from router.state.seals import SealWatch
-from router.streaming import (
-    Relayed,
-    Source,
-    Translated,
-    Unfolding,
-    hold,
-    is_whole_answer,
-    opening,
-    pump,
-)
-from router.table import Match, PolicySettings, Route, Target
+from router.streaming import Relayed, Source, Translated, Unfolding, hold, is_whole_answer, opening, pump
+from router.table import Match, Route, Target
 from router.transport import Clocks, UpstreamCall
-from router.upstream_path import Listed, PathProblem, UpstreamPath, parse
 
 ERROR_BODY = 64 << 10
 _PASSED = ("idempotency-key", "traceparent", "tracestate")
 _JSON_TYPES = ("application/json", "text/json")
-_KEPT_ANSWER_HEADERS = "x-ratelimit-"
-_SECRET_PATH_HEADERS = {"referrer-policy": "no-referrer", "cache-control": "no-store"}
-
-
-class Incoming(msgspec.Struct, kw_only=True):
-    """A request as it came in: `target` is the raw request target with its query; `headers` may hold a name twice."""
-
-    method: str
-    target: str
-    query: dict[str, str]
-    headers: Any  # CIMultiDict
-    id: str
 
 
 class Stopwatch:
@@ -104,17 +72,6 @@ class Stopwatch:
         return now
 
 
-class Plan(msgspec.Struct, kw_only=True):
-    """Where a call may go, and how hard to try."""
-
-    targets: Sequence[Target]
-    policy: PolicySettings
-    providers: Mapping[str, Provider]
-    own_key: str | None = None  # the caller's own upstream key
-    deadline: float = 0.0  # of `within`
-    ends: float = 0.0  # of the whole exchange
-
-
 class Exchange:
     """One call. `run` from first byte in to last byte out; `record` tells afterwards what happened."""
 
@@ -126,17 +83,16 @@ class Exchange:
         self.record = record
         self.watch = Stopwatch(gateway.clock, record.started, record.phases)
         self.alarm = Alarm()
-        self.caller_dialect: Dialect = next(iter(gateway.dialects.values()))
-        self.who: Caller | None = None
-        self.upstream_key: str | None = None
-        self.secret_path = False
-        self.named_prefix: str | None = None
-        self.listed: Sequence[Listed] = ()
+        self.admission = Admission(gateway, incoming)
         self.losses: Losses = []
         self._request: ChatRequest | None = None
         self._sent = False
         self._has_own_key = False
-        self._route_on_loss: str | None = None
+
+    @property
+    def dialect(self) -> Dialect:
+        """The caller's."""
+        return self.admission.dialect
 
     # ── the life ───────────────────────────────────────────────────────────────────
     async def run(self, busy: RouterError | None = None) -> None:
@@ -157,125 +113,48 @@ class Exchange:
             self.alarm.stop()
 
     async def _live(self, busy: RouterError | None) -> None:
-        match, named = self._admit()
+        match = self._admit()
         if busy is not None:
             raise busy
         with self.gateway.metrics.inflight(match.route.path):
-            await self._exchange(match, named)
+            asked = await self._read(match)
+            plan = self.admission.plan(match.route, asked, self.record.started)
+            self._has_own_key = plan.own_key is not None
+            await self._attempts(asked, plan)
 
-    async def _exchange(self, match: Match, named: UpstreamPath | None) -> None:
-        asked = await self._read(match, named)
-        plan = self._plan(match.route, named, asked)
-        self._has_own_key, self._route_on_loss = plan.own_key is not None, match.route.on_loss
-        await self._attempts(asked, plan)
-
-    # ── admit ──────────────────────────────────────────────────────────────────────
-    def _admit(self) -> tuple[Match, UpstreamPath | None]:
-        """Who calls (401 before anything is told about the path), and which row the path belongs to."""
-        incoming, generation = self.incoming, self.generation
-        match: Match | None = None
-        unmatched: RouterError | None = None
-        try:
-            match = generation.table.match(incoming.method, incoming.target)
-        except RouterError as error:
-            unmatched = error
-        route = match.route if match else generation.nearest(incoming.target)
-        if route is not None:
-            self.caller_dialect = self.gateway.dialects[route.speaks]
-        named = None
-        if match is not None:
-            self.record.route = match.route.path
-            self.record.caller_dialect = match.route.speaks
-            self.secret_path = match.route.to == "named" or bool(match.secret_params)
+    def _admit(self) -> Match:
+        """Route and credential, in the order in which a stranger may learn of them."""
+        admission, record = self.admission, self.record
+        admission.find_route()
+        if admission.match is not None:
+            record.route = admission.match.route.path
+            record.caller_dialect = admission.match.route.speaks
         self.watch.lap("route")
-        problem: RouterError | None = None
-        if match is not None and match.route.to == "named":
-            named, problem = self._named(match)
-        self._authenticate(match, named)
+        admission.authenticate()
+        key = admission.who.key
+        record.key = key.name if key else None
         self.watch.lap("access")
-        if unmatched is not None:
-            raise unmatched
-        if problem is not None:
-            raise problem
-        if match is None:
-            raise Bug
-        via = incoming.headers.get("via")
-        if via is not None and self.gateway.instance in via:
-            raise LoopDetected("this request has been here before")
-        return match, named
-
-    def _named(self, match: Match) -> tuple[UpstreamPath | None, RouterError | None]:
-        """The upstream that the path names, or why not: told only to those who may know."""
-        egress = match.route.egress
-        if egress is None:
-            return None, Bug()
-        listed = [Listed(name, self.generation.providers[name].base_url) for name in egress.listed]
-        self.named_prefix, self.listed = match.prefix, listed
-        try:
-            named = parse(
-                self.incoming.target,
-                match.prefix,
-                listed,
-                unlisted=egress.unlisted,
-                default=bool(egress.default),
-            )
-        except PathProblem as problem:
-            if problem.status == 403:
-                return None, UpstreamNotAllowed(reason="not_listed")
-            return None, CallerError(
-                problem.message,
-                status=problem.status,
-                code=problem.code,
-            )
-        return named, None
-
-    def _authenticate(self, match: Match | None, named: UpstreamPath | None) -> None:
-        incoming = self.incoming
-        is_named = match is not None and match.route.to == "named"
-        credential, self.upstream_key = split_credentials(
-            incoming.headers,
-            incoming.query,
-            named=is_named,
-            is_open=self.generation.access.is_open,
-            path_key=named.key if named else None,
-            key_header=auth.KEY_HEADERS.get(self.caller_dialect.auth),
-        )
-        self.who = self._verified(credential, named)
-        self.record.key = self.who.key.name if self.who.key else None
-
-    def _verified(self, credential: Credential | None, named: UpstreamPath | None) -> Caller:
-        """The caller. On a named path of a dialect with a key header of its own, that header may be the credential."""
-        access, now = self.generation.access, self.gateway.wall()
-        who = access.verify(credential, now)
-        from_key = credential is not None and credential.place in ("x-goog-api-key", "key")
-        one_key_only = from_key and not access.is_open and self.upstream_key is None
-        if one_key_only and named is not None and named.listed is not None:
-            # The one key there is was the gateway's, so the upstream must have its own (seed systems, 1.7).
-            if not self.generation.has_secret(self.generation.providers[named.listed]):
-                raise NotAuthenticated(reason="missing")
-        return who
+        return admission.route()
 
     # ── read ───────────────────────────────────────────────────────────────────────
-    async def _read(self, match: Match, named: UpstreamPath | None) -> Asked:
+    async def _read(self, match: Match) -> Asked:
+        """The body, whole and checked."""
         incoming, limits = self.incoming, self.generation.settings.limits
         self._check_type()
         body = await self.door.body(limits, self.alarm)
         self.record.bytes_in = len(body)
         self.watch.lap("read")
-        params = dict(match.params)
-        if named is not None and named.model is not None:
-            params |= {"model": named.model, "task": named.task or "", "version": named.version or ""}
         wire = WireRequest(method=incoming.method, path=match.route.path, query=incoming.query, body=body)
-        asked = self._checked(wire, params, match.route)
+        asked = self._checked(wire, self.admission.params(match), match.route)
         self.record.stream = asked.stream
-        self.record.operation = self.caller_dialect.operation(asked.task)
+        self.record.operation = self.dialect.operation(asked.task)
         self.watch.lap("decode")
         return asked
 
     def _checked(self, wire: WireRequest, params: Mapping[str, str], route: Route) -> Asked:
         limits = self.generation.settings.limits
         try:
-            return self.caller_dialect.read(
+            return self.dialect.read(
                 wire, params, depth=limits.json_depth, messages=limits.messages, tools=limits.tools
             )
         except MalformedRequest as error:
@@ -297,66 +176,6 @@ class Exchange:
             "us-ascii",
         ):
             raise UnsupportedMediaType("the body must be application/json in UTF-8")
-
-    # ── plan ───────────────────────────────────────────────────────────────────────
-    def _plan(self, route: Route, named: UpstreamPath | None, asked: Asked) -> Plan:
-        generation = self.generation
-        providers = generation.providers
-        policy_name, own_key = route.policy, None
-        targets: Sequence[Target]
-        if named is None:
-            targets, policy_name = generation.table.targets(route, asked.model)
-        else:
-            targets, providers, own_key = self._named_targets(route, named)
-        if self.who is not None and route.to == "models":
-            generation.access.allow(self.who, asked.model)
-        policy = generation.policy(policy_name)
-        started = self.record.started
-        total = self._asked_timeout(policy.timeouts.total)
-        return Plan(
-            targets=targets,
-            policy=policy,
-            providers=providers,
-            own_key=own_key,
-            deadline=started + min(policy.within, total),
-            ends=started + total,
-        )
-
-    def _named_targets(
-        self, route: Route, named: UpstreamPath
-    ) -> tuple[Sequence[Target], Mapping[str, Provider], str | None]:
-        providers, key = self.generation.providers, self.upstream_key
-        if named.default:
-            return (route.egress.default if route.egress else ()), providers, None
-        if named.listed is not None:
-            if key is None and not self.generation.has_secret(providers[named.listed]):
-                raise UpstreamKeyMissing("no key for this upstream: neither in the request nor configured")
-            return (Target(provider=named.listed),), providers, key
-        if named.base_url is None:
-            raise UpstreamNotAllowed(reason="not_listed")
-        if key is None:
-            raise UpstreamKeyMissing("no key for this upstream: neither in the request nor configured")
-        dialect = self.caller_dialect
-        row = Provider(name=UNLISTED, base_url=named.base_url, speaks=(dialect.name,), auth=dialect.auth)
-        return (Target(provider=UNLISTED),), {UNLISTED: row}, key
-
-    def _asked_timeout(self, most: float) -> float:
-        """Seconds for the whole exchange: the policy's, or less if the caller says so."""
-        text = self.incoming.headers.get("x-isthmus-timeout")
-        if text is None:
-            return most
-        seconds = _duration(text)
-        if seconds is None:
-            raise MalformedRequest("x-isthmus-timeout must be a duration such as 500ms, 20s or 2m")
-        return min(seconds, most)
-
-    def _on_loss(self, route_setting: str | None, policy: PolicySettings) -> str:
-        text = self.incoming.headers.get("x-isthmus-on-loss")
-        if text is None:
-            return route_setting or policy.on_loss
-        if text not in ("report", "allow", "reject"):
-            raise MalformedRequest("x-isthmus-on-loss must be report, allow or reject")
-        return str(text)
 
     # ── attempts ───────────────────────────────────────────────────────────────────
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
@@ -396,12 +215,12 @@ class Exchange:
         self._sent = False
         provider = plan.providers[target.provider]
         model = target.model or asked.model
-        upstream = gateway.dialects[provider.dialect_for(self.caller_dialect.name)]
+        upstream = gateway.dialects[provider.dialect_for(self.dialect.name)]
         record.provider, record.upstream_model = provider.name, model
         record.model = self.generation.model_label(target, model)
         secret = plan.own_key or self.generation.secret(provider)
-        record.lane = "relay" if upstream is self.caller_dialect else "translate"
-        if record.operation == "count_tokens" and upstream is not self.caller_dialect:
+        record.lane = "relay" if upstream is self.dialect else "translate"
+        if record.operation == "count_tokens" and upstream is not self.dialect:
             return await self._count(asked)
         wire = self._encoded(asked, upstream, provider, model, plan)
         wire = self._addressed(wire, upstream, provider, secret, asked)
@@ -504,7 +323,7 @@ class Exchange:
         """The request in the target's dialect; its losses are those of this attempt alone."""
         losses: Losses = []
         traits = self.generation.traits.get(provider.name, PLAIN)
-        if upstream is self.caller_dialect:
+        if upstream is self.dialect:
             wire = upstream.relay_request(asked, model, losses, traits)
         else:
             request = self._canonical(asked)
@@ -514,8 +333,8 @@ class Exchange:
         self.losses = losses
         if losses:
             if self._request is not None:
-                self.losses = in_callers_words(losses, self._request, self.caller_dialect.paths)
-            if self._on_loss(self._route_on_loss, plan.policy) == "reject":
+                self.losses = in_callers_words(losses, self._request, self.dialect.paths)
+            if self.admission.on_loss(plan.policy) == "reject":
                 fields = ", ".join(dict.fromkeys(loss.field for loss in self.losses))
                 raise Untranslatable(f"the target cannot carry: {fields}", param=self.losses[0].field)
         return wire
@@ -523,9 +342,8 @@ class Exchange:
     def _canonical(self, asked: Asked) -> ChatRequest:
         """The request, understood once however many targets are tried, with remembered signatures put back."""
         if self._request is None:
-            request = self.caller_dialect.decode_request(asked)
-            who = self.who.subject if self.who else ""
-            self._request = self.gateway.seals.restore(who, request)
+            request = self.dialect.decode_request(asked)
+            self._request = self.gateway.seals.restore(self.admission.who.subject, request)
         return self._request
 
     def _addressed(
@@ -540,7 +358,7 @@ class Exchange:
             "user-agent": "isthmus",
             "x-request-id": self.record.id,
         }
-        passed = (*_PASSED, *upstream.passes) if upstream is self.caller_dialect else _PASSED
+        passed = (*_PASSED, *upstream.passes) if upstream is self.dialect else _PASSED
         for name in passed:
             value = incoming.get(name)
             if value is not None:
@@ -557,7 +375,7 @@ class Exchange:
         """No call: the target cannot be asked, so we count ourselves and say so."""
         count: TokenCount = estimate(self._canonical(asked))
         self.losses = [approximated("totalTokens", "counted by rule of thumb: the target cannot be asked")]
-        answer = self.caller_dialect.encode_count(count)
+        answer = self.dialect.encode_count(count)
         self.watch.lap("encode")
         await self._give(answer.status, answer.headers, answer.body)
 
@@ -565,22 +383,21 @@ class Exchange:
         body = await call.read(self.generation.settings.limits.upstream_body)
         self.watch.lap("body")
         wire = WireResponse(status=call.status, headers=dict(call.headers), body=body)
-        if upstream is self.caller_dialect:
+        if upstream is self.dialect:
             self.record.usage = upstream.relay_response(wire, asked)
             headers = {"content-type": "application/json"}
         else:
             wire = self._translated(asked, upstream.decode_response(wire))
             body, headers = wire.body, wire.headers
         self.watch.lap("answer")
-        headers = {**headers, **_kept(call.headers)}
+        headers = {**headers, **kept(call.headers)}
         await self._give(200, headers, body)
 
     def _translated(self, asked: Asked, response: ChatResponse) -> WireResponse:
         response = self._completed(response)
         self.record.usage = response.usage
-        if self.who is not None:
-            self.gateway.seals.keep_all(self.who.subject, response)
-        return self.caller_dialect.encode_response(response, self._canonical(asked), self.losses)
+        self.gateway.seals.keep_all(self.admission.who.subject, response)
+        return self.dialect.encode_response(response, self._canonical(asked), self.losses)
 
     def _completed(self, response: ChatResponse) -> ChatResponse:
         """Id and time where the upstream gave none: every answer has them in some dialects."""
@@ -624,20 +441,19 @@ class Exchange:
 
     def _source(self, asked: Asked, upstream: Dialect, attempt: AttemptRecord) -> Source:
         limit = self.generation.settings.limits.sse_event
-        if upstream is self.caller_dialect:
+        if upstream is self.dialect:
             return Relayed(upstream.stream_relay(asked, limit=limit), self.record, attempt, self.gateway.clock)
         decoder = upstream.stream_decoder(limit=limit)
         return self._translating(decoder, asked, attempt)
 
     def _translating(self, decoder: StreamDecoder, asked: Asked, attempt: AttemptRecord) -> Translated:
-        who = self.who.subject if self.who else ""
         return Translated(
             decoder,
-            self.caller_dialect.stream_encoder(self._canonical(asked), self.losses),
+            self.dialect.stream_encoder(self._canonical(asked), self.losses),
             self.record,
             attempt,
             self.gateway.clock,
-            watch=SealWatch(self.gateway.seals, who),
+            watch=SealWatch(self.gateway.seals, self.admission.who.subject),
             id=self.record.id,
             created=int(self.gateway.wall()),
         )
@@ -657,32 +473,15 @@ class Exchange:
             "content-type": source.content_type,
             "cache-control": "no-cache",
             "x-accel-buffering": "no",
-            **_kept(call.headers),
+            **kept(call.headers),
             **self._head(),
         }
         await self.door.begin(200, headers, self.alarm)
 
-    # ── heads and errors ───────────────────────────────────────────────────────────
+    # ── errors ─────────────────────────────────────────────────────────────────────
     def _head(self) -> dict[str, str]:
-        """The headers that every answer of ours carries (contract: HTTP surface)."""
-        record = self.record
-        headers = {"server": "isthmus", "x-request-id": record.id}
-        if record.route != "none":
-            headers["x-isthmus-route"] = record.route
-        if record.attempts or record.lane != "none":
-            headers["x-isthmus-provider"] = record.provider
-            headers["x-isthmus-model"] = _printable(record.upstream_model or "")
-            headers["x-isthmus-attempts"] = str(len(record.attempts))
-            headers["x-isthmus-lane"] = record.lane
-        record.losses = self.losses
-        if self.losses:
-            headers["x-isthmus-loss"] = header(self.losses)
-        if self.secret_path:
-            headers.update(_SECRET_PATH_HEADERS)
-        headers["server-timing"] = ", ".join(
-            f"{name};dur={seconds * 1000:.2f}" for name, seconds in record.phases.items()
-        )
-        return headers
+        self.record.losses = self.losses
+        return head(self.record, secret_path=self.admission.has_secret_path)
 
     def _note_error(self, error: RouterError) -> None:
         record = self.record
@@ -694,82 +493,19 @@ class Exchange:
         """The answer to a call that failed before any byte went out, in the caller's own dialect."""
         self._note_error(error)
         self.watch.lap("answer")
-        answer = self._own_answer(error)
+        shown = self._shown(error)
+        answer = None
+        if self._has_own_key and isinstance(shown, UpstreamError):
+            answer = own_body(shown, self.dialect)
         if answer is None:
-            answer = self.caller_dialect.encode_error(self._shown(error), stream=self.record.stream)
+            answer = self.dialect.encode_error(shown, stream=self.record.stream)
         self.record.status = answer.status
         headers = {**answer.headers, **self._head(), "x-isthmus-fault": error.fault}
         await self.door.whole(answer.status, headers, answer.body)
 
     def _shown(self, error: RouterError) -> RouterError:
         """What the caller may see: an upstream's own status when the key is the caller's own."""
-        if self._has_own_key and isinstance(error, UpstreamError):
-            return with_own_status(error)
-        return error
-
-    def _own_answer(self, error: RouterError) -> WireResponse | None:
-        """The upstream's own error body, when the caller's key made the call and the caller can read it."""
-        if not (self._has_own_key and isinstance(error, UpstreamError)):
-            return None
-        if error.dialect != self.caller_dialect.name:
-            return None
-        body = mask(error.raw.decode("utf-8", "replace"))
-        try:
-            if type(msgspec.json.decode(body)) is not dict:
-                return None
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
-        shown = self.caller_dialect.encode_error(with_own_status(error), stream=False)
-        return WireResponse(status=error.upstream_status, headers=shown.headers, body=body.encode())
-
-
-def outcome_of(error: RouterError) -> Outcome:
-    """The one outcome that a failed exchange counts as."""
-    if isinstance(error, Overloaded):
-        return "shed"
-    if isinstance(error, CallerError):
-        return "rejected"
-    if isinstance(error, UpstreamTimeout) or error.status == 504:
-        return "timeout"
-    return "upstream_error" if error.fault == "upstream" else "bug"
-
-
-def stream_end_of(error: RouterError) -> StreamEnd:
-    """How a stream that failed is counted."""
-    if isinstance(error, UpstreamTimeout):
-        return "idle"
-    return "drain" if isinstance(error, Overloaded) else "upstream_error"
-
-
-def with_own_status(error: UpstreamError) -> UpstreamError:
-    """The error with the upstream's own status, for callers who brought their own key."""
-    status = error.upstream_status
-    own = UpstreamRejected(
-        error.message,
-        upstream_status=status,
-        raw=error.raw,
-        dialect=error.dialect,
-        upstream_type=error.upstream_type,
-        upstream_code=error.upstream_code,
-        param=error.param,
-        retry_after=error.retry_after,
-        status=status,
-    )
-    own.category = _CATEGORIES.get(status, "upstream" if status >= 500 else "invalid_request")
-    own.code = error.upstream_code or error.code
-    return own
-
-
-_CATEGORIES: dict[int, Category] = {
-    401: "authentication",
-    402: "permission",
-    403: "permission",
-    404: "not_found",
-    413: "too_large",
-    429: "rate_limit",
-    503: "overloaded",
-    504: "timeout",
-}
+        return with_own_status(error) if self._has_own_key and isinstance(error, UpstreamError) else error
 
 
 def _for_key(error: RouterError, own_key: str | None) -> RouterError:
@@ -777,18 +513,6 @@ def _for_key(error: RouterError, own_key: str | None) -> RouterError:
     if own_key is not None and isinstance(error, UpstreamDenied):
         error.retry = "never"
     return error
-
-
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    """What of an upstream's headers the caller gets: its rate limits. Everything else is between us and it."""
-    return {name: value for name, value in headers.items() if name.startswith(_KEPT_ANSWER_HEADERS)}
-
-
-def _printable(text: str) -> str:
-    """A header value that cannot break the head: printable ASCII, of a bounded length."""
-    if len(text) > 256:
-        text = text[:256]
-    return text if text.isascii() and text.isprintable() else quote(text)
 
 
 async def _bounded(call: UpstreamCall, limit: int) -> bytes:
@@ -804,12 +528,3 @@ async def _bounded(call: UpstreamCall, limit: int) -> bytes:
     except TransportError:
         pass  # the status has been said; the text is a courtesy
     return b"".join(pieces)[:limit]
-
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def _duration(text: str) -> float | None:
-    """Seconds of `250ms`, `20s`, `2m`, `1h`; None when it is not one."""
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h)", text.strip())
-    return float(found[1]) * _UNITS[found[2]] if found else None

@@ -73,7 +73,11 @@ _clean = lru_cache(4096)(clean)
 _QUOTED = re.compile(r"b?'[^']*'|b?\"[^\"]*\"|<[^>]*>")
 _WORD = re.compile(r"\S+")
 # A name in quotes stays as `_redact_quoted` left it. Nothing with a slash, percent or equals sign passes.
-_HARMLESS = re.compile(r"[A-Za-z0-9_.,;:!?*()\[\]+<>-]{1,20}|[(\[]?'[A-Za-z_][A-Za-z0-9_]{0,17}'[)\].,:;]?")
+_HARMLESS = re.compile(
+    r"[A-Za-z0-9_.,;:!?*()\[\]+<>-]{1,20}"
+    r"|[(\[]?'[A-Za-z_][A-Za-z0-9_]{0,17}'[)\].,:;]?"
+    r"|%(?:\.\d)?[sdifr][).,:;]?"  # where a library's message is filled in
+)
 
 
 def redact(text: str) -> str:
@@ -303,17 +307,17 @@ class Sink:
                 self._on_drop(left)
 
     def _run(self) -> None:
-        while True:
+        closing = False
+        while not closing:
             self._wake.wait()
-            self._closing.wait(self._gather)
+            # Looked at before the lines are taken: what was put before `close` is written.
+            closing = self._closing.wait(self._gather)
             self._wake.clear()
             with self._lock:
                 lines, self._lines = self._lines, []
                 self._writing = len(lines)
             if lines:
                 self._write(b"".join(lines), len(lines))
-            elif self._closing.is_set():
-                return
 
     def _write(self, data: bytes, lines: int) -> None:
         left = memoryview(data)

@@ -33,10 +33,11 @@ from providers.dialect import WireResponse
 from providers.dialects import DIALECTS
 from router import admin
 from router.access import allowed, split_credentials
+from router.admission import Incoming
 from router.config import load
 from router.demo import DemoTransport
 from router.egress import CallerNamedConnector
-from router.exchange import Exchange, Incoming
+from router.exchange import Exchange
 from router.gateway import Gateway, Generation
 from router.logs import Log, take_over
 from router.metrics import Metrics, watch_loop
@@ -45,7 +46,6 @@ from router.relay import CallerGone, HttpDoor
 from router.settings import Settings
 from router.table import Limits
 from router.transport import HttpTransport, Transport
-from router.upstream_path import redacted
 
 KEEP_ALIVE = 75.0
 LINGER = 2.0
@@ -197,7 +197,7 @@ class Front:
             door.quiet()
             record.ended = gateway.clock()
             record.bytes_out = door.sent
-            record.path = self._path(record, incoming.target, exchange)
+            record.path = exchange.admission.redacted_path()
             gateway.metrics.observe(record)
             gateway.log.exchange(record)
 
@@ -208,14 +208,6 @@ class Front:
         if self.gateway.running > self.gateway.generation.settings.limits.concurrency:
             return Overloaded("too many requests at once", retry_after=1.0)
         return None
-
-    def _path(self, record: Record, target: str, exchange: Exchange) -> str:
-        """The path as a log may show it. What fits no route may hold anything: only its beginning is told."""
-        if exchange.named_prefix is not None:
-            return redacted(target, exchange.named_prefix, exchange.listed)
-        if record.route == "none" or exchange.secret_path:
-            return "/".join(target.partition("?")[0].split("/")[:2])[:64] + "/***"
-        return target.partition("?")[0]
 
     def _list(self, incoming: Incoming, path: str) -> web.StreamResponse:
         """GET of the models that this caller may name."""

@@ -7,7 +7,7 @@ references that the values hold.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -66,7 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policies: Mapping[str, PolicySettings]  # always with "default"
     table: Table
     secrets: Secrets
-    log: bool  # one line per call on stderr
+    log: Literal["json", "text"]
+    asked: Mapping[str, str]  # `listen`, `admin` of the command line: a reload passes them to `load` again
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):

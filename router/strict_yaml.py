@@ -26,7 +26,7 @@ MOST_DEPTH = 32
 MOST_DIGITS = 30
 MOST_PROBLEMS = 100
 
-Scalar: TypeAlias = None | bool | int | float | str
+Scalar: TypeAlias = bool | int | float | str | None
 Plain: TypeAlias = "Scalar | list[Plain] | dict[str, Plain]"
 
 # The C parser and the one in Python give the same events; not every build of the library has the first.
@@ -74,10 +74,11 @@ class Node(msgspec.Struct, frozen=True, eq=False):
         """The value at a path, or the last one on the way that exists. Steps that lead nowhere are skipped."""
         node = self
         for step in path:
-            if isinstance(node.value, dict) and isinstance(step, str) and step in node.value:
-                node = node.value[step]
-            elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
-                node = node.value[step]
+            inner = node.value
+            if isinstance(inner, dict) and isinstance(step, str):
+                node = inner.get(step, node)
+            elif isinstance(inner, list) and isinstance(step, int) and step < len(inner):
+                node = inner[step]
         return node
 
     def place(self, *path: str | int, key: bool = False) -> tuple[int, int]:
@@ -135,6 +136,12 @@ def _place(text: str, index: int) -> tuple[int, int]:
     return before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1
 
 
+def _start(event: yaml.Event) -> tuple[int, int]:
+    """Line and column of an event; every one of these parsers marks them."""
+    mark = event.start_mark
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
 class _Reader:
     """One pass over the events. What can be read past is collected, the rest raises _Refused."""
 
@@ -160,7 +167,7 @@ class _Reader:
         return node
 
     def _refusal(self, event: yaml.Event, message: str) -> _Refused:
-        return _Refused(event.start_mark.line + 1, event.start_mark.column + 1, message)
+        return _Refused(*_start(event), message)
 
     def _complain(self, line: int, column: int, message: str) -> None:
         self.problems.append(Problem(line, column, message))
@@ -178,7 +185,8 @@ class _Reader:
         assert isinstance(event, yaml.NodeEvent)
         tag = getattr(event, "tag", None)
         if tag is not None:
-            self._complain(event.start_mark.line + 1, event.start_mark.column + 1, f"tags are not allowed: {tag}")
+            tag = tag.replace("tag:yaml.org,2002:", "!!")
+            self._complain(*_start(event), f"tags are not allowed: {tag}")
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         node = self._value(event, depth)
@@ -187,7 +195,7 @@ class _Reader:
         return node
 
     def _value(self, event: yaml.NodeEvent, depth: int) -> Node:
-        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        line, column = _start(event)
         if isinstance(event, yaml.ScalarEvent):
             plain = event.implicit[0]  # neither quoted nor tagged
             return Node(self._scalar(event.value, line, column) if plain else event.value, line, column)
@@ -209,7 +217,7 @@ class _Reader:
             value = self._node(next(self._events), depth + 1)
             if key is None:
                 continue
-            place = event.start_mark.line + 1, event.start_mark.column + 1
+            place = _start(event)
             if key in values:
                 self._complain(*place, f"the key '{key}' is here twice, first on line {keys[key][0]}")
                 continue
@@ -220,7 +228,7 @@ class _Reader:
     def _key(self, event: yaml.Event, depth: int) -> str | None:
         """A key, which is text. None, with a problem, for anything else."""
         node = self._node(event, depth + 1)
-        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        line, column = _start(event)
         if node.value == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
             self._complain(line, column, "merge keys (<<) are not allowed: write the keys out")
             return None

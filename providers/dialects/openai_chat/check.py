@@ -36,7 +36,7 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, messages: 
     top = top_level(data)
     if has_duplicates(data, top):
         raise MalformedRequest("a field of the object is there twice")
-    options = body.get("stream_options")
+    options = body.get("stream_options") or {}
     return Asked(
         wire=wire,
         params=params,
@@ -45,7 +45,7 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, messages: 
         model=model,
         task="chat",
         stream=body.get("stream") is True,
-        include_usage=bool(options) and options.get("include_usage") is True,
+        include_usage=options.get("include_usage") is True,
     )
 
 
@@ -66,7 +66,9 @@ def _check_messages(value: Json, most: int) -> None:
         if type(role) is not str:
             raise wrong(f"messages[{i}].role", "a string", role)
         if role not in ROLES:
-            raise MalformedRequest(f"messages[{i}].role must be one of {', '.join(sorted(ROLES))}", param=f"messages[{i}].role")
+            raise MalformedRequest(
+                f"messages[{i}].role must be one of {', '.join(sorted(ROLES))}", param=f"messages[{i}].role"
+            )
         _check_message(message, role, f"messages[{i}]")
 
 
@@ -324,4 +326,3 @@ _CHECKS: Mapping[str, Callable[[Json, str], None]] = {
     "verbosity": _string,
     "prompt_cache_key": _string,
 }
-

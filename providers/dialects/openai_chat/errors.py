@@ -47,6 +47,7 @@ _BILLING = {
 }
 _BAD_KEY = {"invalid_api_key", "API_KEY_INVALID", "invalid_authentication"}
 _TOO_LONG = {"context_length_exceeded", "too_many_prompt_tokens", "TOO_MANY_TOKENS"}
+_CONTEXT = "maximum context length"  # all that OpenRouter says of it
 _BLOCKED = {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation", "moderation_blocked"}
 _NO_MODEL = {"model_not_found", "DeploymentNotFound", "unknown_model", "invalid_model"}
 
@@ -89,7 +90,7 @@ def _classify(status: int, said: Said) -> tuple[type[UpstreamError], Object]:
         return UpstreamFailed, {"status": 503}
     if status >= 500 or status < 400:
         return UpstreamFailed, {"status": 502}
-    if words & _TOO_LONG:
+    if words & _TOO_LONG or (said["code"] is None and _CONTEXT in said["message"].lower()):
         return ContextTooLong, {"status": status}
     if words & _BLOCKED:
         return ContentBlocked, {"status": status}

@@ -57,7 +57,9 @@ def _assistant(raw: Object, at: str, number: int, legacy: dict[str, str]) -> Mes
     parts, content = read_spoken(rest, at, f"call_{number}")
     name = _take_text(rest, "name")
     extra, keep = leftovers(rest)
-    return Message(role="assistant", parts=parts, name=name, extra=extra, form=make_form(content=content, keep=keep), at=at)
+    return Message(
+        role="assistant", parts=parts, name=name, extra=extra, form=make_form(content=content, keep=keep), at=at
+    )
 
 
 def _result(raw: Object, at: str, legacy: dict[str, str]) -> Message:
@@ -237,7 +239,9 @@ def read_spoken(rest: Object, at: str, fallback_id: str) -> tuple[tuple[AnyPart,
         del rest["function_call"]
         raw = {"type": "function", "function": legacy}
         call = read_call(raw, at, fallback_id)
-        parts.append(msgspec.structs.replace(call, at=at + ".function_call", form={**(call.form or {}), "legacy": True}))
+        parts.append(
+            msgspec.structs.replace(call, at=at + ".function_call", form={**(call.form or {}), "legacy": True})
+        )
     return tuple(parts), content
 
 
@@ -248,7 +252,7 @@ def _read_reasoning(rest: Object, at: str, parts: list[AnyPart]) -> None:
     if not named and not details:
         return
     key = next(iter(named), "reasoning_details")
-    text = named.get(key) or _details_text(details)
+    text = named.get(key) or details_text(details)
     also = [other for other in named if other != key and named[other] == text]
     for taken in (key, *also):
         rest.pop(taken, None)
@@ -258,7 +262,7 @@ def _read_reasoning(rest: Object, at: str, parts: list[AnyPart]) -> None:
     parts.append(Reasoning(text=text, extra=extra, form=make_form(key=key, also=also, outer=outer), at=f"{at}.{key}"))
 
 
-def _details_text(details: Json) -> str:
+def details_text(details: Json) -> str:
     if type(details) is not list:
         return ""
     texts = (detail.get("text") or detail.get("summary") for detail in details if type(detail) is dict)

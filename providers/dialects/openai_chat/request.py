@@ -15,7 +15,6 @@ from providers.canonical.chat import (
     ServerTool,
     Tool,
     ToolChoice,
-    Value,
 )
 from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_extras
 from providers.dialect import PLAIN, Asked, Traits, WireRequest
@@ -88,16 +87,16 @@ def decode(asked: Asked) -> ChatRequest:
         del rest["stop"]
     options = rest.get("stream_options") or {}
     form_options = None
-    if options and set(options) <= {"include_usage", "include_obfuscation"} and options.get("include_obfuscation") is not True:
+    if (
+        options
+        and set(options) <= {"include_usage", "include_obfuscation"}
+        and options.get("include_obfuscation") is not True
+    ):
         form_options = rest.pop("stream_options")  # we never pad, so only a wish for padding would be lost
     modalities = rest.get("modalities")
     if modalities:
         del rest["modalities"]
-    values = {
-        "response_format": _response_format(rest),
-        "reasoning": _reasoning(rest),
-        "audio": _audio(rest),
-    }
+    response_format, reasoning, audio = _response_format(rest), _reasoning(rest), _audio(rest)
     extra, keep = leftovers(rest)
     form = make_form(
         keep=keep,
@@ -119,7 +118,9 @@ def decode(asked: Asked) -> ChatRequest:
         paths=paths or None,
         extra=extra,
         form=form,
-        **values,
+        response_format=response_format,
+        reasoning=reasoning,
+        audio=audio,
         **fields,
     )
 
@@ -170,7 +171,14 @@ def _function(raw: Object, kind: str, at: str) -> Tool:
         kind=None if "type" in raw else "absent",
     )
     together = {**(outer or {}), **(extra or {})} or None
-    return Tool(kind="custom" if kind == "custom" else "function", cache=cache, extra=together, form=form, at=f"{at}.{kind}", **fields)
+    return Tool(
+        kind="custom" if kind == "custom" else "function",
+        cache=cache,
+        extra=together,
+        form=form,
+        at=f"{at}.{kind}",
+        **fields,
+    )
 
 
 def _tool_choice(rest: Object) -> ToolChoice | None:
@@ -337,7 +345,9 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool) 
     written = [tool for tool in (_write_tool(tool, losses, own) for tool in request.tools) if tool is not None]
     legacy = own and bool(form_of(request).get("legacy"))
     if legacy:
-        body["functions"] = [raw["function"] for raw, tool in zip(written, request.tools) if form_of(tool).get("legacy")]
+        body["functions"] = [
+            raw["function"] for raw, tool in zip(written, request.tools) if form_of(tool).get("legacy")
+        ]
         written = [raw for raw, tool in zip(written, request.tools) if not form_of(tool).get("legacy")]
     if written:
         body["tools"] = written
@@ -389,7 +399,9 @@ def _write_choice(choice: ToolChoice, request: ChatRequest) -> Json:
     if not choice.names or choice.mode == "none":
         return choice.mode
     kinds = {tool.name: tool.kind for tool in request.tools if isinstance(tool, Tool)}
-    named = [{"type": kinds.get(name, "function"), kinds.get(name, "function"): {"name": name}} for name in choice.names]
+    named = [
+        {"type": kinds.get(name, "function"), kinds.get(name, "function"): {"name": name}} for name in choice.names
+    ]
     if choice.mode == "required" and len(named) == 1:
         return named[0]
     return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": named}}
@@ -451,7 +463,9 @@ def _write_reasoning(request: ChatRequest, body: Object, losses: Losses) -> None
     elif wanted.budget is not None and wanted.budget >= 0:
         # The steps of Google's own compatible endpoint, read the other way.
         budget = wanted.budget
-        body["reasoning_effort"] = "none" if budget == 0 else "low" if budget <= 1024 else "medium" if budget <= 8192 else "high"
+        body["reasoning_effort"] = (
+            "none" if budget == 0 else "low" if budget <= 1024 else "medium" if budget <= 8192 else "high"
+        )
         losses.append(approximated(wanted.at or "reasoning", "the target takes an effort, not a number of tokens"))
     if wanted.show:
         losses.append(dropped(wanted.at or "reasoning", "the target does not show its thinking on request"))
@@ -489,7 +503,12 @@ def _write_audio(request: ChatRequest, body: Object, losses: Losses, own: bool) 
 
 # ── what the row says of its upstream ──────────────────────────────────────────────────
 
-_SAME = {"safety_identifier": "user", "max_completion_tokens": "max_tokens", "tools": "functions", "tool_choice": "function_call"}
+_SAME = {
+    "safety_identifier": "user",
+    "max_completion_tokens": "max_tokens",
+    "tools": "functions",
+    "tool_choice": "function_call",
+}
 
 
 def _apply(traits: Traits, body: Object, losses: Losses, *, names: bool) -> None:
@@ -522,5 +541,3 @@ def relay(asked: Asked, model: str, losses: Losses, traits: Traits = PLAIN) -> W
     if replace or drop:
         data = splice(asked.top, replace, frozenset(drop))
     return WireRequest(path=PATH, headers=dict(HEADERS), body=data)
-
-

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 
-
 from providers.canonical.chat import (
     AnyPart,
     ChatRequest,
@@ -30,7 +29,19 @@ from providers.wire.json import decode_upstream, encode
 from .errors import decode_error
 from .messages import form_of, read_spoken
 from .spoken import write_audio, write_call
-from .words import NAME, Json, Object, finish_of, finish_word, leftovers, make_form, put_seal, restore, to_url, write_citation
+from .words import (
+    NAME,
+    Json,
+    Object,
+    finish_of,
+    finish_word,
+    leftovers,
+    make_form,
+    put_seal,
+    restore,
+    to_url,
+    write_citation,
+)
 
 # ── reading ────────────────────────────────────────────────────────────────────────────
 
@@ -44,7 +55,9 @@ def decode(wire: WireResponse) -> ChatResponse:
         raise BadUpstreamBytes("the upstream's answer is not a chat completion") from None
     for choice in response.choices:
         if choice.finish is not None and choice.finish.reason == "error" and not choice.parts:
-            raise UpstreamFailed("the upstream's model failed", upstream_status=wire.status, raw=wire.body[:65536], dialect=NAME)
+            raise UpstreamFailed(
+                "the upstream's model failed", upstream_status=wire.status, raw=wire.body[:65536], dialect=NAME
+            )
     return response
 
 
@@ -60,7 +73,9 @@ def checked(wire: WireResponse) -> Object:
         raise BadUpstreamBytes("the upstream's answer has no choices")
     first = choices[0]
     if type(first) is dict and type(first.get("error")) is dict and first.get("finish_reason") == "error":
-        raise decode_error(WireResponse(status=wire.status, headers=wire.headers, body=encode({"error": first["error"]})))
+        raise decode_error(
+            WireResponse(status=wire.status, headers=wire.headers, body=encode({"error": first["error"]}))
+        )
     return body
 
 
@@ -90,7 +105,8 @@ def call_seed(response_id: str | None) -> str:
 
 def _choice(raw: Object, number: int, seed: str) -> Choice:
     rest = dict(raw)
-    message = dict(rest.pop("message"))
+    # Azure's filter leaves the message out.
+    message = dict(rest.pop("message") if "finish_reason" not in rest or "message" in rest else {})
     role = message.pop("role", None)
     index = rest.pop("index", number)
     at = f"choices[{number}].message"
@@ -99,6 +115,8 @@ def _choice(raw: Object, number: int, seed: str) -> Choice:
     if type(logprobs) is dict and logprobs:
         del rest["logprobs"]
     raw_finish = rest.pop("finish_reason", None)
+    if raw_finish is None and type(rest.get("finish_details")) is dict:
+        raw_finish = rest["finish_details"].get("type")  # the first models that read images
     calls = any(isinstance(part, ToolCall) for part in parts)
     refused = any(isinstance(part, Refusal) for part in parts)
     finish = finish_of(raw_finish, calls=calls, refused=refused) if raw_finish is not None or parts else None
@@ -124,7 +142,13 @@ def read_usage(raw: Object) -> Usage:
     prompt: Object = before if type(before) is dict else {}
     completion: Object = after if type(after) is dict else {}
     reasoning = _count(completion, "reasoning_tokens")
-    if asked is not None and answered is not None and total is not None and reasoning and asked + answered + reasoning == total:
+    if (
+        asked is not None
+        and answered is not None
+        and total is not None
+        and reasoning
+        and asked + answered + reasoning == total
+    ):
         answered = total - asked
     cached = _count(prompt, "cached_tokens")
     return Usage(
@@ -151,7 +175,11 @@ def _count(raw: Object, key: str) -> int | None:
 
 def read_logprobs(raw: Object) -> Logprobs:
     rest = dict(raw)
-    tokens = {key: tuple(_token(one) for one in rest.pop(key)) for key in ("content", "refusal") if type(rest.get(key)) is list}
+    tokens = {
+        key: tuple(_token(one) for one in rest.pop(key))
+        for key in ("content", "refusal")
+        if type(rest.get(key)) is list
+    }
     extra = {key: value for key, value in rest.items() if value is not None}
     return Logprobs(content=tokens.get("content"), refusal=tokens.get("refusal"), extra=extra or None)
 
@@ -220,7 +248,11 @@ def _write_choice(choice: Choice, own: bool, legacy: bool, losses: Losses) -> Ob
     finish = choice.finish or Finish(reason="other")
     word, same = finish_word(finish, own, legacy)
     if not same and not (own and finish.reason == "other"):
-        losses.append(approximated(f"choices[{choice.index}].finish_reason", f"the answer ended with {finish.raw or finish.reason}"))
+        losses.append(
+            approximated(
+                f"choices[{choice.index}].finish_reason", f"the answer ended with {finish.raw or finish.reason}"
+            )
+        )
     if finish.message and message["refusal"] is None and finish.reason in ("refusal", "content_filter"):
         message["refusal"] = finish.message
         message["content"] = message["content"] or None
@@ -237,7 +269,10 @@ def _write_choice(choice: Choice, own: bool, legacy: bool, losses: Losses) -> Ob
         out |= extra
         restore(out, form)
     elif choice.extra:
-        losses += [dropped(f"choices[{choice.index}].{key}", "the caller's dialect has no place for it") for key in choice.extra]
+        losses += [
+            dropped(f"choices[{choice.index}].{key}", "the caller's dialect has no place for it")
+            for key in choice.extra
+        ]
     return out
 
 
@@ -262,7 +297,9 @@ class _Spoken:
             out["role"] = form["role"]
         if form.get("content") == "list":
             out["content"] = self._raw
-        elif self._texts or not (out.keys() & {"tool_calls", "function_call", "audio"} or out["refusal"] is not None or form):
+        elif self._texts or not (
+            out.keys() & {"tool_calls", "function_call", "audio"} or out["refusal"] is not None or form
+        ):
             out["content"] = "".join(self._texts)
         return out
 
@@ -278,7 +315,9 @@ class _Spoken:
                 self._sealed(part)
             case ToolCall() if self._legacy or form_of(part).get("legacy"):
                 if "function_call" in out:
-                    self._losses.append(dropped(f"{self._at}.tool_calls", "the caller's functions take one call at a time"))
+                    self._losses.append(
+                        dropped(f"{self._at}.tool_calls", "the caller's functions take one call at a time")
+                    )
                 else:
                     out["function_call"] = write_call(part, self._own)["function"]
             case ToolCall():
@@ -294,7 +333,9 @@ class _Spoken:
 
     def _sealed(self, part: AnyPart) -> None:
         if part.seal is not None and part.seal.origin != "gemini":
-            self._losses.append(dropped(self._at, f"the caller's dialect has no place for a signature of {part.seal.origin}"))
+            self._losses.append(
+                dropped(self._at, f"the caller's dialect has no place for a signature of {part.seal.origin}")
+            )
 
     def _text(self, part: Text) -> None:
         before = sum(map(len, self._texts))
@@ -410,9 +451,7 @@ def relay_response(wire: WireResponse, asked: Asked) -> Usage | None:
     """Checks an answer that goes on untouched."""
     body = checked(wire)
     for choice in body["choices"]:
-        if type(choice) is not dict or type(choice.get("message")) is not dict:
+        if type(choice) is not dict or type(choice.get("message", {})) is not dict:
             raise BadUpstreamBytes("the upstream's answer is not a chat completion")
     usage = body.get("usage")
     return read_usage(usage) if type(usage) is dict else None
-
-

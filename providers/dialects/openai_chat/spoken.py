@@ -144,7 +144,9 @@ class Writer:
                 texts.append(self._part(part))
             elif isinstance(part, Media):
                 self._moved.append(self._part(part))
-                self._losses.append(approximated(part.at or at, "media of a tool result move into a user message after it"))
+                self._losses.append(
+                    approximated(part.at or at, "media of a tool result move into a user message after it")
+                )
             else:
                 self._lose(part)
         content = _shortest(texts)
@@ -195,8 +197,8 @@ class Writer:
 
     def _media(self, media: Media, form: Mapping[str, Json]) -> Object:
         kind, inner = self._inside(media, form)
+        outer: Sequence[str] = form.get("outer", ())
         if self._own:
-            outer = form.get("outer", ())
             inner |= {key: value for key, value in (media.extra or {}).items() if key not in outer}
             restore(inner, form)
         out: Object = {"type": kind, kind: inner["url"] if form.get("bare") else inner}
@@ -290,7 +292,11 @@ class Writer:
             content.append(self._part(part))
             return
         own = self._traits.own
-        key = form.get("key", "reasoning_content") if self._own else next((k for k in ("reasoning_content", "reasoning") if k in own), None)
+        key = (
+            form.get("key", "reasoning_content")
+            if self._own
+            else next((k for k in ("reasoning_content", "reasoning") if k in own), None)
+        )
         if key is None or part.redacted:
             self._losses.append(dropped(part.at or "reasoning", "the target reads no earlier thinking"))
             return
@@ -311,7 +317,9 @@ class Writer:
             content.append(self._part(part))
         else:
             self._moved.append(self._part(part))
-            self._losses.append(approximated(part.at or "messages", "media of the model move into a user message after it"))
+            self._losses.append(
+                approximated(part.at or "messages", "media of the model move into a user message after it")
+            )
 
     def _say_call(self, part: ToolCall, out: Object, content: list[Object], calls: list[Object]) -> None:
         self._calls.add(part.id)

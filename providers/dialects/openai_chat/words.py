@@ -57,7 +57,7 @@ def finish_of(raw: Json, *, calls: bool, refused: bool) -> Finish:
 
 
 def finish_word(finish: Finish, own: bool, legacy: bool = False) -> tuple[str, bool]:
-    """The finish_reason to write, and whether it says the same. `own`: this dialect's words may come back as they were."""
+    """The finish_reason to write, and whether it says the same. `own`: words of this dialect come back as they were."""
     if own and finish.raw is not None:
         meant = _REASONS.get(finish.raw, "other")
         if meant == finish.reason or (finish.reason, meant) == ("refusal", "stop"):
@@ -180,7 +180,12 @@ def read_citation(raw: Json) -> Citation:
         return Citation(extra={"annotation": raw})
     rest = dict(cited)
     values: Object = {}
-    for name, key, kind in (("url", "url", str), ("title", "title", str), ("start", "start_index", int), ("end", "end_index", int)):
+    for name, key, kind in (
+        ("url", "url", str),
+        ("title", "title", str),
+        ("start", "start_index", int),
+        ("end", "end_index", int),
+    ):
         if isinstance(rest.get(key), kind):
             values[name] = rest.pop(key)
     around = {key: value for key, value in raw.items() if key not in ("type", "url_citation")}
@@ -189,7 +194,7 @@ def read_citation(raw: Json) -> Citation:
 
 
 def write_citation(citation: Citation, own: bool, before: int = 0, length: int = 0) -> Object | None:
-    """A citation as an annotation; `before` characters stand before its part. None where the dialect has no form for it."""
+    """A citation as an annotation; `before` characters stand before its part. None: the dialect has no form for it."""
     extra = dict(citation.extra or {}) if own else {}
     if "annotation" in extra:
         raw: Object = extra["annotation"]
@@ -198,7 +203,12 @@ def write_citation(citation: Citation, own: bool, before: int = 0, length: int =
         return None
     start = citation.start if citation.start is not None else 0
     end = citation.end if citation.end is not None else length
-    inner: Object = {"url": citation.url, "title": citation.title or "", "start_index": start + before, "end_index": end + before}
+    inner: Object = {
+        "url": citation.url,
+        "title": citation.title or "",
+        "start_index": start + before,
+        "end_index": end + before,
+    }
     if own:
         inner |= extra.pop("url_citation", {})
     return {"type": "url_citation", "url_citation": inner, **extra}

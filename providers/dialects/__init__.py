@@ -1,0 +1,9 @@
+"""The wire languages that the gateway speaks, by name."""
+
+from __future__ import annotations
+
+from providers.dialect import Dialect
+
+from .openai_chat import OpenAIChat
+
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(),)}

@@ -1,0 +1,573 @@
+"""Whole answers, both ways: candidates, finish reasons, usage, logprobs, citations.
+
+`form` of a choice: `content`, `parts` (what stood there instead of a list of parts), `role`, `index` (not written),
+`finish` (a number, of servers asked for numeric enums).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from providers.canonical.chat import (
+    AnyPart,
+    ChatResponse,
+    Choice,
+    Citation,
+    Finish,
+    FinishReason,
+    Logprobs,
+    Media,
+    Opaque,
+    Reasoning,
+    Refusal,
+    Text,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+)
+from providers.canonical.errors import BadUpstreamBytes, MalformedRequest, UpstreamFailed
+from providers.canonical.loss import Losses, approximated, dropped, lose_marks
+from providers.dialects.gemini.names import FAMILY, NAME, Json, raw_answer, raw_part
+from providers.dialects.gemini.parts import (
+    AnswerIds,
+    decode_part,
+    encode_media,
+    encode_opaque,
+    encode_own_call,
+    encode_own_result,
+    encode_text,
+    finish_part,
+)
+from providers.wire import json as wire_json
+
+_FILTERED = frozenset(
+    {"SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR", "ESCALATION"}
+    | {"IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_OTHER", "IMAGE_RECITATION", "NO_IMAGE"}
+)
+_LENGTH = frozenset({"MAX_TOKENS", "CONTINUATION"})
+_FAILED = frozenset(
+    {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"}
+    | {"MISSING_THOUGHT_SIGNATURE", "OTHER"}
+)
+#: FinishReason as numbers, where AI Studio and Vertex agree.
+_NUMBERS = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION"}
+_WORDS: Mapping[str | None, str] = {
+    "stop": "STOP",
+    "tool_calls": "STOP",
+    "length": "MAX_TOKENS",
+    "content_filter": "SAFETY",
+    "refusal": "SAFETY",
+    "pause": "STOP",
+}
+_TIERS = {"standard": "default"}
+
+
+# ── wire -> canonical ──────────────────────────────────────────────────────────────────
+
+
+def decode_answer(data: bytes) -> ChatResponse:
+    """A 200 answer. BadUpstreamBytes when it is none; UpstreamFailed when it holds nothing that could be used."""
+    body = wire_json.decode_upstream(data)
+    try:
+        return _decode(body, data)
+    except MalformedRequest as error:
+        raise BadUpstreamBytes(f"the upstream's answer is not as it should be: {error.message}") from None
+
+
+def _decode(body: Json, data: bytes) -> ChatResponse:
+    if type(body) is not dict:
+        raise BadUpstreamBytes("the upstream's answer is not a JSON object")
+    usage = decode_usage(body.get("usageMetadata"))
+    blocked = decode_blocked(body.get("promptFeedback"))
+    candidates = wire_json.take_list(body, "candidates") or []
+    if not candidates and blocked is None:
+        raise no_candidates()
+    ids = AnswerIds(wire_json.take_string(body, "responseId"))
+    raws = raw_answer(data)
+    choices = tuple(_decode_candidate(one, i, ids, raws) for i, one in enumerate(candidates))
+    for choice in choices:
+        check_usable(choice.finish, choice.parts)
+    known = ("candidates", "usageMetadata", "modelVersion", "responseId")
+    return ChatResponse(
+        dialect=NAME,
+        id=body.get("responseId"),
+        model=wire_json.take_string(body, "modelVersion"),
+        choices=choices,
+        usage=usage,
+        service_tier=tier_of(usage),
+        blocked=blocked if not candidates else None,
+        extra={key: value for key, value in body.items() if key not in known} or None,
+        form={"candidates": body["candidates"]} if "candidates" in body and not candidates else None,
+    )
+
+
+def no_candidates() -> UpstreamFailed:
+    return UpstreamFailed("the upstream's answer holds no candidate", upstream_status=200, dialect=NAME)
+
+
+def _decode_candidate(candidate: Json, position: int, ids: AnswerIds, raws: Any) -> Choice:
+    if type(candidate) is not dict:
+        raise wire_json.wrong(f"candidates[{position}]", "an object", candidate)
+    form: dict[str, Json] = {}
+    at = f"candidates[{position}]"
+    parts = tuple(
+        decode_part(part, f"{at}.content.parts[{j}]", ids.call, _no_result, raw_part(raws, position, j))
+        for j, part in enumerate(_parts(candidate, at, form))
+    )
+    parts = tuple(msgspec.structs.replace(part, at="") for part in parts)
+    if "index" not in candidate:
+        form["index"] = False
+    finish = decode_finish(candidate, any(isinstance(part, ToolCall) for part in parts))
+    if type(candidate.get("finishReason")) is int:
+        form["finish"] = candidate["finishReason"]
+    known = ("content", "index", "finishReason", "finishMessage", "logprobsResult")
+    extra = {key: value for key, value in candidate.items() if key not in known}
+    return Choice(
+        index=wire_json.take_integer(candidate, "index", at) or 0,
+        parts=cite(parts, extra),
+        finish=finish,
+        logprobs=decode_logprobs(candidate.get("logprobsResult")),
+        extra=extra or None,
+        form=form or None,
+    )
+
+
+def _no_result(name: str, given: str | None, _arguments: str) -> tuple[str, bool]:
+    return given or name, given is None
+
+
+def _parts(candidate: dict[str, Json], at: str, form: dict[str, Json]) -> list[Json]:
+    content = candidate.get("content")
+    if type(content) is not dict:
+        form["content"] = content if "content" in candidate else False
+        return []
+    if content.get("role") != "model":
+        form["role"] = content.get("role", False)
+    parts = wire_json.take_list(content, "parts", f"{at}.content")
+    if not parts:
+        form["parts"] = parts if "parts" in content else False
+    return parts or []
+
+
+def finish_word(candidate: Mapping[str, Json]) -> str | None:
+    """finishReason as a word; None where there is none yet."""
+    reason = candidate.get("finishReason")
+    if type(reason) is int:
+        return _NUMBERS.get(reason, str(reason)) if reason else None
+    return reason if isinstance(reason, str) and reason and reason != "FINISH_REASON_UNSPECIFIED" else None
+
+
+def decode_finish(candidate: Mapping[str, Json], calls: bool) -> Finish:
+    """Why a candidate ended. `calls`: it holds calls for the caller to run; Gemini says STOP then (canonical.md, 4)."""
+    word = finish_word(candidate)
+    message = candidate.get("finishMessage")
+    return finish_of(word, calls, message if isinstance(message, str) else None)
+
+
+def finish_of(word: str | None, calls: bool, message: str | None) -> Finish:
+    reason: FinishReason
+    if word in _FILTERED:
+        reason = "content_filter"
+    elif word in _LENGTH:
+        reason = "length"
+    elif word is None or word == "STOP" or word in _FAILED:
+        reason = "tool_calls" if calls else "stop"
+    else:
+        reason = "other"
+    return Finish(reason=reason, raw=word, message=message)
+
+
+def check_usable(finish: Finish | None, parts: Sequence[AnyPart]) -> None:
+    """Raises UpstreamFailed for a candidate that failed and has nothing to show; another attempt may do better."""
+    if finish is None or finish.raw not in _FAILED or usable(parts):
+        return
+    raise failed_finish(finish)
+
+
+def failed_finish(finish: Finish) -> UpstreamFailed:
+    said = f": {finish.message}" if finish.message else ""
+    return UpstreamFailed(
+        f"the model's answer failed ({finish.raw}){said}",
+        upstream_status=200,
+        dialect=NAME,
+        upstream_code=finish.raw,
+    )
+
+
+def usable(parts: Sequence[AnyPart]) -> bool:
+    return any(not isinstance(part, Reasoning) and not (isinstance(part, Text) and not part.text) for part in parts)
+
+
+def decode_blocked(feedback: Json) -> Finish | None:
+    """The refusal of a prompt, if promptFeedback says one."""
+    if type(feedback) is not dict:
+        return None
+    reason = feedback.get("blockReason")
+    if not isinstance(reason, str) or reason == "BLOCKED_REASON_UNSPECIFIED":
+        return None
+    message = feedback.get("blockReasonMessage")
+    text = message if isinstance(message, str) else f"blocked by the provider: {reason}"
+    return Finish(reason="content_filter", raw=reason, message=text)
+
+
+# ── usage ──────────────────────────────────────────────────────────────────────────────
+
+
+def decode_usage(value: Json) -> Usage | None:
+    """usageMetadata. Thinking is counted beside candidatesTokenCount, except by servers whose sum shows otherwise."""
+    if type(value) is not dict:
+        return None
+    prompt, tool_prompt = _count(value, "promptTokenCount"), _count(value, "toolUsePromptTokenCount")
+    answer, thoughts = _count(value, "candidatesTokenCount"), _count(value, "thoughtsTokenCount")
+    total = _count(value, "totalTokenCount")
+    given = None if prompt is None and tool_prompt is None else (prompt or 0) + (tool_prompt or 0)
+    made: int | None
+    if answer is not None and thoughts and given is not None and given + answer == total:
+        made = answer
+    elif answer is not None or thoughts is not None:
+        made = (answer or 0) + (thoughts or 0)
+    else:  # proto3 leaves zeros out
+        made = max(total - given, 0) if total is not None and given is not None else None
+    return Usage(
+        input_tokens=given,
+        output_tokens=made,
+        total_tokens=total,
+        cache_read_tokens=_count(value, "cachedContentTokenCount"),
+        reasoning_tokens=thoughts,
+        input_audio_tokens=_modality(value, "promptTokensDetails", "AUDIO"),
+        output_audio_tokens=_modality(value, "candidatesTokensDetails", "AUDIO"),
+        input_image_tokens=_modality(value, "promptTokensDetails", "IMAGE"),
+        output_image_tokens=_modality(value, "candidatesTokensDetails", "IMAGE"),
+        tool_prompt_tokens=tool_prompt,
+        raw=value,
+    )
+
+
+def _count(value: Mapping[str, Json], key: str) -> int | None:
+    count = value.get(key)
+    if type(count) is str and count.isdigit():
+        return int(count)
+    return count if type(count) is int else None
+
+
+def _modality(value: Mapping[str, Json], key: str, modality: str) -> int | None:
+    details = value.get(key)
+    if type(details) is not list:
+        return None
+    for detail in details:
+        if type(detail) is dict and detail.get("modality") == modality:
+            return _count(detail, "tokenCount")
+    return None
+
+
+def tier_of(usage: Usage | None) -> str | None:
+    tier = usage.raw.get("serviceTier") if usage is not None and usage.raw else None
+    return _TIERS.get(tier, tier) if isinstance(tier, str) else None
+
+
+def encode_usage(usage: Usage | None, *, own: bool) -> dict[str, Json] | None:
+    """usageMetadata with totals; for an answer of our own dialect the provider's object."""
+    if usage is None:
+        return None
+    if own and usage.raw is not None:
+        return dict(usage.raw)
+    given, made, thoughts = usage.input_tokens, usage.output_tokens, usage.reasoning_tokens
+    counts: dict[str, Json] = {
+        "promptTokenCount": None if given is None else max(given - (usage.tool_prompt_tokens or 0), 0),
+        "cachedContentTokenCount": usage.cache_read_tokens,
+        "candidatesTokenCount": None if made is None else max(made - (thoughts or 0), 0),
+        "thoughtsTokenCount": thoughts,
+        "toolUsePromptTokenCount": usage.tool_prompt_tokens,
+        "totalTokenCount": usage.total_tokens,
+    }
+    if usage.total_tokens is None and given is not None and made is not None:
+        counts["totalTokenCount"] = given + made
+    result = {key: value for key, value in counts.items() if value is not None}
+    _add_details(result, "promptTokensDetails", given, usage.input_audio_tokens, usage.input_image_tokens)
+    _add_details(result, "candidatesTokensDetails", made, usage.output_audio_tokens, usage.output_image_tokens)
+    return result
+
+
+def _add_details(result: dict[str, Json], key: str, total: int | None, audio: int | None, image: int | None) -> None:
+    if not audio and not image:
+        return
+    text = None if total is None else max(total - (audio or 0) - (image or 0), 0)
+    counts = {"TEXT": text, "AUDIO": audio, "IMAGE": image}
+    result[key] = [{"modality": kind, "tokenCount": count} for kind, count in counts.items() if count]
+
+
+# ── logprobs ───────────────────────────────────────────────────────────────────────────
+
+
+def decode_logprobs(value: Json) -> Logprobs | None:
+    """logprobsResult: chosenCandidates, and topCandidates at the same positions."""
+    if type(value) is not dict:
+        return None
+    chosen = wire_json.take_list(value, "chosenCandidates") or []
+    tops = wire_json.take_list(value, "topCandidates") or []
+    tokens = []
+    for i, one in enumerate(chosen):
+        top = tops[i].get("candidates") if i < len(tops) and type(tops[i]) is dict else None
+        tokens.append(msgspec.structs.replace(_token(one), top=tuple(_token(other) for other in top or ())))
+    rest = {key: item for key, item in value.items() if key not in ("chosenCandidates", "topCandidates")}
+    return Logprobs(content=tuple(tokens) if "chosenCandidates" in value else None, extra=rest or None)
+
+
+def _token(value: Json) -> TokenLogprob:
+    if type(value) is not dict:
+        raise wire_json.wrong("logprobsResult", "an object", value)
+    known = ("token", "logProbability", "tokenId")
+    return TokenLogprob(
+        token=wire_json.take_string(value, "token") or "",
+        logprob=wire_json.take_number(value, "logProbability") or 0.0,
+        id=wire_json.take_integer(value, "tokenId"),
+        extra={key: item for key, item in value.items() if key not in known} or None,
+    )
+
+
+def encode_logprobs(logprobs: Logprobs, *, own: bool) -> dict[str, Json]:
+    tokens = (logprobs.content or ()) + (logprobs.refusal or ())
+    result: dict[str, Json] = {}
+    if logprobs.content is not None or logprobs.refusal is not None:
+        result["chosenCandidates"] = [_written_token(token) for token in tokens]
+    if any(token.top for token in tokens):
+        result["topCandidates"] = [{"candidates": [_written_token(top) for top in token.top]} for token in tokens]
+    return {**result, **logprobs.extra} if own and logprobs.extra else result
+
+
+def _written_token(token: TokenLogprob) -> dict[str, Json]:
+    written: dict[str, Json] = {"token": token.token, "logProbability": token.logprob}
+    if token.id is not None:
+        written["tokenId"] = token.id
+    return written
+
+
+# ── citations ──────────────────────────────────────────────────────────────────────────
+
+
+def cite(parts: tuple[AnyPart, ...], extra: Mapping[str, Json]) -> tuple[AnyPart, ...]:
+    """The parts with the sources that groundingMetadata gives for them, where text and offsets agree."""
+    metadata = extra.get("groundingMetadata")
+    if type(metadata) is not dict or not metadata.get("groundingSupports"):
+        return parts
+    result = list(parts)
+    for i, part in enumerate(parts):
+        if isinstance(part, Text):
+            found = citations_for(part.text, i, metadata)
+            if found:
+                result[i] = msgspec.structs.replace(part, citations=found)
+    return tuple(result)
+
+
+def citations_for(text: str, index: int, metadata: Mapping[str, Json]) -> tuple[Citation, ...]:
+    """The sources of one text part. Segments count UTF-8 bytes; their own text must stand there, or they are not used."""
+    data = text.encode("utf-8", "surrogatepass")
+    chunks = metadata.get("groundingChunks") or []
+    found: list[Citation] = []
+    for support in metadata.get("groundingSupports") or []:
+        segment = support.get("segment") if type(support) is dict else None
+        if type(segment) is not dict or segment.get("partIndex") not in (None, 0, index):
+            continue
+        start, end = segment.get("startIndex") or 0, segment.get("endIndex")
+        if type(start) is not int or type(end) is not int or not segment.get("text"):
+            continue
+        if data[start:end] != str(segment["text"]).encode("utf-8", "surrogatepass"):
+            continue
+        first = len(data[:start].decode("utf-8", "replace"))
+        last = first + len(str(segment["text"]))
+        for number in support.get("groundingChunkIndices") or []:
+            source = _source(chunks, number)
+            if source is not None:
+                found.append(Citation(url=source.get("uri"), title=source.get("title"), start=first, end=last))
+    return tuple(found)
+
+
+def _source(chunks: Json, number: Json) -> Mapping[str, Json] | None:
+    if type(chunks) is not list or type(number) is not int or not 0 <= number < len(chunks):
+        return None
+    chunk = chunks[number]
+    for kind in ("web", "retrievedContext", "maps"):
+        source = chunk.get(kind) if type(chunk) is dict else None
+        if type(source) is dict:
+            return source
+    return None
+
+
+def encode_citations(texts: Sequence[tuple[int, str, tuple[Citation, ...]]]) -> dict[str, Json] | None:
+    """groundingMetadata for the citations of an answer's text parts: (index, text, citations)."""
+    chunks: list[Json] = []
+    places: dict[tuple[str | None, str | None], int] = {}
+    supports: list[Json] = []
+    for index, text, citations in texts:
+        for citation in citations:
+            key = (citation.url, citation.title)
+            if key not in places:
+                places[key] = len(chunks)
+                names = (("uri", citation.url), ("title", citation.title))
+                chunks.append({"web": {name: value for name, value in names if value is not None}})
+            segment: dict[str, Json] = {"partIndex": index}
+            if citation.start is not None and citation.end is not None:
+                segment["startIndex"] = len(text[: citation.start].encode("utf-8", "replace"))
+                segment["endIndex"] = len(text[: citation.end].encode("utf-8", "replace"))
+                segment["text"] = text[citation.start : citation.end]
+            supports.append({"segment": segment, "groundingChunkIndices": [places[key]]})
+    return {"groundingChunks": chunks, "groundingSupports": supports} if chunks else None
+
+
+# ── canonical -> wire ──────────────────────────────────────────────────────────────────
+
+
+def encode_answer(response: ChatResponse, model: str, losses: Losses) -> bytes:
+    """A whole answer for a caller of this dialect. `model` is told where the upstream gave no name."""
+    own = response.dialect == NAME
+    body: dict[str, Json] = {}
+    if response.choices:
+        body["candidates"] = [_encode_choice(choice, own, losses) for choice in response.choices]
+    elif own and response.form and "candidates" in response.form:
+        body["candidates"] = response.form["candidates"]
+    feedback = encode_blocked(response.blocked)
+    if feedback is not None:
+        body["promptFeedback"] = feedback
+    usage = encode_usage(response.usage, own=own)
+    if usage is not None:
+        body["usageMetadata"] = usage
+    if response.model or not own:
+        body["modelVersion"] = response.model or model
+    if response.id is not None:
+        body["responseId"] = response.id
+    if own and response.extra:
+        body.update(response.extra)
+    return wire_json.encode(body)
+
+
+def encode_blocked(blocked: Finish | None) -> dict[str, Json] | None:
+    if blocked is None:
+        return None
+    known = {"SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY", "MODEL_ARMOR", "JAILBREAK"}
+    feedback: dict[str, Json] = {"blockReason": blocked.raw if blocked.raw in known else "OTHER"}
+    if blocked.message:
+        feedback["blockReasonMessage"] = blocked.message
+    return feedback
+
+
+def _encode_choice(choice: Choice, own: bool, losses: Losses) -> dict[str, Json]:
+    form = (choice.form or {}) if own else {}
+    candidate: dict[str, Json] = {}
+    parts: list[dict[str, Json]] = []
+    texts: list[tuple[int, str, tuple[Citation, ...]]] = []
+    finish = choice.finish
+    for part in choice.parts:
+        if isinstance(part, Text) and part.citations:
+            texts.append((len(parts), part.text, part.citations))
+        written = encode_answer_part(part, own, losses)
+        if isinstance(written, str):
+            finish = Finish(reason="error", raw="MALFORMED_FUNCTION_CALL", message=written)
+        elif written is not None:
+            parts.append(written)
+    content = _content(parts, form)
+    if content is not False:
+        candidate["content"] = content
+    word = encode_finish(finish, own)
+    if "finish" in form:
+        candidate["finishReason"] = form["finish"]
+    elif word is not None:
+        candidate["finishReason"] = word
+    if finish is not None and finish.message:
+        candidate["finishMessage"] = finish.message
+    if "index" not in form:
+        candidate["index"] = choice.index
+    if choice.logprobs is not None:
+        candidate["logprobsResult"] = encode_logprobs(choice.logprobs, own=own)
+    if own and choice.extra:
+        candidate.update(choice.extra)
+    elif not own and texts:
+        metadata = encode_citations(texts)
+        if metadata is not None:
+            candidate["groundingMetadata"] = metadata
+    return candidate
+
+
+def _content(parts: list[dict[str, Json]], form: Mapping[str, Json]) -> Json:
+    if "content" in form:
+        return form["content"]
+    content: dict[str, Json] = {}
+    if form.get("parts") is not False:
+        content["parts"] = form["parts"] if "parts" in form else parts
+    if "role" not in form:
+        content["role"] = "model"
+    elif form["role"] is not False:
+        content["role"] = form["role"]
+    return content
+
+
+def encode_finish(finish: Finish | None, own: bool) -> str | None:
+    """finishReason for a caller of this dialect."""
+    if own:
+        return finish.raw if finish is not None else None
+    if finish is not None and finish.raw == "MALFORMED_FUNCTION_CALL":
+        return finish.raw
+    return _WORDS.get(finish.reason if finish is not None else None, "OTHER")
+
+
+def encode_answer_part(part: AnyPart, own: bool, losses: Losses) -> dict[str, Json] | str | None:
+    """One part; None for what this dialect cannot say (named in `losses`); a text for a call that is malformed."""
+    if not own:
+        lose_marks(part, losses, origin=FAMILY)
+    match part:
+        case Text():
+            return encode_text(part, own=own)
+        case Reasoning():
+            if part.redacted:
+                if part.seal is None or part.seal.origin != FAMILY:
+                    losses.append(dropped(part.at or "reasoning", "hidden thinking of another model family"))
+                    return None
+            return encode_text(part, own=own)
+        case ToolCall():
+            return encode_own_call(part) if own else encode_answer_call(part, losses)
+        case Media():
+            return _encode_media(part, own, losses)
+        case Refusal():
+            return finish_part({"text": part.text}, part, own=own)
+        case Opaque() if part.dialect == NAME:
+            return encode_opaque(part, own=own)
+        case Opaque():
+            losses.append(dropped(part.at or part.kind, "a block that only another dialect knows"))
+            return None
+    return encode_own_result(part)
+
+
+def _encode_media(part: Media, own: bool, losses: Losses) -> dict[str, Json] | None:
+    if own:
+        return encode_media(part, own=True)
+    if part.base64 is not None or part.url is not None:
+        written = encode_media(part, own=False)
+        if part.transcript:
+            written["audioTranscription"] = {"text": part.transcript}
+        return written
+    if part.transcript:
+        return {"text": part.transcript}
+    losses.append(dropped(part.at or part.kind, "a file that only its own provider can open"))
+    return None
+
+
+def encode_answer_call(part: ToolCall, losses: Losses) -> dict[str, Json] | str:
+    """A functionCall, or the complaint when the model wrote arguments that are not JSON."""
+    arguments: Json
+    if part.kind == "custom":
+        arguments = {"input": part.arguments}
+    elif not part.arguments.strip():
+        arguments = {}
+    else:
+        try:
+            value = wire_json.decode(part.arguments.encode("utf-8", "surrogatepass"))
+        except MalformedRequest:
+            return f"Malformed function call: {part.name}({part.arguments})"
+        arguments = msgspec.Raw(part.arguments.encode())
+        if type(value) is not dict:
+            losses.append(approximated("arguments", "arguments that are no object stand under `value`"))
+            arguments = {"value": arguments}
+    call = {"name": part.name, "args": arguments, "id": part.id}
+    return finish_part({"functionCall": call}, part, own=False)

@@ -1,0 +1,497 @@
+"""Streams, read: chunks of any server that speaks this dialect to canonical events.
+
+The tolerances, each seen on the wire: chunks without choices before the first useful one; id, model and usage in any
+chunk; call indexes that begin at 1, are missing or shared; ids and names blank, late or repeated; calls whole or in
+pieces; thinking under three names; a finish_reason beside text, and `stop` after calls; errors as a key, as an event
+or as a bare JSON body; no `[DONE]`, no last empty line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from providers.canonical.chat import Opaque, Seal
+from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated, UpstreamError
+from providers.canonical.stream import (
+    ChoiceEnd,
+    CitationDelta,
+    LogprobsDelta,
+    PartEnd,
+    PartWhole,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseEnd,
+    ResponseStart,
+    SealDelta,
+    StreamEvent,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStart,
+    UsageUpdate,
+)
+from providers.dialect import WireResponse
+from providers.wire.json import decode_upstream, encode
+from providers.wire.sse import SseDecoder
+
+from .errors import decode_error
+from .messages import arguments_text, details_text, read_audio, read_image
+from .response import call_seed, read_logprobs, read_usage
+from .words import NAME, Json, Object, finish_of, join_base64, read_citation, take_seal
+
+_TOP = frozenset(
+    {"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation"}
+)
+_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
+_LINES = (b"data:", b"event:", b"id:", b"retry:", b":")
+
+
+def stray_json(data: bytes, seen: bool) -> bytes | None:
+    """A JSON text where events were expected: servers that fail early answer so under the stream's content type."""
+    text = data.strip()
+    return text if not seen and text.startswith((b"{", b"[")) else None
+
+
+def last_event(rest: bytes) -> bytes | None:
+    """The data of an event that lacks its empty line, or None where nothing is left of one."""
+    lines = rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    data = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
+    return b"\n".join(data) if data else None
+
+
+def fault(data: bytes) -> UpstreamError:
+    """The error that an event says."""
+    return decode_error(WireResponse(status=200, body=data))
+
+
+class ChatStreamDecoder:
+    """Bytes to events. `finished` after `[DONE]`, or when a fault waits to be raised."""
+
+    def __init__(self, limit: int = 16 << 20) -> None:
+        self._sse = SseDecoder(limit)
+        self._fault: RouterError | None = None
+        self._started = False
+        self._seen = False  # any event with data at all
+        self._done = False
+        self._ended = False
+        self._first: Object = {}
+        self._extra: Object = {}
+        self._choices: dict[int, _Choice] = {}
+        self._usage: Object | None = None
+        self._tier: str | None = None
+        self._id: str | None = None
+        self.finished = False
+
+    # ── the contract ───────────────────────────────────────────────────────────────
+
+    def feed(self, data: bytes, /) -> Sequence[StreamEvent]:
+        if self._fault is not None:
+            raise self._fault
+        if self.finished:
+            return ()
+        out: list[StreamEvent] = []
+        try:
+            for event in self._sse.feed(data):
+                self._event(event[0], event[1], event[2], out)
+                if self._done:
+                    break
+        except RouterError as error:
+            self._hold(error, out)
+        return out
+
+    def close(self) -> Sequence[StreamEvent]:
+        if self._fault is not None:
+            raise self._fault
+        out: list[StreamEvent] = []
+        if not self._done:
+            self._rest(self._sse.close(), out)
+        if not self._ended:
+            self._end(out)
+        return out
+
+    def _hold(self, error: RouterError, out: list[StreamEvent]) -> None:
+        """What came before a fault is given out first."""
+        self.finished = True
+        self._fault = error
+        if not out:
+            raise error
+
+    # ── events ─────────────────────────────────────────────────────────────────────
+
+    def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
+        if data is None:
+            if not raw.startswith(_LINES):
+                stray = stray_json(raw, self._seen)
+                if stray is None:
+                    raise BadUpstreamBytes("the upstream's stream is not an event stream")
+                raise fault(stray)
+            return
+        if data == b"[DONE]":
+            self._finish_up(out)
+        elif data:
+            self._seen = True
+            chunk = decode_upstream(data)
+            if name == b"error":
+                raise fault(data)
+            self._chunk(chunk, data, out)
+
+    def _rest(self, rest: bytes, out: list[StreamEvent]) -> None:
+        """Bytes after the last empty line: the end of a stream that lacks it, or half an event."""
+        if not rest.strip():
+            return
+        stray = stray_json(rest, self._seen)
+        if stray is not None:
+            decode_upstream(stray)
+            raise fault(stray)
+        data = last_event(rest)
+        if data == b"[DONE]":
+            self._finish_up(out)
+        elif data:
+            try:
+                decode_upstream(data)
+            except BadUpstreamBytes:
+                raise StreamTruncated("the upstream's stream ended inside an event") from None
+            self._event(data, None, rest, out)
+
+    def _finish_up(self, out: list[StreamEvent]) -> None:
+        self._done = True
+        self.finished = True
+        self._end(out)
+
+    def _end(self, out: list[StreamEvent]) -> None:
+        if not self._seen:
+            raise BadUpstreamBytes("the upstream's stream is empty")
+        unfinished = [choice for choice in self._choices.values() if not choice.ended]
+        if not self._choices or (unfinished and not self._said_all(unfinished)):
+            raise StreamTruncated("the upstream's stream ended without a finish_reason")
+        self._ended = True
+        for choice in unfinished:
+            choice.finish("", {}, out)
+        if self._usage is not None:
+            out.append(UsageUpdate(usage=read_usage(self._usage)))
+        out.append(ResponseEnd(service_tier=self._tier, extra=self._extra or None))
+
+    def _said_all(self, unfinished: Sequence[_Choice]) -> bool:
+        """`[DONE]` without a finish_reason is an end where something else says so, too: another choice's, or the bill.
+
+        LiteLLM leaves it out for all choices but one, Snowflake altogether.
+        """
+        return self._done and (self._usage is not None or len(unfinished) < len(self._choices))
+
+    # ── one chunk ──────────────────────────────────────────────────────────────────
+
+    def _chunk(self, chunk: Json, data: bytes, out: list[StreamEvent]) -> None:
+        if type(chunk) is not dict:
+            raise BadUpstreamBytes("the upstream sent an event that is not an object")
+        try:
+            self._read(chunk, data, out)
+        except (TypeError, ValueError, KeyError, AttributeError, IndexError):
+            raise BadUpstreamBytes("the upstream sent an event that is not a chunk of a chat completion") from None
+
+    def _read(self, chunk: Object, data: bytes, out: list[StreamEvent]) -> None:
+        choices = chunk.get("choices") or ()
+        if not _TOP.issuperset(chunk):
+            self._unusual(chunk, data)
+        usage = chunk.get("usage")
+        if usage:
+            self._usage = usage
+        if not self._started:
+            self._start(chunk, bool(choices), out)
+        elif type(chunk.get("service_tier")) is str:
+            self._tier = chunk["service_tier"]
+        for raw in choices:
+            index = raw.get("index")
+            if type(index) is not int:
+                index = 0
+            choice = self._choices.get(index)
+            if choice is None:
+                choice = self._choices[index] = _Choice(index, self._seed())
+            choice.read(raw, out)
+
+    def _unusual(self, chunk: Object, data: bytes) -> None:
+        """Errors, and what only this dialect's own callers understand."""
+        groq = chunk.get("x_groq")
+        inside: Object = groq if type(groq) is dict else {}
+        if chunk.get("error"):
+            raise fault(data)
+        if inside.get("error"):
+            raise decode_error(WireResponse(status=200, body=_error_body(inside["error"])))
+        if inside.get("usage") and not chunk.get("usage"):
+            self._usage = inside["usage"]
+        extra = {key: value for key, value in chunk.items() if key not in _TOP}
+        if self._started:
+            self._extra.update({key: value for key, value in extra.items() if self._first.get(key) != value})
+        else:
+            self._first.update(extra)
+
+    def _start(self, chunk: Object, useful: bool, out: list[StreamEvent]) -> None:
+        """Id and model are those of the first chunk that has them; Azure's first chunk has neither."""
+        for key in ("id", "model", "created", "service_tier", "system_fingerprint"):
+            value = chunk.get(key)
+            if value and not self._first.get(key):
+                self._first[key] = value
+        if not useful:
+            return
+        self._started = True
+        fields = {key: self._first.pop(key) for key in tuple(self._first) if key in _TOP}
+        created = fields.pop("created", None)
+        texts = {key: value for key, value in fields.items() if type(value) is str}
+        self._id = texts.get("id")
+        extra = dict(self._first) or None
+        out.append(
+            ResponseStart(
+                dialect=NAME, created=int(created) if type(created) in (int, float) else None, extra=extra, **texts
+            )
+        )
+
+    def _seed(self) -> str:
+        return call_seed(self._id)
+
+
+def _error_body(error: Json) -> bytes:
+    return encode({"error": error})
+
+
+# ── one choice ─────────────────────────────────────────────────────────────────────────
+
+
+class _Call:
+    """A tool call while it arrives."""
+
+    def __init__(self, index: Json = None) -> None:
+        self.index = index
+        self.part = -1  # its number once it has been opened
+        self.id: str | None = None
+        self.name = ""
+        self.kind = "function"
+        self.held: list[str] = []  # arguments that came before the name
+        self.any = False  # arguments have been given out
+        self.seal: Seal | None = None
+
+
+class _Choice:
+    """The state of one of n answers."""
+
+    def __init__(self, index: int, seed: str) -> None:
+        self.ended = False
+        self._index = index
+        self._seed = f"{seed}_{index}"
+        self._parts = 0
+        self._open: type | None = None  # the kind of the text-like part that is open
+        self._part = -1  # and its number
+        self._calls: list[_Call] = []
+        self._refused = False
+        self._audio: Object | None = None
+        self._sound: list[str] = []
+        self._said: list[str] = []
+        self._legacy: _Call | None = None
+
+    def read(self, raw: Object, out: list[StreamEvent]) -> None:
+        delta = raw.get("delta")
+        if delta:
+            if self.ended:
+                self._late(delta)
+            else:
+                self._delta(delta, out)
+        logprobs = raw.get("logprobs")
+        if logprobs and (logprobs.get("content") or logprobs.get("refusal")):
+            out.append(LogprobsDelta(choice=self._index, logprobs=read_logprobs(logprobs)))
+        finish = raw.get("finish_reason")
+        if finish is not None and not self.ended and (finish or self._calls):
+            self.finish(finish, raw, out)
+
+    def _late(self, delta: Object) -> None:
+        """After its finish_reason a choice says nothing more; OpenRouter repeats an empty delta with the usage."""
+        if any(delta.get(key) for key in ("content", "tool_calls", "reasoning_content", "reasoning", "refusal")):
+            raise BadUpstreamBytes("the upstream went on after a finish_reason")
+
+    def _delta(self, delta: Object, out: list[StreamEvent]) -> None:
+        content = delta.get("content")
+        if len(delta) > 1 or content is None:
+            self._unusual(delta, out)
+        if content:
+            if type(content) is str:
+                self._text(TextDelta, content, out)
+            else:
+                self._chunks(content, out)
+        if len(delta) == 1 and content is not None:
+            return
+        if delta.get("refusal"):
+            self._refused = True
+            self._text(RefusalDelta, delta["refusal"], out)
+        for call in delta.get("tool_calls") or ():
+            self._tool_call(call, out)
+        if type(delta.get("function_call")) is dict:
+            self._function_call(delta["function_call"], out)
+        if delta.get("annotations"):
+            self._cite(delta["annotations"], out)
+        for image in delta.get("images") or ():
+            part = read_image(image, "")
+            if part is not None:
+                self._whole(part, out)
+        if type(delta.get("audio")) is dict:
+            self._hear(delta["audio"])
+        if "extra_content" in delta:
+            self._sign(dict(delta), out)
+
+    def _unusual(self, delta: Object, out: list[StreamEvent]) -> None:
+        thought = delta.get("reasoning_content") or delta.get("reasoning")
+        if not thought and "reasoning_details" in delta:
+            thought = details_text(delta["reasoning_details"])
+        if thought and type(thought) is str:
+            self._text(ReasoningDelta, thought, out)
+
+    # ── text-like parts ────────────────────────────────────────────────────────────
+
+    def _text(self, kind: type, text: str, out: list[StreamEvent]) -> None:
+        if self._open is not kind:
+            self._shut(out)
+            self._open = kind
+            self._part = self._parts
+            self._parts += 1
+        out.append(kind(choice=self._index, index=self._part, text=text))
+
+    def _shut(self, out: list[StreamEvent]) -> None:
+        if self._open is not None:
+            out.append(PartEnd(choice=self._index, index=self._part))
+            self._open = None
+
+    def _chunks(self, content: Json, out: list[StreamEvent]) -> None:
+        """Content as a list: text and thinking in turns, as Mistral's reasoning models send it."""
+        for item in content:
+            kind = item.get("type")
+            if kind == "text" and type(item.get("text")) is str:
+                if item["text"]:
+                    self._text(TextDelta, item["text"], out)
+            elif kind == "thinking":
+                inner = item.get("thinking")
+                pieces = [inner] if type(inner) is str else [one.get("text") or "" for one in inner or ()]
+                for piece in pieces:
+                    if piece:
+                        self._text(ReasoningDelta, piece, out)
+            else:
+                self._whole(Opaque(dialect=NAME, kind=str(kind), raw=item), out)
+
+    def _whole(self, part: Any, out: list[StreamEvent]) -> None:
+        self._shut(out)
+        out.append(PartWhole(choice=self._index, index=self._parts, part=part))
+        self._parts += 1
+
+    def _cite(self, annotations: list[Json], out: list[StreamEvent]) -> None:
+        for raw in annotations:
+            if self._open is not TextDelta:
+                self._text(TextDelta, "", out)
+            out.append(CitationDelta(choice=self._index, index=self._part, citation=read_citation(raw)))
+
+    def _sign(self, delta: Object, out: list[StreamEvent]) -> None:
+        seal = take_seal(delta)
+        if seal is not None:
+            if self._open is not TextDelta:
+                self._text(TextDelta, "", out)
+            out.append(SealDelta(choice=self._index, index=self._part, seal=seal))
+
+    def _hear(self, audio: Object) -> None:
+        """Sound comes in pieces and is given out whole: base64 pieces cannot simply be joined."""
+        self._audio = {
+            **(self._audio or {}),
+            **{key: value for key, value in audio.items() if key not in ("data", "transcript")},
+        }
+        if audio.get("data"):
+            self._sound.append(audio["data"])
+        if audio.get("transcript"):
+            self._said.append(audio["transcript"])
+
+    # ── tool calls ─────────────────────────────────────────────────────────────────
+
+    def _tool_call(self, raw: Object, out: list[StreamEvent]) -> None:
+        call = self._call_for(raw)
+        kind = "custom" if raw.get("type") == "custom" or "custom" in raw else "function"
+        inner = raw.get(kind) or {}
+        if not call.name and inner.get("name"):
+            call.name = inner["name"]
+            call.kind = kind
+        if call.seal is None and "extra_content" in raw:
+            call.seal = take_seal(dict(raw))
+            if call.seal is not None and call.part >= 0:
+                out.append(SealDelta(choice=self._index, index=call.part, seal=call.seal))
+        self._argue(call, inner.get("input" if kind == "custom" else "arguments"), out)
+
+    def _call_for(self, raw: Object) -> _Call:
+        """Which call a delta belongs to: a new id starts one; without an id the index decides."""
+        index, call_id = raw.get("index"), raw.get("id") or None
+        for call in reversed(self._calls):
+            if call_id is not None and call.id == call_id:
+                return call
+            if call.index == index and call is not self._legacy and (call_id is None or call.id is None):
+                if index is None and call.any and (raw.get("function") or {}).get("name"):
+                    break
+                call.id = call.id or call_id
+                return call
+        call = _Call(index)
+        call.id = call_id
+        self._calls.append(call)
+        return call
+
+    def _function_call(self, raw: Object, out: list[StreamEvent]) -> None:
+        if self._legacy is None:
+            if not raw.get("name"):
+                return
+            self._legacy = _Call()
+            self._calls.append(self._legacy)
+        self._legacy.name = self._legacy.name or raw.get("name") or ""
+        self._argue(self._legacy, raw.get("arguments"), out)
+
+    def _argue(self, call: _Call, arguments: Json, out: list[StreamEvent]) -> None:
+        text = arguments_text(arguments)
+        if call.part < 0 and text:
+            call.held.append(text)
+            call.any = True
+            text = ""
+        if call.part < 0 and call.name and (call.id is not None or call.any):
+            self._open_call(call, out)
+        elif text:
+            call.any = True
+            out.append(ToolCallDelta(choice=self._index, index=call.part, arguments=text))
+
+    def _open_call(self, call: _Call, out: list[StreamEvent]) -> None:
+        self._shut(out)
+        call.part = self._parts
+        self._parts += 1
+        invented = call.id is None
+        call_id = call.id or f"{self._seed}_{self._calls.index(call)}"
+        call.id = call_id
+        choice, part = self._index, call.part
+        out.append(
+            ToolCallStart(choice=choice, index=part, id=call_id, name=call.name, kind=call.kind, invented_id=invented)
+        )
+        if call.seal is not None:
+            out.append(SealDelta(choice=choice, index=part, seal=call.seal))
+        if call.held:
+            out.append(ToolCallDelta(choice=choice, index=part, arguments="".join(call.held)))
+            call.held.clear()
+
+    # ── the end ────────────────────────────────────────────────────────────────────
+
+    def finish(self, raw_finish: Json, raw: Object, out: list[StreamEvent]) -> None:
+        finish = finish_of(raw_finish, calls=bool(self._calls), refused=self._refused)
+        if finish.reason == "error":
+            raise fault(_error_body(raw.get("error") or {"message": "the upstream's model failed"}))
+        self._shut(out)
+        for call in self._calls:
+            if not call.name:
+                raise BadUpstreamBytes("the upstream sent a tool call without a name")
+            if call.part < 0:
+                self._open_call(call, out)
+        for call in self._calls:
+            if not call.any and call.kind == "function":
+                out.append(ToolCallDelta(choice=self._index, index=call.part, arguments="{}"))
+            out.append(PartEnd(choice=self._index, index=call.part))
+        if self._audio is not None and (self._sound or self._said):
+            self._audio["data"] = join_base64(self._sound) if self._sound else ""
+            self._audio["transcript"] = "".join(self._said)
+            self._whole(read_audio(self._audio, ""), out)
+        self.ended = True
+        extra = None
+        if not _CHOICE.issuperset(raw):
+            extra = {key: value for key, value in raw.items() if key not in _CHOICE} or None
+        out.append(ChoiceEnd(choice=self._index, finish=finish, extra=extra))

@@ -1,0 +1,122 @@
+"""What every answer of ours carries, and how failures are told and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import msgspec
+
+from providers.canonical.errors import (
+    CallerError,
+    Category,
+    Overloaded,
+    RouterError,
+    UpstreamError,
+    UpstreamRejected,
+    UpstreamTimeout,
+    mask,
+)
+from providers.canonical.loss import header
+from providers.dialect import Dialect, WireResponse
+from router.record import Outcome, Record, StreamEnd
+
+_KEPT_ANSWER_HEADERS = "x-ratelimit-"
+_SECRET_PATH_HEADERS = {"referrer-policy": "no-referrer", "cache-control": "no-store"}
+
+
+def head(record: Record, *, secret_path: bool) -> dict[str, str]:
+    """The headers of every answer (contract: HTTP surface). Written last, when all of the record's phases are known."""
+    headers = {"server": "isthmus", "x-request-id": record.id}
+    if record.route != "none":
+        headers["x-isthmus-route"] = record.route
+    if record.lane != "none":
+        headers["x-isthmus-provider"] = record.provider
+        headers["x-isthmus-model"] = _printable(record.upstream_model or "")
+        headers["x-isthmus-attempts"] = str(len(record.attempts))
+        headers["x-isthmus-lane"] = record.lane
+    if record.losses:
+        headers["x-isthmus-loss"] = header(record.losses)
+    if secret_path:
+        headers.update(_SECRET_PATH_HEADERS)
+    headers["server-timing"] = ", ".join(
+        [f"{name};dur={seconds * 1000:.2f}" for name, seconds in record.phases.items()]
+    )
+    return headers
+
+
+def kept(headers: Mapping[str, str]) -> dict[str, str]:
+    """What of an upstream's headers the caller gets: its rate limits. Everything else is between us and it."""
+    return {name: value for name, value in headers.items() if name.startswith(_KEPT_ANSWER_HEADERS)}
+
+
+def own_body(error: UpstreamError, dialect: Dialect) -> WireResponse | None:
+    """The upstream's own error body with keys masked; None when a caller of `dialect` could not read it."""
+    if error.dialect != dialect.name:
+        return None
+    body = mask(error.raw.decode("utf-8", "replace")).encode()
+    try:
+        if type(msgspec.json.decode(body)) is not dict:
+            return None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    headers = dialect.encode_error(error).headers
+    return WireResponse(status=error.status, headers=headers, body=body)
+
+
+def outcome_of(error: RouterError) -> Outcome:
+    """The one outcome that a failed exchange counts as."""
+    if isinstance(error, Overloaded):
+        return "shed"
+    if isinstance(error, CallerError):
+        return "rejected"
+    if isinstance(error, UpstreamTimeout) or error.status == 504:
+        return "timeout"
+    return "upstream_error" if error.fault == "upstream" else "bug"
+
+
+def stream_end_of(error: RouterError) -> StreamEnd:
+    """How a stream that failed is counted."""
+    if isinstance(error, UpstreamTimeout):
+        return "idle"
+    return "drain" if isinstance(error, Overloaded) else "upstream_error"
+
+
+def with_own_status(error: UpstreamError) -> UpstreamError:
+    """The error with the upstream's own status, for callers who brought their own key."""
+    status = error.upstream_status
+    own = UpstreamRejected(
+        error.message,
+        upstream_status=status,
+        raw=error.raw,
+        dialect=error.dialect,
+        upstream_type=error.upstream_type,
+        upstream_code=error.upstream_code,
+        param=error.param,
+        retry_after=error.retry_after,
+        status=status,
+    )
+    own.category = _CATEGORIES.get(status, "upstream" if status >= 500 else "invalid_request")
+    own.code = error.upstream_code or error.code
+    return own
+
+
+_CATEGORIES: dict[int, Category] = {
+    401: "authentication",
+    402: "permission",
+    403: "permission",
+    404: "not_found",
+    413: "too_large",
+    429: "rate_limit",
+    503: "overloaded",
+    504: "timeout",
+}
+
+
+def _printable(text: str) -> str:
+    """A header value that cannot break the head: printable ASCII, of a bounded length."""
+    if len(text) > 256:
+        text = text[:256]
+    return text if text.isascii() and text.isprintable() else quote(text)
+
+
