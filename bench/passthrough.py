@@ -1,8 +1,8 @@
 """The yardstick: the barest proxy that aiohttp's server and client make. Everything goes on as it is.
 
-No route table, no keys, no metrics, no log, no timeouts, no checks: what is left is the cost of the HTTP stack that the
-gateway stands on, with the settings that make it fastest (docs/performance.md). Given the upstream's address as its only
-argument; prints the port it listens on, then serves until SIGTERM.
+No route table, no keys, no metrics, no log, no timeouts, no checks: what is left is the cost of the HTTP stack that
+the gateway stands on, with the settings that make it fastest (docs/performance.md). Given the upstream's address as its
+only argument; prints the port it listens on, then serves until SIGTERM.
 """
 
 from __future__ import annotations

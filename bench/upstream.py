@@ -75,9 +75,7 @@ OPENAI_ANSWER = _whole(
 GEMINI_ANSWER = _whole(
     b"200 OK",
     {
-        "candidates": [
-            {"content": {"parts": [{"text": TEXT}], "role": "model"}, "finishReason": "STOP", "index": 0}
-        ],
+        "candidates": [{"content": {"parts": [{"text": TEXT}], "role": "model"}, "finishReason": "STOP", "index": 0}],
         "usageMetadata": _GEMINI_USAGE,
         "modelVersion": "upstream-model",
         "responseId": "upstream1",
@@ -190,19 +188,24 @@ class Upstream(asyncio.Protocol):
 
     def answer(self, path: bytes, body: bytes) -> None:
         if path.startswith(b"/bench/"):
-            return self.operate(path.decode())
+            self.operate(path.decode())
+            return
         self.shape.last = body
         path = path.partition(b"?")[0]
         if path.endswith(b"/chat/completions"):
             if not _STREAM.search(body):
-                return self.transport.write(OPENAI_ANSWER)
-            self.chunks = self.shape.openai
+                self.transport.write(OPENAI_ANSWER)
+            else:
+                self.stream(self.shape.openai)
         elif path.endswith(b":generateContent"):
-            return self.transport.write(GEMINI_ANSWER)
+            self.transport.write(GEMINI_ANSWER)
         elif path.endswith(b":streamGenerateContent"):
-            self.chunks = self.shape.gemini
+            self.stream(self.shape.gemini)
         else:
-            return self.transport.write(NOT_FOUND)
+            self.transport.write(NOT_FOUND)
+
+    def stream(self, chunks: list[bytes]) -> None:
+        self.chunks = chunks
         self.position = 0
         self.transport.write(_SSE_HEAD)
         self.next_chunk()

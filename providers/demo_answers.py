@@ -36,8 +36,9 @@ from providers.canonical.stream import ReasoningDelta, StreamEvent, TextDelta, T
 MODEL = "isthmus-demo"
 INTRODUCTION = "This is Isthmus's built-in demo upstream."
 MOST_ECHOED = 400  # characters
-MOST_CHOICES = 8
+MOST_CHOICES = 128
 _DEEPEST = 6  # below that only what a schema requires is filled in
+_MOST_VALUES = 500
 
 _TASK = re.compile(r"/v1(?:alpha|beta)?/(?:models|tunedModels)/(?P<model>[^:]+(?::[^:]+)*):(?P<task>\w+)")
 _PIECES = re.compile(r"\S+\s*|\s+")
@@ -200,24 +201,60 @@ _FORMATS = {
 }
 
 
-def example(schema: Any, text: str, root: Any = None, depth: int = 0) -> Any:
+def example(schema: Any, text: str) -> Any:
     """A value that fits a JSON Schema, strings made from `text`. Patterns and rare keywords are not followed."""
-    root = schema if root is None else root
-    if not isinstance(schema, Mapping) or depth > 4 * _DEEPEST:
-        return text if depth <= 4 * _DEEPEST else None
-    for key in ("const", "default"):
-        if key in schema:
-            return schema[key]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    if isinstance(schema.get("$ref"), str):
-        return example(_resolved(schema["$ref"], root), text, root, depth + 1)
-    if alternatives := schema.get("anyOf") or schema.get("oneOf"):
-        # Deep inside the last is taken: in recursive schemas that is the end (null).
-        return example(alternatives[-1 if depth > _DEEPEST else 0], text, root, depth + 1)
-    if len(schema.get("allOf") or ()) == 1:
-        return example(schema["allOf"][0], text, root, depth + 1)
-    return _of_type(schema, text, root, depth)
+    try:
+        return _Maker(schema, text).value(schema, 0)
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError):
+        return text  # a schema that is none
+
+
+class _Maker:
+    """Fills in one schema. Deep down, and once there are many values, only what is required is made."""
+
+    def __init__(self, root: Any, text: str) -> None:
+        self._root = root
+        self._text = text
+        self._left = _MOST_VALUES
+
+    def value(self, schema: Any, depth: int) -> Any:
+        self._left -= 1
+        if self._left < 0 or depth > 4 * _DEEPEST:
+            return None
+        if not isinstance(schema, Mapping):
+            return self._text
+        for key in ("const", "default"):
+            if key in schema:
+                return schema[key]
+        if schema.get("enum"):
+            return schema["enum"][0]
+        if isinstance(schema.get("$ref"), str):
+            return self.value(_resolved(schema["$ref"], self._root), depth + 1)
+        if alternatives := schema.get("anyOf") or schema.get("oneOf"):
+            # Deep inside the last is taken: in recursive schemas that is the end (null).
+            return self.value(alternatives[-1 if depth > _DEEPEST else 0], depth + 1)
+        if len(schema.get("allOf") or ()) == 1:
+            return self.value(schema["allOf"][0], depth + 1)
+        return self._of_type(schema, depth)
+
+    def _of_type(self, schema: Mapping[str, Any], depth: int) -> Any:
+        match _type(schema):
+            case "object":
+                properties = schema.get("properties") or {}
+                names = (schema.get("required") or ()) if depth > _DEEPEST else properties
+                return {name: self.value(properties.get(name, {}), depth + 1) for name in names}
+            case "array":
+                wanted = schema.get("minItems", 0 if depth > _DEEPEST else 1)
+                count = min(wanted, schema.get("maxItems", wanted), _MOST_VALUES)
+                fixed = list(schema.get("prefixItems") or ())
+                items = fixed + [schema.get("items", {})] * max(count - len(fixed), 0)
+                return [self.value(item, depth + 1) for item in items]
+            case "integer" | "number" as kind:
+                return _number(schema, kind)
+            case "string":
+                return _string(schema, self._text)
+            case kind:
+                return True if kind == "boolean" else None
 
 
 def _resolved(ref: str, root: Any) -> Any:
@@ -235,26 +272,6 @@ def _type(schema: Mapping[str, Any]) -> str:
     if isinstance(kind, str):
         return kind.lower()
     return "object" if "properties" in schema else "array" if "items" in schema else "string"
-
-
-def _of_type(schema: Mapping[str, Any], text: str, root: Any, depth: int) -> Any:
-    match _type(schema):
-        case "object":
-            properties = schema.get("properties") or {}
-            names = (schema.get("required") or ()) if depth > _DEEPEST else properties
-            return {name: example(properties.get(name, {}), text, root, depth + 1) for name in names}
-        case "array":
-            wanted = schema.get("minItems", 0 if depth > _DEEPEST else 1)
-            count = min(wanted, schema.get("maxItems", wanted), 100)
-            fixed = list(schema.get("prefixItems") or ())
-            items = fixed + [schema.get("items", {})] * max(count - len(fixed), 0)
-            return [example(item, text, root, depth + 1) for item in items]
-        case "integer" | "number" as kind:
-            return _number(schema, kind)
-        case "string":
-            return _string(schema, text)
-        case kind:
-            return True if kind == "boolean" else None
 
 
 def _number(schema: Mapping[str, Any], kind: str) -> Any:

@@ -4,8 +4,7 @@ Two targets so far, both Gemini's: `JSON_SUBSET` (parametersJsonSchema, response
 responseSchema: an OpenAPI 3.0 subset with upper-case types). `compile_schema` never changes its input, keeps the order
 of keys (it drives the order of the answer), and is bounded: a hostile schema costs no more than `MAX_NODES` steps.
 
-Rewritten without loss: `const` -> `enum`, `allOf` merged, `oneOf` -> `anyOf`, nullable unions, `definitions` -> `$defs`,
-tuples -> `prefixItems`, integer bounds, boolean schemas that allow everything. A constraint that the target cannot
+Rewritten without loss: `const` -> `enum`, `allOf` merged, `oneOf` -> `anyOf`, nullable unions, tuples -> `prefixItems`, integer bounds, boolean schemas that allow everything. A constraint that the target cannot
 say moves into the description, so that the model still reads it, and is named.
 """
 
@@ -474,9 +473,9 @@ _RULES: Mapping[str, Any] = {
 _DEFINITIONS = ("$defs", "definitions")
 _SILENT = frozenset({"$schema", "$comment", "nullable", "$vocabulary", "readOnly", "writeOnly"})
 _ANNOTATIONS = frozenset({"title", "description", "default", "examples", "$comment", "$schema", "$id"})
-_TIGHTEN = {key: max for key in ("minimum", "minLength", "minItems", "minProperties", "exclusiveMinimum")} | {
-    key: min for key in ("maximum", "maxLength", "maxItems", "maxProperties", "exclusiveMaximum")
-}
+_TIGHTEN = dict.fromkeys(
+    ("minimum", "minLength", "minItems", "minProperties", "exclusiveMinimum"), max
+) | dict.fromkeys(("maximum", "maxLength", "maxItems", "maxProperties", "exclusiveMaximum"), min)
 
 
 def _common_type(a: Json, b: Json) -> Json:

@@ -35,7 +35,8 @@ class Complaints:
         return self._node.place(*place)[0]
 
     def has(self, section: str) -> bool:
-        return section in self._node.keys
+        """Does the file have the section, with anything in it?"""
+        return section in self._node.keys and self._node.at(section).value is not None
 
     def names(self, section: str) -> set[str]:
         """The names that a section of the file has, those of bad rows included."""

@@ -10,6 +10,7 @@ from them, so what is documented is what is read. A key whose feature is not the
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -85,6 +86,11 @@ def _share(value: object) -> object:
     if not found or float(found[1]) > 100:
         raise ValueError(f"expected a share from 0% to 100%, found {describe(value)}")
     return float(found[1]) / 100
+
+
+def read_duration(text: str) -> float:
+    """Seconds of `250ms`, `30s`, `5m`, `1h`. ValueError for anything else, and for nothing at all."""
+    return float(str(_positive(text)))
 
 
 def write_duration(seconds: float) -> str:
@@ -196,7 +202,13 @@ class ServerRow(Rows):
 
 
 _KEY_NAME = r"^[A-Za-z0-9._-]{1,64}$"
+SIZES = ("upstream_body", "sse_event", "stream_buffer")  # those of the limits that are counted in bytes
 _KEY_HASH = r"^sha256:[0-9a-fA-F]{64}$"
+
+
+def is_key_name(text: str) -> bool:
+    """May a key be called so?"""
+    return re.fullmatch(_KEY_NAME, text) is not None
 
 
 class KeyRowModel(Rows):
@@ -242,6 +254,13 @@ class TimeoutsRow(Rows):
     total: Positive = Field(_TIMEOUTS.total, description="for the whole exchange")
 
 
+class NarrowerRow(Rows):
+    connect: Positive | None = Field(None, description="for the connection, TLS included")
+    first_byte: Positive | None = Field(None, description="for the head of its answer")
+    idle: Positive | None = Field(None, description="between two chunks of its answer")
+    total: Positive | None = Field(None, description="for one whole call of it")
+
+
 class ProviderRow(Rows):
     like: Text | None = Field(None, description="another provider: what is not said here is said there")
     base_url: Text | None = Field(
@@ -267,7 +286,7 @@ class ProviderRow(Rows):
     rejects: Names | None = Field(None, description="fields refused there: said before anything is sent")
     concurrency: Count | None = Field(None, description="calls at once; without it 200")
     queue: Off0 = Field(None, description="how many more may wait; none in this version: past `concurrency` 503")
-    timeouts: TimeoutsRow | None = Field(None, description="narrow those of the policy")
+    timeouts: NarrowerRow | None = Field(None, description="narrow those of the policy")
     attempts: Count | None = Field(None, description="narrows `attempts` of the policy")
     retry_on: Annotated[list[str | int], Says("list of statuses and errors")] | None = Field(
         None, description="what is tried again at all: `[429, 503, connect]`; without it what the policy says"
@@ -290,7 +309,8 @@ class TargetRow(Rows):
     provider: Text | None = Field(None, description="a name of `providers` or of the catalog")
     model: Text | None = Field(
         None,
-        description="its model; without it the one that the caller asked for. Without `provider`: another name of `models`",
+        description="its model; without it the one that the caller asked for. "
+        "Without `provider`: another name of `models`",
     )
     weight: Off1 = Field(None, description="share of the calls")
 
@@ -683,19 +703,19 @@ _LATER = "not in this version"
 _INTRODUCTION = """\
 # routes.yaml
 
-Every key, made from the code that reads the file (`make fix` writes this page). `isthmus check` says what is wrong with
-a file and where; `isthmus schema` prints its JSON Schema, for editors. All keys but `routes` may be left out; a key
-that is not listed here is refused.
+Every key, made from the code that reads the file (`make fix` writes this page). `isthmus check` says what is wrong
+with a file and where; `isthmus schema` prints its JSON Schema, for editors. All keys but `routes` may be left out; a
+key that is not listed here is refused.
 
 - **Durations** are `250ms`, `30s`, `5m`, `1h`; **sizes** `256KiB`, `32MiB`, or a number of bytes; **shares** `20%`.
 - **Secrets** are references: `env:NAME`, or `file:PATH` relative to the file. Written out they are accepted with a
   warning. Files are read when the table is loaded, so a new key takes effect with a reload.
-- **YAML** is read strictly: booleans and numbers as in YAML 1.2 (`no`, `on`, `22:30` are text); the same key twice, tags
-  and merge keys are refused.
+- **YAML** is read strictly: booleans and numbers as in YAML 1.2 (`no`, `on`, `22:30` are text); the same key twice,
+  tags and merge keys are refused.
 - **Paths**: `{name}` is one segment; `{name:url}` an upstream's URL in any of its spellings; `{name:secret}` is never
   logged, and may be missing behind a `{name:url}`. A path that ends in `v1beta/models/{model}:{task}`, or in
-  `v1beta/models/{modelNameAndTask}`, stands for `v1` and `v1alpha` and for `tunedModels`, too. Of several paths that fit
-  the longest literal beginning wins, then the longest literal end; two that fit the same calls are refused.
+  `v1beta/models/{modelNameAndTask}`, stands for `v1` and `v1alpha` and for `tunedModels`, too. Of several paths that
+  fit the longest literal beginning wins, then the longest literal end; two that fit the same calls are refused.
 - **Models**: a name of `models` wins over `provider/model`, that over names with `*`, the longest first.
 - **Policy** of a call: that of its model, else of its route, else `default`. What becomes of losses: the request's
   `x-isthmus-on-loss`, else the route's `on_loss`, else the policy's.
@@ -737,8 +757,9 @@ def _table(models: Iterable[type[BaseModel]], prefix: str) -> str:
         else:
             meaning = field.description or ""
             rows.append(f"| `{key}` | {_says(field)} | {_default(field)} | {meaning} |")
-    table = "\n".join(["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows, ""])
-    return table + (f"\nNot in this version: {', '.join(later)}.\n" if later else "")
+    head = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"] if rows else []
+    tail = [*([""] if rows else []), f"Not in this version: {', '.join(later)}."] if later else []
+    return "\n".join([*head, *rows, *tail, ""])
 
 
 def _keys(models: Iterable[type[BaseModel]], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
@@ -782,5 +803,5 @@ def _default(field: FieldInfo) -> str:
     if value is None or value in ([], {}) or isinstance(value, BaseModel):
         return ""
     write = next((entry.write for entry in field.metadata if isinstance(entry, Says)), str)
-    text = str(value).lower() if isinstance(value, bool) else write(value)
+    text = json.dumps(value) if isinstance(value, bool | list) else write(value)
     return f"`{text}`"

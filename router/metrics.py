@@ -15,6 +15,7 @@ metrics), with `.` written as `_` and the unit as suffix.
 from __future__ import annotations
 
 import asyncio
+import collections
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -69,9 +70,7 @@ OUTCOME_OF: dict[str, Outcome] = {
 UPSTREAM_PHASES = frozenset({"connect", "first_byte", "first_chunk", "body", "wait"})
 # Phases of the gateway itself. `read` and `queue` wait for the caller and for a free place; `total` is the
 # sum of the others per exchange, and that is what the gateway adds.
-PHASES = frozenset(
-    {"read", "access", "route", "decode", "encode", "plan", "translate", "queue", "sign", "answer", "total"}
-)
+PHASES = frozenset({"read", "access", "route", "decode", "encode", "queue", "answer", "total"})
 WAITING_PHASES = frozenset({"read", "queue"})
 
 _GENERATION = (
@@ -105,6 +104,8 @@ _FIELDS = (
 )
 # Heads of the paths that losses have in the dialects' bodies, and the whole paths worth telling apart.
 FIELDS = frozenset(_FIELDS.split()) | {f"generationConfig.{name}" for name in _GENERATION.split()}
+# Losses of one exchange that are told apart: a body may hold a million fields, and the event loop waits meanwhile.
+MOST_FIELDS = 2000
 _INDEX = re.compile(r"\[[^\]]*\]?")
 
 # What `router.access` and `router.egress`, one floor up, give as reasons; tests hold the lists together.
@@ -484,8 +485,7 @@ class Metrics:
         if record.stream_end is not None:
             self._stream_end[record.provider, record.stream_end].inc()
         if record.losses:
-            for loss in record.losses:
-                self._losses[record.route, field_label(loss.field), loss.kind].inc()
+            self._observe_losses(record)
         if len(record.attempts) > 1 or record.denied_retries:
             self._observe_retries(record)
         if record.resent:
@@ -521,6 +521,14 @@ class Metrics:
                 self._tokens[(*series, kind)].observe(count)
                 if record.key is not None:
                     self._key_tokens[record.key, kind].inc(count)
+
+    def _observe_losses(self, record: Record) -> None:
+        for loss in record.losses[:MOST_FIELDS]:
+            self._losses[record.route, field_label(loss.field), loss.kind].inc()
+        if len(record.losses) > MOST_FIELDS:
+            rest = collections.Counter(loss.kind for loss in record.losses[MOST_FIELDS:])
+            for kind, count in rest.items():
+                self._losses[record.route, OTHER, kind].inc(count)
 
     def _observe_retries(self, record: Record) -> None:
         before: AttemptRecord | None = None

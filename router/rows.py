@@ -129,8 +129,9 @@ class ProviderRows:
             return None
         merged = {**base, **row}
         for key in ("headers", "timeouts"):
-            if key in base and key in row:
-                merged[key] = {**base[key], **row[key]}
+            if key in row:
+                given = {name: value for name, value in row[key].items() if value is not None}
+                merged[key] = {**base.get(key, {}), **given}
         for one, other in (("secret", "secrets"), ("secrets", "secret")):
             if one in row and other not in row:
                 merged.pop(other, None)

@@ -60,9 +60,10 @@ _READY = "/readyz"
 class Protocol(RequestHandler):
     """One connection. A request head that does not arrive in time ends it; parser errors are answered in JSON."""
 
-    def __init__(self, *args: Any, head: float, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, head: float, metrics: Metrics, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head = head
+        self._metrics = metrics
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -86,6 +87,7 @@ class Protocol(RequestHandler):
     def _head_late(self) -> None:
         self._head_timer = None
         if self._current_request is None and not self._messages:
+            self._metrics.rejected("head_timeout")
             self.force_close()
 
     def handle_error(
@@ -96,7 +98,9 @@ class Protocol(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """The answer to what is not HTTP. Nothing of the input is in it, and nothing is logged here."""
-        status = 431 if status == 400 and _is_too_long(exc) else status
+        too_long = isinstance(exc, LineTooLong)
+        self._metrics.rejected("line_too_long" if too_long else "bad_http")
+        status = 431 if too_long else status
         code = {413: "payload_too_large", 414: "uri_too_long", 431: "headers_too_large"}.get(status, "invalid_request")
         body = {
             "error": {
@@ -115,22 +119,20 @@ class Protocol(RequestHandler):
         return response
 
 
-def _is_too_long(error: BaseException | None) -> bool:
-    return isinstance(error, LineTooLong)
-
-
 class Server(web.Server):
     """aiohttp's low-level server with our connections."""
 
-    def __init__(self, handler: Any, *, limits: Limits) -> None:
+    def __init__(self, handler: Any, *, limits: Limits, metrics: Metrics) -> None:
         super().__init__(handler, handler_cancellation=True)
         self._limits = limits
+        self._metrics = metrics
 
     def __call__(self) -> RequestHandler:
         return Protocol(
             self,
             loop=self._loop,
             head=self._limits.head,
+            metrics=self._metrics,
             access_log=None,
             keepalive_timeout=KEEP_ALIVE,
             lingering_time=LINGER,
@@ -269,7 +271,7 @@ class Life:
         self.path = path
         self.settings = settings
         self.metrics = Metrics()
-        self.log = Log(log_fd, on_drop=self.metrics.log_lines_dropped)
+        self.log = Log(log_fd, form=settings.log, on_drop=self.metrics.log_lines_dropped)
         self.state = admin.State()
         self.runners: list[web.ServerRunner | web.AppRunner] = []
         self.stopping = asyncio.Event()
@@ -292,10 +294,10 @@ class Life:
         )
         self.front = Front(self.gateway, self.state)
         self._take(self.gateway.generation)
-        main = await self._open(Server(self.front.handle, limits=settings.limits), settings.listen)
+        main = await self._open(Server(self.front.handle, limits=settings.limits, metrics=self.metrics), settings.listen)
         operators = None
         if settings.admin is not None:
-            operators = await self._open(web.Server(self._operators()), settings.admin)
+            operators = await self._open(Server(self._operators(), limits=settings.limits, metrics=self.metrics), settings.admin)
         return main, operators
 
     def _operators(self) -> admin.Admin:

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from providers.canonical.chat import ChatResponse
-from providers.canonical.errors import RouterError
+from providers.canonical.errors import BadUpstreamBytes, RouterError
 from providers.canonical.stream import (
     ChoiceEnd,
     PartWhole,
@@ -33,6 +33,8 @@ from router.record import AttemptRecord, Record
 from router.state.seals import SealWatch
 
 JSON_TYPES = frozenset({"application/json", "text/json"})
+
+LONGEST_BLANK = 64 << 10
 
 #: What makes an answer begin: from here on it is committed.
 _CONTENT = frozenset({TextDelta, ReasoningDelta, RefusalDelta, ToolCallStart, PartWhole, SealDelta, ChoiceEnd})
@@ -178,13 +180,15 @@ def _note_chunk(attempt: AttemptRecord, now: float) -> None:
 
 
 async def opening(chunks: AsyncIterator[bytes]) -> bytes:
-    """The first bytes that are more than white space; b"" when there are none."""
-    first = b""
+    """The first bytes that are more than white space; b"" when there are none. Endless white space is no answer."""
+    blank = 0
     async for data in chunks:
-        first += data
-        if first.strip():
-            break
-    return first
+        if data.strip():
+            return data
+        blank += len(data)
+        if blank > LONGEST_BLANK:
+            raise BadUpstreamBytes("the upstream sent nothing but white space")
+    return b""
 
 
 def is_whole_answer(headers: Mapping[str, str], first: bytes) -> bool:

@@ -247,11 +247,15 @@ def _payload_fault(error: BaseException) -> RouterError:
     """A body that broke off is a lost connection; one that was garbled is a bad answer."""
     cause: BaseException | None = error
     while cause is not None:
-        name = type(cause).__name__
-        if name in ("ContentEncodingError", "TransferEncodingError", "DecompressSizeError", "BadHttpMessage"):
+        text = str(cause)
+        if type(cause).__name__ in _GARBLED and "Not enough data" not in text:
             return BadUpstreamBytes("the upstream's answer is badly encoded")
         cause = cause.__cause__ or cause.__context__
     return ConnectionLost("the connection to the upstream was lost before the answer was complete")
+
+
+# aiohttp's own names; it says TransferEncodingError also of a body that just ends ("Not enough data …").
+_GARBLED = frozenset({"ContentEncodingError", "TransferEncodingError", "DecompressSizeError", "BadHttpMessage"})
 
 
 def _late(_: BaseException) -> RouterError:

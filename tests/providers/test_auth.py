@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from providers.auth import ANTHROPIC_VERSION, KNOWN, check, is_sendable, sign
+from providers.auth import ANTHROPIC_VERSION, KEY_HEADERS, KNOWN, check, is_sendable, sign
 from providers.dialect import WireRequest
 
 SECRET = "sk-CANARY-123"
@@ -121,3 +121,9 @@ def test_known_ways_pass(auth: str) -> None:
 def test_sendable() -> None:
     """Inner blanks are legal in a header's value, outer ones are not."""
     assert [True, True, False, False] == [is_sendable(text) for text in ("a", "a b", "a ", " a")]
+
+
+@pytest.mark.parametrize("auth", KEY_HEADERS)
+def test_callers_put_their_key_where_it_is_sent(auth: str) -> None:
+    """The header in which callers of a dialect bring a key is the one in which it goes on."""
+    assert SECRET == sign(auth, wire(), SECRET).headers[KEY_HEADERS[auth]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -21,6 +22,8 @@ from router.metrics import (
     EGRESS_REASONS,
     INSTRUMENTS,
     OUTCOME_OF,
+    PHASES,
+    UPSTREAM_PHASES,
     Metrics,
     field_label,
     watch_loop,
@@ -296,6 +299,29 @@ def test_overhead_is_the_gateways_own_time(metrics: Metrics) -> None:
     found = samples(metrics, "isthmus_overhead_seconds")
 
     assert pytest.approx(expected) == {name: value for name, value in found.items() if "_sum" in name}
+
+
+def test_every_loss_counts(metrics: Metrics) -> None:
+    """A million unknown fields are all counted, and do not hold up everybody else."""
+    losses = [dropped("seed", "no such field")] * 5 + [dropped("x", "no such field")] * 1_000_000
+    started = time.process_time()
+    metrics.observe(exchange(losses=losses))
+    took = time.process_time() - started
+
+    assert {
+        f"isthmus_losses_total{{field=seed,kind=dropped,route={ROUTE}}}": 5,
+        f"isthmus_losses_total{{field=other,kind=dropped,route={ROUTE}}}": 1_000_000,
+    } == samples(metrics, "isthmus_losses_total")
+    assert took < 0.5
+
+
+def test_every_phase_has_its_place() -> None:
+    """Each phase that the exchange's stopwatch names is either the gateway's own or an upstream's: none is `other`."""
+    sources = [path.read_text(encoding="utf-8") for path in (Path(__file__).parents[2] / "router").rglob("*.py")]
+    named = {phase for source in sources for phase in re.findall(r"\blap\(\"(\w+)\"\)", source)}
+
+    assert named
+    assert set() == named - PHASES - UPSTREAM_PHASES
 
 
 def test_refusals_count_by_kind(metrics: Metrics) -> None:

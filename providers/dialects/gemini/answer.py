@@ -26,6 +26,7 @@ from providers.canonical.chat import (
     Text,
     TokenLogprob,
     ToolCall,
+    ToolResult,
     Usage,
 )
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest, UpstreamFailed
@@ -363,7 +364,7 @@ def cite(parts: tuple[AnyPart, ...], extra: Mapping[str, Json]) -> tuple[AnyPart
 
 
 def citations_for(text: str, index: int, metadata: Mapping[str, Json]) -> tuple[Citation, ...]:
-    """The sources of one text part. Segments count UTF-8 bytes; their own text must stand there, or they are not used."""
+    """The sources of one text part. Segments count UTF-8 bytes; one whose own text does not stand there is not used."""
     data = text.encode("utf-8", "surrogatepass")
     chunks = metadata.get("groundingChunks") or []
     found: list[Citation] = []
@@ -495,7 +496,7 @@ def _content(parts: list[dict[str, Json]], form: Mapping[str, Json]) -> Json:
         return form["content"]
     content: dict[str, Json] = {}
     if form.get("parts") is not False:
-        content["parts"] = form["parts"] if "parts" in form else parts
+        content["parts"] = form.get("parts", parts)
     if "role" not in form:
         content["role"] = "model"
     elif form["role"] is not False:
@@ -520,10 +521,9 @@ def encode_answer_part(part: AnyPart, own: bool, losses: Losses) -> dict[str, Js
         case Text():
             return encode_text(part, own=own)
         case Reasoning():
-            if part.redacted:
-                if part.seal is None or part.seal.origin != FAMILY:
-                    losses.append(dropped(part.at or "reasoning", "hidden thinking of another model family"))
-                    return None
+            if part.redacted and (part.seal is None or part.seal.origin != FAMILY):
+                losses.append(dropped(part.at or "reasoning", "hidden thinking of another model family"))
+                return None
             return encode_text(part, own=own)
         case ToolCall():
             return encode_own_call(part) if own else encode_answer_call(part, losses)
@@ -536,7 +536,8 @@ def encode_answer_part(part: AnyPart, own: bool, losses: Losses) -> dict[str, Js
         case Opaque():
             losses.append(dropped(part.at or part.kind, "a block that only another dialect knows"))
             return None
-    return encode_own_result(part)
+        case ToolResult():
+            return encode_own_result(part)
 
 
 def _encode_media(part: Media, own: bool, losses: Losses) -> dict[str, Json] | None:

@@ -160,7 +160,8 @@ def encode_tools(request: ChatRequest, model: Family, losses: Losses) -> tuple[l
         if isinstance(tool, ServerTool):
             if tool.dialect != NAME:
                 raise UnsupportedParameter(
-                    f"{tool.at or f'tools[{i}]'}: the target has no such tool: {tool.kind}", param=tool.at or f"tools[{i}]"
+                    f"{tool.at or f'tools[{i}]'}: the target has no such tool: {tool.kind}",
+                    param=tool.at or f"tools[{i}]",
                 )
             entries.append({tool.kind: tool.raw})
         else:
@@ -240,9 +241,7 @@ def encode_rest(request: ChatRequest, body: dict[str, Json], losses: Losses) -> 
     if request.cached_content is not None:
         body["cachedContent"] = request.cached_content
     if request.safety:
-        body["safetySettings"] = [
-            {"category": one.category, "threshold": one.threshold} for one in request.safety
-        ]
+        body["safetySettings"] = [{"category": one.category, "threshold": one.threshold} for one in request.safety]
     for parameter, why in _NOT_SAID:
         value = getattr(request, parameter)
         if value is not None and value != {}:

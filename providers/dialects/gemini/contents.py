@@ -8,6 +8,7 @@ one for each; neighbours of one role are joined, part by part. Source: Gemini 3 
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -35,9 +36,10 @@ from providers.wire import json as wire_json
 #: base64 of `skip_thought_signature_validator`, the documented stand-in for a signature that nobody has (guide, g3).
 DUMMY_SIGNATURE = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="
 
-#: Ids that were certainly not made by this family: ours, OpenAI's, Anthropic's, Bedrock's, vLLM's, short ones of examples.
+#: Ids that this family did not make: ours, those of OpenAI, Anthropic, Bedrock and vLLM, the short ones of examples.
 _FOREIGN_ID = re.compile(
-    r"call_(?:\d{1,3}|i[0-9a-f]{12}_\d+|\d+_.*|[A-Za-z0-9]{16,})|(?:toolu|srvtoolu|tooluse|fc|chatcmpl-tool)[_-].*", re.S
+    r"call_(?:\d{1,3}|i[0-9a-f]{12}_\d+|\d+_.*|[A-Za-z0-9]{16,})|(?:toolu|srvtoolu|tooluse|fc|chatcmpl-tool)[_-].*",
+    re.DOTALL,
 )
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:\-]{0,127}")
 _PREFIX = "isthmus_"
@@ -71,7 +73,13 @@ _BY_SUFFIX = {
     "3gp": "video/3gpp",
 }
 _FETCHED = frozenset(_BY_SUFFIX.values())
-_OTHER_SUFFIXES = {"gif": "image/gif", "svg": "image/svg+xml", "mp3": "audio/mp3", "wav": "audio/wav", "ogg": "audio/ogg"}
+_OTHER_SUFFIXES = {
+    "gif": "image/gif",
+    "svg": "image/svg+xml",
+    "mp3": "audio/mp3",
+    "wav": "audio/wav",
+    "ogg": "audio/ogg",
+}
 _INLINE = ("image/", "audio/", "video/", "text/")
 _INLINE_TYPES = frozenset({"application/pdf", "application/json", "application/rtf", "application/x-javascript"})
 _FILES_API = re.compile(r"https://[^/]*/v1(?:beta|alpha)?/files/|gs://|https://(?:www\.)?youtu(?:be\.com|\.be)/")
@@ -143,7 +151,9 @@ class Contents:
         if not self.contents:
             self.system.extend(parts)
             return
-        self._losses.append(approximated(message.at, "the target takes system text only at the start: sent as user text"))
+        self._losses.append(
+            approximated(message.at, "the target takes system text only at the start: sent as user text")
+        )
         self._append("user", parts)
 
     def _add_user(self, message: Message) -> None:
@@ -212,7 +222,7 @@ class Contents:
             self.contents.append({"role": role, "parts": parts})
 
     def _sign(self) -> None:
-        """Gives the first call of each step of the current turn a signature if it has none: the newer models refuse it else.
+        """Signs the first call of each step of the current turn if nobody did: the newer models refuse it else.
 
         A turn begins with a user content that is more than results of tools.
         """
@@ -249,7 +259,8 @@ class Contents:
                 return {"text": part.text} if part.text else None
             case ToolCall():
                 return self._call(part)
-        return self._result(part)
+            case ToolResult():
+                return self._result(part)
 
     def _opaque(self, part: Opaque) -> dict[str, Json] | None:
         lose_marks(part, self._losses, origin=FAMILY)
@@ -301,15 +312,16 @@ class Contents:
         for inner in part.parts:
             if isinstance(inner, Text):
                 lose_marks(inner, self._losses, origin=FAMILY)
-        result: dict[str, Json] = {"name": written_name(name, part.at), "response": self._response(part, "".join(texts))}
+        result: dict[str, Json] = {
+            "name": written_name(name, part.at),
+            "response": self._response(part, "".join(texts)),
+        }
         if _keeps_id(part.call_id, part.invented_id, self._model):
             result["id"] = part.call_id
         media = [written for inner in part.parts if (written := self._inner(inner)) is not None]
         if media:
             if not self._model.media_results:
-                raise UnsupportedParameter(
-                    f"{part.at}: this model takes text only in results of tools", param=part.at
-                )
+                raise UnsupportedParameter(f"{part.at}: this model takes text only in results of tools", param=part.at)
             result["parts"] = media
         return {"functionResponse": result}
 
@@ -381,15 +393,15 @@ class Contents:
             if part.kind == "video" or part.kind == "audio":
                 raise _unreadable(part, "the type of what the URL holds is not known")
             mime_type = "image/jpeg" if part.kind == "image" else "application/pdf"
-            self._losses.append(approximated(part.at, f"the type of what the URL holds is not known: taken for {mime_type}"))
+            self._losses.append(
+                approximated(part.at, f"the type of what the URL holds is not known: taken for {mime_type}")
+            )
         if mime_type not in _FETCHED:
             raise _unreadable(part, f"the target reads no {mime_type} by URL")
         return mime_type
 
 
-def _following(
-    messages: Sequence[Message], i: int
-) -> tuple[list[ToolResult], list[tuple[AnyPart, ...]], int]:
+def _following(messages: Sequence[Message], i: int) -> tuple[list[ToolResult], list[tuple[AnyPart, ...]], int]:
     """The results that follow a message with calls, what else stands in the same messages, and where to go on."""
     results: list[ToolResult] = []
     rest: list[tuple[AnyPart, ...]] = []
@@ -416,12 +428,12 @@ def _unreadable(part: Media, why: str) -> UnsupportedParameter:
 
 def _from_data_url(part: Media) -> Media:
     """`data:image/png;base64,…` as content; one that is not base64 is encoded."""
-    from base64 import b64encode
-
     head, comma, data = (part.url or "")[5:].partition(",")
     if not comma:
         raise MalformedRequest(f"{part.at or 'url'}: not a data URL", param=part.at or "url")
     words = head.split(";")
     if words[-1].strip().lower() != "base64":
         data = b64encode(unquote_to_bytes(data)).decode()
-    return msgspec.structs.replace(part, url=None, base64=data, mime_type=words[0].lower() or part.mime_type or "text/plain")
+    return msgspec.structs.replace(
+        part, url=None, base64=data, mime_type=words[0].lower() or part.mime_type or "text/plain"
+    )

@@ -1,4 +1,4 @@
-"""A caller's request -> canonical. Nothing is lost: what has no canonical place goes to `extra` (see parts.py for `form`).
+"""A caller's request -> canonical. What has no canonical place goes to `extra`; see parts.py for the `form` of parts.
 
 `form` of the request: `alt` (how the stream is asked for), `version`, `collection`, `snake` (paths spelled in
 snake_case), `config` (original words of generationConfig values that we understand differently), and `wrapped` for
@@ -277,9 +277,7 @@ def _decode_format(work: _Decoding, config: dict[str, Json]) -> None:
     if mime_type is not None:
         form["mime"] = mime_type
     work.paths["response_format"] = where
-    work.fields["response_format"] = ResponseFormat(
-        kind=kind, schema=schema, form=form, extra=extra or None, at=where
-    )
+    work.fields["response_format"] = ResponseFormat(kind=kind, schema=schema, form=form, extra=extra or None, at=where)
 
 
 def _decode_thinking(work: _Decoding, config: dict[str, Json]) -> None:
@@ -384,7 +382,7 @@ def _decode_tool_config(work: _Decoding, body: dict[str, Json]) -> None:
         mode = calling.get("mode")
         known = _MODES.get(mode.upper()) if type(mode) is str else None
         names = calling.get("allowedFunctionNames")
-        if known is not None and (names is None or all(type(name) is str for name in names)):
+        if isinstance(mode, str) and known is not None and (names is None or all(type(name) is str for name in names)):
             rest = {key: item for key, item in calling.items() if key not in ("mode", "allowedFunctionNames")}
             work.fields["tool_choice"] = ToolChoice(
                 mode=known,  # type: ignore[arg-type]  # the values of _MODES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from providers.canonical.chat import (
     AnyPart,
@@ -13,6 +14,7 @@ from providers.canonical.chat import (
     Message,
     Opaque,
     Reasoning,
+    Refusal,
     ResponseFormat,
     Text,
     Tool,
@@ -20,7 +22,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.loss import Losses, dropped, lose_extras
+from providers.canonical.loss import Losses, dropped, invented, lose_extras
 from providers.dialect import Traits, WireRequest
 from providers.dialects.gemini.config import encode_config, encode_rest, encode_tools
 from providers.dialects.gemini.contents import Contents
@@ -58,8 +60,6 @@ def url_path(model: str, task: str, params: Mapping[str, str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    from urllib.parse import quote
-
     return quote(text, safe="-._~@")
 
 
@@ -127,7 +127,7 @@ def _foreign_body(request: ChatRequest, losses: Losses) -> dict[str, Json]:
     built = Contents(request, model, losses)
     if not built.contents:
         built.contents.append({"role": "user", "parts": [{"text": " "}]})
-        losses.append(_no_contents())
+        losses.append(invented("messages", "the target wants a message of the user beside the system text"))
     body: dict[str, Json] = {"contents": built.contents}
     if built.system:
         body["systemInstruction"] = {"parts": built.system}
@@ -141,12 +141,6 @@ def _foreign_body(request: ChatRequest, losses: Losses) -> dict[str, Json]:
         body["generationConfig"] = config
     encode_rest(request, body, losses)
     return body
-
-
-def _no_contents() -> Any:
-    from providers.canonical.loss import invented
-
-    return invented("messages", "the target wants a message of the user beside the system text")
 
 
 # ── from this dialect ──────────────────────────────────────────────────────────────────
@@ -216,7 +210,8 @@ def _own_part(part: AnyPart) -> dict[str, Json]:
             return encode_media(part, own=True)
         case Opaque():
             return encode_opaque(part, own=True)
-    return finish_part({"text": part.text}, part, own=True)
+        case Refusal():
+            return finish_part({"text": part.text}, part, own=True)
 
 
 def _own_tools(request: ChatRequest, form: Mapping[str, Any], body: dict[str, Json]) -> None:
@@ -290,7 +285,7 @@ def _own_format(wanted: ResponseFormat, config: dict[str, Json]) -> None:
     if form.get("mime") is not None:
         config["responseMimeType"] = form["mime"]
     if "schema" in form:
-        config[form["schema"]] = form["original"] if "original" in form else wanted.schema
+        config[form["schema"]] = form.get("original", wanted.schema)
 
 
 def _own_rest(request: ChatRequest, form: Mapping[str, Any], body: dict[str, Json]) -> None:

@@ -57,9 +57,13 @@ _BY_STATUS: Mapping[int, str] = {
     413: "INVALID_ARGUMENT",
     422: "INVALID_ARGUMENT",
 }
-_TOO_LONG = re.compile(r"token count.{0,80}exceed|exceeds? the maximum number of tokens|context (?:length|window)", re.I)
-_BILLING = re.compile(r"billing|prepa(?:id|yment)|user location is not supported|free tier is not available", re.I)
-_NO_MODEL = re.compile(r"models?[ /].{0,200}not (?:found|supported)|not found.{0,80}model", re.I)
+_TOO_LONG = re.compile(
+    r"token count.{0,80}exceed|exceeds? the maximum number of tokens|context (?:length|window)", re.IGNORECASE
+)
+_BILLING = re.compile(
+    r"billing|prepa(?:id|yment)|user location is not supported|free tier is not available", re.IGNORECASE
+)
+_NO_MODEL = re.compile(r"models?[ /].{0,200}not (?:found|supported)|not found.{0,80}model", re.IGNORECASE)
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s?")
 
 

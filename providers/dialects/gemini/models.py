@@ -76,7 +76,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
 
 @lru_cache(maxsize=512)
 def family(model: str) -> Family:
-    """The abilities of `model`: `gemini-3-pro-preview`, `models/gemini-2.5-flash`, `tunedModels/x`. Unknown: as 2.5 flash."""
+    """The abilities of `model` (`gemini-3-pro-preview`, `models/gemini-2.5-flash`). Unknown names: as 2.5 flash."""
     name = model.rpartition("/")[2].lower()
     kind = "flash-lite" if "flash-lite" in name else "pro" if "-pro" in name else "flash"
     if name.startswith("gemma"):

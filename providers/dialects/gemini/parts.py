@@ -30,6 +30,7 @@ _LEVELS = {
     "MEDIA_RESOLUTION_HIGH": "high",
     "MEDIA_RESOLUTION_ULTRA_HIGH": "original",
 }
+_KINDS: Mapping[str, Literal["image", "audio", "video"]] = {"image": "image", "audio": "audio", "video": "video"}
 LEVEL_OF = {detail: level for level, detail in _LEVELS.items()}
 
 Ids = Callable[[str, str | None, str], tuple[str, bool]]  # name, id as given, arguments -> id, did we make it?
@@ -174,14 +175,7 @@ def _take_detail(marks: dict[str, Any], form: dict[str, Json]) -> str | None:
 
 def media_kind(mime_type: str | None) -> Literal["image", "audio", "video", "file"]:
     """What a MIME type is a kind of; `file` when it is none of the three."""
-    match (mime_type or "").partition("/")[0].lower():
-        case "image":
-            return "image"
-        case "audio":
-            return "audio"
-        case "video":
-            return "video"
-    return "file"
+    return _KINDS.get((mime_type or "").partition("/")[0].lower(), "file")
 
 
 def _decode_result(
@@ -398,5 +392,3 @@ def _own_inner(part: Text | Media | Opaque) -> dict[str, Json]:
     if isinstance(part, Media):
         return encode_media(part, own=True)
     return encode_text(part, own=True) if isinstance(part, Text) else encode_opaque(part, own=True)
-
-

@@ -35,7 +35,7 @@ _RANGES: dict[str, tuple[bool, float, float | None]] = {
 
 
 def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, messages: int, tools: int) -> Asked:
-    """A request of this dialect, checked. `params`: `model`, `task`, and where the caller said them `version`, `collection`."""
+    """A request of this dialect, checked. `params`: `model`, `task`; if said, `version` and `collection`."""
     task = params.get("task", "")
     if task not in OPERATIONS:
         raise RouteNotFound(f"no such task: {task[:64]}", param="task")

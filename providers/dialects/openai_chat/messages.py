@@ -65,8 +65,11 @@ def _assistant(raw: Object, at: str, number: int, legacy: dict[str, str]) -> Mes
 def _result(raw: Object, at: str, legacy: dict[str, str]) -> Message:
     rest = dict(raw)
     role = rest.pop("role")
-    parts, content = read_content(rest.pop("content", _ABSENT), at + ".content")
-    inner = tuple(part for part in parts if isinstance(part, Text | Media | Opaque))
+    said = rest.pop("content", _ABSENT)
+    parts, content = read_content(said, at + ".content")
+    inner = tuple(
+        part if isinstance(part, Text | Media | Opaque) else _opaque(said[i], part.at) for i, part in enumerate(parts)
+    )
     name = _take_text(rest, "name")
     call_id = _take_text(rest, "tool_call_id") or legacy.get(name or "") or f"call_{name or 'unknown'}"
     extra, keep = leftovers(rest)
@@ -100,7 +103,11 @@ def read_content(value: Json, at: str) -> tuple[tuple[AnyPart, ...], str | None]
 def _part(raw: Object, at: str) -> AnyPart:
     read = _PARTS.get(raw.get("type", ""))
     part = read(raw, at) if read is not None else None
-    return part if part is not None else Opaque(dialect=NAME, kind=str(raw.get("type", "part")), raw=raw, at=at)
+    return part if part is not None else _opaque(raw, at)
+
+
+def _opaque(raw: Object, at: str) -> Opaque:
+    return Opaque(dialect=NAME, kind=str(raw.get("type", "part")), raw=raw, at=at)
 
 
 def _text(raw: Object, at: str) -> AnyPart | None:
@@ -254,11 +261,10 @@ def _read_reasoning(rest: Object, at: str, parts: list[AnyPart]) -> None:
     key = next(iter(named), "reasoning_details")
     text = named.get(key) or details_text(details)
     also = [other for other in named if other != key and named[other] == text]
-    for taken in (key, *also):
+    outer = ["reasoning_details"] if details else []
+    for taken in (key, *also, *outer):
         rest.pop(taken, None)
     extra = {"reasoning_details": details} if details else None
-    rest.pop("reasoning_details", None)
-    outer = ["reasoning_details"] if details else []
     parts.append(Reasoning(text=text, extra=extra, form=make_form(key=key, also=also, outer=outer), at=f"{at}.{key}"))
 
 

@@ -22,7 +22,7 @@ from providers.wire.json import encode, splice
 
 from .messages import form_of, read_messages
 from .spoken import Writer, refuse
-from .words import NAME, Json, Object, leftovers, make_form, restore, take_mark
+from .words import NAME, TIER_WORDS, TIERS, Json, Object, leftovers, make_form, restore, take_mark
 
 PATH = "/chat/completions"
 HEADERS = {"content-type": "application/json"}
@@ -307,8 +307,6 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "presence_penalty": (-2, 2),
     "top_logprobs": (0, 20),
 }
-_TIERS = {"standard": "default", "standard_only": "default"}
-_TIER_WORDS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
 
 
 def _fit(request: ChatRequest, body: Object, losses: Losses, traits: Traits) -> None:
@@ -325,8 +323,8 @@ def _fit(request: ChatRequest, body: Object, losses: Losses, traits: Traits) -> 
         losses.append(dropped("top_k", "the target has no such parameter"))
     tier = request.service_tier
     if tier is not None:
-        body["service_tier"] = _TIERS.get(tier, tier)
-        if body["service_tier"] not in _TIER_WORDS:
+        body["service_tier"] = TIERS.get(tier.lower(), tier.lower())
+        if body["service_tier"] not in TIER_WORDS:
             del body["service_tier"]
             losses.append(dropped("service_tier", "the target knows no such tier"))
     if request.logit_bias is not None:

@@ -31,6 +31,8 @@ from .messages import form_of, read_spoken
 from .spoken import write_audio, write_call
 from .words import (
     NAME,
+    TIER_WORDS,
+    TIERS,
     Json,
     Object,
     finish_of,
@@ -215,8 +217,9 @@ def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses
         body["choices"] = [_write_blocked(response.blocked)]
     if response.usage is not None:
         body["usage"] = write_usage(response.usage, own)
-    if response.service_tier is not None:
-        body["service_tier"] = response.service_tier
+    tier = tier_word(response.service_tier, own)
+    if tier is not None:
+        body["service_tier"] = tier
     if response.system_fingerprint is not None:
         body["system_fingerprint"] = response.system_fingerprint
     if own:
@@ -225,6 +228,14 @@ def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses
     elif response.extra:
         losses += [dropped(key, "the caller's dialect has no place for it in an answer") for key in response.extra]
     return WireResponse(status=200, headers={"content-type": "application/json"}, body=encode(body))
+
+
+def tier_word(tier: str | None, own: bool) -> str | None:
+    """The service tier in this dialect's words; another dialect's word that it lacks is left out."""
+    if own or tier is None:
+        return tier
+    word = TIERS.get(tier.lower(), tier.lower())
+    return word if word in TIER_WORDS else None
 
 
 def fallback_id(model: str | None) -> str:
@@ -247,7 +258,7 @@ def _write_choice(choice: Choice, own: bool, legacy: bool, losses: Losses) -> Ob
     message = _Spoken(own, legacy, losses, choice).message(form)
     finish = choice.finish or Finish(reason="other")
     word, same = finish_word(finish, own, legacy)
-    if not same and not (own and finish.reason == "other"):
+    if not same:
         losses.append(
             approximated(
                 f"choices[{choice.index}].finish_reason", f"the answer ended with {finish.raw or finish.reason}"
@@ -340,9 +351,8 @@ class _Spoken:
     def _text(self, part: Text) -> None:
         before = sum(map(len, self._texts))
         self._raw.append({"type": "text", "text": part.text, **(part.extra or {})})
-        if part.text or not part.seal:
-            if not part.at.endswith((".extra_content", ".annotations")):
-                self._texts.append(part.text)
+        if (part.text or not part.seal) and not part.at.endswith((".extra_content", ".annotations")):
+            self._texts.append(part.text)
         if part.seal is not None and part.seal.origin == "gemini":
             put_seal(self._out, part.seal)
         self._sealed(part)

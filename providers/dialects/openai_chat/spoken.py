@@ -309,7 +309,7 @@ class Writer:
                 out[name] = out.get(name, "") + part.text
 
     def _say_media(self, part: Media, out: Object, content: list[Object], calls: list[Object]) -> None:
-        if self._own and part.kind == "audio":
+        if self._own and part.at.endswith(".audio"):
             out["audio"] = write_audio(part, True)
         elif self._own and ".images[" in part.at:
             out.setdefault("images", []).append(self._part(part))

@@ -30,7 +30,7 @@ from providers.wire.json import encode, escape_lines
 
 from .errors import envelope
 from .messages import form_of
-from .response import audio_out, fallback_id, image_out, refusal_of, write_logprobs, write_usage
+from .response import audio_out, fallback_id, image_out, refusal_of, tier_word, write_logprobs, write_usage
 from .words import NAME, Json, Object, finish_word, put_seal, write_citation
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
@@ -92,8 +92,9 @@ class ChatStreamEncoder:
             "created": event.created or 0,
             "model": event.model or self._model,
         }
-        if event.service_tier is not None:
-            head["service_tier"] = event.service_tier
+        tier = tier_word(event.service_tier, self._own)
+        if tier is not None:
+            head["service_tier"] = tier
         if event.system_fingerprint is not None:
             head["system_fingerprint"] = event.system_fingerprint
         if self._own:
@@ -222,7 +223,7 @@ class ChatStreamEncoder:
     def _choice_end(self, event: ChoiceEnd) -> bytes:
         finish = event.finish
         word, same = finish_word(finish, self._own, self._legacy)
-        if not same and not (self._own and finish.reason == "other"):
+        if not same:
             at = f"choices[{event.choice}].finish_reason"
             self._losses.append(approximated(at, f"the answer ended with {finish.raw or finish.reason}"))
         out = b""

@@ -38,6 +38,7 @@ _REASONS: dict[str, FinishReason] = {
     "network_error": "error",
     "insufficient_system_resource": "error",
 }
+_OFFICIAL = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter"})  # all that clients know
 _WORDS: dict[FinishReason, str] = {
     "stop": "stop",
     "length": "length",
@@ -58,14 +59,19 @@ def finish_of(raw: Json, *, calls: bool, refused: bool) -> Finish:
 
 def finish_word(finish: Finish, own: bool, legacy: bool = False) -> tuple[str, bool]:
     """The finish_reason to write, and whether it says the same. `own`: words of this dialect come back as they were."""
-    if own and finish.raw is not None:
-        meant = _REASONS.get(finish.raw, "other")
+    if own and finish.raw in _OFFICIAL:
+        meant = _REASONS[finish.raw]
         if meant == finish.reason or (finish.reason, meant) == ("refusal", "stop"):
             return finish.raw, True
     if finish.reason == "tool_calls" and legacy:
         return "function_call", True
     return _WORDS.get(finish.reason, "stop"), finish.reason in _WORDS
 
+
+# ── service tiers ──────────────────────────────────────────────────────────────────────
+
+TIERS = {"standard": "default", "standard_only": "default"}
+TIER_WORDS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
 
 # ── taking apart, putting together ─────────────────────────────────────────────────────
 

@@ -1,0 +1,660 @@
+"""Streams: reading them as an upstream sends them, and writing them for a caller.
+
+Each chunk is a GenerateContentResponse whose parts continue the answer. Texts of one kind in a row are one part, unless
+one of them is signed; usage counts from the beginning, so the last one holds; there is no end mark but a finishReason
+for every candidate and then the end of the input (`]` in an array). Project notes: dialects/streaming.md, section 4.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from providers.canonical.chat import (
+    AnyPart,
+    ChatRequest,
+    Citation,
+    Finish,
+    Logprobs,
+    Media,
+    Opaque,
+    Reasoning,
+    Seal,
+    Text,
+    ToolCall,
+    Usage,
+)
+from providers.canonical.errors import BadUpstreamBytes, MalformedRequest, RouterError, StreamTruncated
+from providers.canonical.loss import Losses, dropped
+from providers.canonical.stream import (
+    ChoiceEnd,
+    CitationDelta,
+    LogprobsDelta,
+    PartEnd,
+    PartWhole,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseEnd,
+    ResponseStart,
+    SealDelta,
+    StreamEvent,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStart,
+    UsageUpdate,
+)
+from providers.dialect import WireResponse
+from providers.dialects.gemini.answer import (
+    citations_for,
+    decode_blocked,
+    decode_logprobs,
+    decode_usage,
+    encode_answer_call,
+    encode_answer_part,
+    encode_blocked,
+    encode_citations,
+    encode_finish,
+    encode_logprobs,
+    encode_usage,
+    failed_finish,
+    finish_of,
+    finish_word,
+    no_candidates,
+    tier_of,
+)
+from providers.dialects.gemini.contents import read_name
+from providers.dialects.gemini.errors import decode_error, envelope
+from providers.dialects.gemini.frames import Frames
+from providers.dialects.gemini.names import FAMILY, NAME, Json, RawPart, raw_answer, raw_part
+from providers.dialects.gemini.parts import AnswerIds, decode_part
+from providers.wire import json as wire_json
+from providers.wire.sse import encode_event
+
+_CANDIDATE = frozenset({"content", "index", "finishReason", "finishMessage", "logprobsResult"})
+_BODY = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId"})
+_STEP = re.compile(r"""\.?([^.\[\]"']+)|\[(\d{1,9})\]|\[["']([^"']*)["']\]""")
+_MOST_ITEMS = 100_000
+
+
+class _Choice:
+    """One candidate while it comes."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.next = 0  # index of the next part
+        self.open = ""  # text, reasoning: the kind of the part that further text continues
+        self.pieces: list[str] = []  # of the open text
+        self.calls = False
+        self.useful = False
+        self.word: str | None = None
+        self.message: str | None = None
+        self.extra: dict[str, Json] = {}
+        self.partial: _PartialCall | None = None
+
+
+class _PartialCall:
+    """A call whose arguments come in pieces by path (Vertex, streamFunctionCallArguments)."""
+
+    def __init__(self, index: int, name: str) -> None:
+        self.index = index
+        self.name = name
+        self.arguments: dict[str, Json] = {}
+        self._last: str | None = None  # the path of a text that goes on
+
+    def add(self, piece: Json) -> None:
+        if type(piece) is not dict or type(piece.get("jsonPath")) is not str:
+            raise BadUpstreamBytes("a piece of arguments without a path")
+        path = piece["jsonPath"]
+        value = next((piece[key] for key in ("stringValue", "numberValue", "boolValue") if key in piece), None)
+        steps = [
+            name or (int(number) if number else quoted)
+            for name, number, quoted in _STEP.findall(path.removeprefix("$"))
+        ]
+        self._set(steps, value, goes_on=path == self._last and type(value) is str)
+        self._last = path if piece.get("willContinue") and type(value) is str else None
+
+    def _set(self, steps: list[str | int], value: Json, *, goes_on: bool) -> None:
+        holder: Any = self.arguments
+        for step, following in itertools.pairwise(steps):
+            inner = _get(holder, step)
+            if type(inner) is not (list if type(following) is int else dict):
+                inner = [] if type(following) is int else {}
+                _put(holder, step, inner)
+            holder = inner
+        if steps:
+            before = _get(holder, steps[-1]) if goes_on else None
+            _put(holder, steps[-1], before + value if type(before) is str else value)
+
+
+def _get(holder: Any, step: str | int) -> Any:
+    if isinstance(step, int):
+        return holder[step] if type(holder) is list and step < len(holder) else None
+    return holder.get(step) if type(holder) is dict else None
+
+
+def _put(holder: Any, step: str | int, value: Json) -> None:
+    if isinstance(step, str):
+        if type(holder) is not dict:
+            raise BadUpstreamBytes("pieces of arguments that do not fit together")
+        holder[step] = value
+        return
+    if type(holder) is not list or step > _MOST_ITEMS:
+        raise BadUpstreamBytes("pieces of arguments that do not fit together")
+    holder.extend([None] * (step + 1 - len(holder)))
+    holder[step] = value
+
+
+# ── reading ────────────────────────────────────────────────────────────────────────────
+
+
+class Decoder:
+    """Bytes of an upstream's stream -> events. The ends of the choices come with the end of the input."""
+
+    def __init__(self, limit: int) -> None:
+        self._frames = Frames(limit)
+        self._choices: dict[int, _Choice] = {}
+        self._ids = AnswerIds(None)
+        self._started = False
+        self._usage: Json = None
+        self._told = False  # a first usage has been given out
+        self._blocked: Finish | None = None
+        self._extra: dict[str, Json] = {}
+        self._fault: RouterError | None = None
+        self.finished = False
+
+    def feed(self, data: bytes) -> Sequence[StreamEvent]:
+        if self._fault is not None:
+            raise self._fault
+        events: list[StreamEvent] = []
+        try:
+            for payload, _ in self._frames.feed(data):
+                if payload and payload != b"[DONE]":
+                    self._chunk(payload, events)
+        except RouterError as fault:
+            if not events:
+                raise
+            self._fault = fault
+        self.finished = self._frames.finished
+        return events
+
+    def close(self) -> Sequence[StreamEvent]:
+        if self._fault is not None:
+            raise self._fault
+        events: list[StreamEvent] = []
+        frames, rest = self._frames.close()
+        for payload, _ in frames:
+            if payload and payload != b"[DONE]":
+                self._last_chunk(payload, events)
+        if not self._started:
+            raise StreamTruncated("the upstream's stream ended without an event")
+        if rest.strip() and self._frames.form == "array" and not self._frames.finished and not self._complete():
+            raise StreamTruncated("the upstream's stream ended inside an element")
+        return self._end(events)
+
+    def _last_chunk(self, payload: bytes, events: list[StreamEvent]) -> None:
+        """An event that the end of the input closed: it may be half of one."""
+        try:
+            self._chunk(payload, events)
+        except BadUpstreamBytes:
+            if self._frames.form == "object" and not self._started:
+                raise
+            raise StreamTruncated("the upstream's stream ended inside an event") from None
+
+    def _complete(self) -> bool:
+        return bool(self._choices) and all(choice.word for choice in self._choices.values())
+
+    def _end(self, events: list[StreamEvent]) -> list[StreamEvent]:
+        if not self._choices and self._blocked is None:
+            raise no_candidates()
+        for choice in self._choices.values():
+            self._check_end(choice)
+        for choice in self._choices.values():
+            self._close_part(choice, events)
+        for choice in self._choices.values():
+            finish = finish_of(choice.word, choice.calls, choice.message)
+            events.append(ChoiceEnd(choice=choice.index, finish=finish, extra=choice.extra or None))
+        usage = decode_usage(self._usage)
+        if usage is not None:
+            events.append(UsageUpdate(usage=usage))
+        blocked = self._blocked if not self._choices else None
+        events.append(ResponseEnd(blocked=blocked, service_tier=tier_of(usage), extra=self._extra or None))
+        return events
+
+    def _check_end(self, choice: _Choice) -> None:
+        if choice.word is None:
+            raise StreamTruncated("the upstream's stream ended without a finish reason")
+        finish = finish_of(choice.word, choice.calls, choice.message)
+        if not choice.useful and finish.reason in ("stop", "tool_calls") and choice.word != "STOP":
+            raise failed_finish(finish)
+
+    # ── one chunk ──────────────────────────────────────────────────────────────────
+
+    def _chunk(self, payload: bytes, events: list[StreamEvent]) -> None:
+        body = wire_json.decode_upstream(payload)
+        if type(body) is not dict:
+            raise BadUpstreamBytes("the upstream's stream holds something that is no object")
+        if "error" in body:
+            raise decode_error(WireResponse(status=200, body=payload))
+        if not self._started:
+            self._start(body, events)
+        try:
+            candidates = body.get("candidates")
+            if candidates:
+                raws = raw_answer(payload) if b'"args"' in payload else []
+                for i, candidate in enumerate(candidates):
+                    self._candidate(candidate, i, raws, events)
+            if len(body) > 3:
+                self._rest(body)
+        except MalformedRequest as error:
+            raise BadUpstreamBytes(f"the upstream's stream is not as it should be: {error.message}") from None
+        usage = body.get("usageMetadata")
+        if usage is not None:
+            self._usage = usage
+            if not self._told and type(usage) is dict and "promptTokenCount" in usage:
+                self._told = True
+                decoded = decode_usage(usage)
+                if decoded is not None:
+                    events.append(UsageUpdate(usage=decoded))
+
+    def _start(self, body: dict[str, Json], events: list[StreamEvent]) -> None:
+        self._started = True
+        identifier, model = body.get("responseId"), body.get("modelVersion")
+        identifier = identifier if isinstance(identifier, str) else None
+        self._ids = AnswerIds(identifier)
+        events.append(ResponseStart(dialect=NAME, id=identifier, model=model if isinstance(model, str) else None))
+        self._rest(body)
+
+    def _rest(self, body: dict[str, Json]) -> None:
+        for key, value in body.items():
+            if key not in _BODY:
+                self._extra[key] = value
+        if "promptFeedback" in body:
+            self._blocked = decode_blocked(body["promptFeedback"]) or self._blocked
+
+    def _candidate(self, candidate: Json, position: int, raws: Any, events: list[StreamEvent]) -> None:
+        if type(candidate) is not dict:
+            raise BadUpstreamBytes("the upstream's stream holds a candidate that is no object")
+        index = candidate.get("index") or 0
+        choice = self._choices.get(index)
+        if choice is None:
+            if type(index) is not int:
+                raise BadUpstreamBytes("the upstream's stream holds a candidate without a proper index")
+            choice = self._choices[index] = _Choice(index)
+        for key in candidate:
+            if key not in _CANDIDATE:
+                choice.extra[key] = candidate[key]
+        content = candidate.get("content")
+        if content:
+            self._content(choice, content, position, raws, events)
+        if "finishReason" in candidate:
+            choice.word = finish_word(candidate) or choice.word
+            message = candidate.get("finishMessage")
+            choice.message = message if isinstance(message, str) else choice.message
+        logprobs = decode_logprobs(candidate["logprobsResult"]) if "logprobsResult" in candidate else None
+        if logprobs is not None:
+            events.append(LogprobsDelta(choice=index, logprobs=logprobs))
+
+    def _content(self, choice: _Choice, content: Json, position: int, raws: Any, events: list[StreamEvent]) -> None:
+        if type(content) is not dict:
+            raise BadUpstreamBytes("the upstream's stream holds a content that is no object")
+        for j, part in enumerate(wire_json.take_list(content, "parts") or ()):
+            if type(part) is dict and len(part) == 1 and type(part.get("text")) is str:
+                if part["text"]:
+                    self._text(choice, part["text"], events)
+            else:
+                self._part(choice, part, raw_part(raws, position, j), events)
+
+    # ── parts ──────────────────────────────────────────────────────────────────────
+
+    def _text(self, choice: _Choice, text: str, events: list[StreamEvent]) -> None:
+        if choice.open != "text":
+            self._open(choice, "text", events)
+        choice.pieces.append(text)
+        choice.useful = True
+        events.append(TextDelta(choice=choice.index, index=choice.next - 1, text=text))
+
+    def _open(self, choice: _Choice, kind: str, events: list[StreamEvent]) -> None:
+        self._close_part(choice, events)
+        choice.open = kind
+        choice.pieces = []
+        choice.next += 1
+
+    def _close_part(self, choice: _Choice, events: list[StreamEvent]) -> None:
+        """Closes what is open: a text, with the sources that are known for it, or a call that came in pieces."""
+        if choice.partial is not None:
+            self._end_partial(choice, events)
+        if not choice.open:
+            return
+        index = choice.next - 1
+        metadata = choice.extra.get("groundingMetadata")
+        if choice.open == "text" and type(metadata) is dict:
+            for citation in citations_for("".join(choice.pieces), index, metadata):
+                events.append(CitationDelta(choice=choice.index, index=index, citation=citation))
+        events.append(PartEnd(choice=choice.index, index=index))
+        choice.open = ""
+
+    def _part(self, choice: _Choice, part: Json, raw: RawPart | None, events: list[StreamEvent]) -> None:
+        if type(part) is dict and part.keys() <= {"text", "thought"} and part.get("thought") is True:
+            text = wire_json.take_string(part, "text")
+            if text:
+                if choice.open != "reasoning":
+                    self._open(choice, "reasoning", events)
+                events.append(ReasoningDelta(choice=choice.index, index=choice.next - 1, text=text))
+            return
+        call = part.get("functionCall") if type(part) is dict else None
+        if type(call) is dict and ("partialArgs" in call or "willContinue" in call or not call.get("name")):
+            self._partial(choice, part, call, events)
+            return
+        decoded = decode_part(part, "part", self._ids.call, _no_result, raw)
+        self._close_part(choice, events)
+        self._whole(choice, decoded, events)
+
+    def _whole(self, choice: _Choice, part: AnyPart, events: list[StreamEvent]) -> None:
+        """A part that stands alone: signed, or not a text."""
+        at, index = choice.index, choice.next
+        choice.next += 1
+        if isinstance(part, Reasoning):
+            events.append(ReasoningDelta(choice=at, index=index, text=part.text, extra=part.extra))
+        elif isinstance(part, ToolCall):
+            choice.useful = choice.calls = True
+            events.append(_call_start(at, index, part))
+            events.append(ToolCallDelta(choice=at, index=index, arguments=part.arguments))
+        elif isinstance(part, Media | Opaque):
+            choice.useful = True
+            whole = msgspec.structs.replace(part, at="")
+            events.append(PartWhole(choice=at, index=index, part=whole))
+            return
+        elif isinstance(part, Text):
+            choice.useful = choice.useful or bool(part.text)
+            events.append(TextDelta(choice=at, index=index, text=part.text, extra=part.extra))
+            metadata = choice.extra.get("groundingMetadata")
+            if part.text and type(metadata) is dict:
+                for citation in citations_for(part.text, index, metadata):
+                    events.append(CitationDelta(choice=at, index=index, citation=citation))
+        else:
+            raise BadUpstreamBytes("the upstream's answer holds a part that does not belong there")
+        if part.seal is not None:
+            events.append(SealDelta(choice=at, index=index, seal=part.seal))
+        events.append(PartEnd(choice=at, index=index))
+
+    # ── calls in pieces ────────────────────────────────────────────────────────────
+
+    def _partial(
+        self, choice: _Choice, part: dict[str, Json], call: dict[str, Json], events: list[StreamEvent]
+    ) -> None:
+        name = wire_json.take_string(call, "name")
+        if name:
+            self._close_part(choice, events)
+            identifier, invented = self._ids.call(name, wire_json.take_string(call, "id") or None, str(choice.next))
+            start = ToolCall(id=identifier, name=name, arguments="", invented_id=invented)
+            events.append(_call_start(choice.index, choice.next, start))
+            choice.partial = _PartialCall(choice.next, name)
+            choice.next += 1
+            choice.useful = choice.calls = True
+        partial = choice.partial
+        if partial is None:
+            return  # the end of a call that is already closed
+        signature = wire_json.take_string(part, "thoughtSignature")
+        if signature:
+            seal = Seal(value=signature, origin=FAMILY)
+            events.append(SealDelta(choice=choice.index, index=partial.index, seal=seal))
+        partial.arguments.update(wire_json.take_object(call, "args") or {})
+        for piece in wire_json.take_list(call, "partialArgs") or ():
+            partial.add(piece)
+        if not call.get("willContinue"):
+            self._end_partial(choice, events)
+
+    def _end_partial(self, choice: _Choice, events: list[StreamEvent]) -> None:
+        partial = choice.partial
+        if partial is None:
+            return
+        choice.partial = None
+        arguments = wire_json.encode(partial.arguments).decode()
+        events.append(ToolCallDelta(choice=choice.index, index=partial.index, arguments=arguments))
+        events.append(PartEnd(choice=choice.index, index=partial.index))
+
+
+def _no_result(name: str, given: str | None, _arguments: str) -> tuple[str, bool]:
+    return given or name, given is None
+
+
+def _call_start(choice: int, index: int, part: ToolCall) -> ToolCallStart:
+    return ToolCallStart(
+        choice=choice,
+        index=index,
+        id=part.id,
+        name=read_name(part.name),
+        invented_id=part.invented_id,
+        extra=part.extra,
+    )
+
+
+# ── writing ────────────────────────────────────────────────────────────────────────────
+
+
+class Writer:
+    """Frames payloads as SSE or as elements of one array."""
+
+    def __init__(self, sse: bool) -> None:
+        self._sse = sse
+        self._first = True
+        self.content_type = "text/event-stream" if sse else "application/json"
+
+    def frame(self, payload: bytes) -> bytes:
+        payload = wire_json.escape_lines(payload)
+        if self._sse:
+            return encode_event(payload)
+        head = b"[" if self._first else b",\n"
+        self._first = False
+        return head + payload
+
+    def passed(self) -> None:
+        """An element went out that this writer did not frame."""
+        self._first = False
+
+    def end(self) -> bytes:
+        if self._sse:
+            return b""
+        return b"[]" if self._first else b"]"
+
+    def fault(self, error: RouterError) -> bytes:
+        """The last event or element: an error, and nothing that looks like an end."""
+        return self.frame(wire_json.encode(envelope(error))) + self.end()
+
+
+class Encoder:
+    """Events -> the stream of a caller. Calls are written when they are whole; the ends of all choices come last."""
+
+    def __init__(self, request: ChatRequest, losses: Losses) -> None:
+        form = (request.form or {}) if request.dialect == NAME else {}
+        self._writer = Writer(sse=form.get("alt") == "sse")
+        self.content_type = self._writer.content_type
+        self._model = request.model
+        self._losses = losses
+        self._own = False
+        self._tail = b"}"
+        self._named: dict[str, Json] = {}
+        self._calls: dict[tuple[int, int], tuple[ToolCallStart, list[str]]] = {}
+        self._seals: dict[tuple[int, int], Seal] = {}
+        self._texts: dict[tuple[int, int], list[str]] = {}
+        self._thoughts: set[tuple[int, int]] = set()
+        self._cited: dict[tuple[int, int], list[Citation]] = {}
+        self._logprobs: dict[int, list[Logprobs]] = {}
+        self._ends: dict[int, ChoiceEnd] = {}
+        self._failed: dict[int, str] = {}
+        self._usage: Usage | None = None
+        self._extra: dict[str, Json] = {}
+        self._blocked: Finish | None = None
+        self._write: dict[type, Any] = {
+            TextDelta: self._text,
+            ReasoningDelta: self._reasoning,
+            RefusalDelta: self._text,
+            ToolCallStart: self._call_start,
+            ToolCallDelta: self._call_delta,
+            SealDelta: self._seal,
+            CitationDelta: self._citation,
+            PartWhole: self._whole,
+            PartEnd: self._part_end,
+            ResponseStart: self._start,
+            LogprobsDelta: self._logprobs_delta,
+            ChoiceEnd: self._choice_end,
+            UsageUpdate: self._usage_update,
+            ResponseEnd: self._end,
+        }
+
+    def feed(self, event: StreamEvent) -> bytes:
+        written: bytes = self._write[type(event)](event)
+        return written
+
+    def close(self) -> bytes:
+        """The last chunk, with every finish reason and the whole usage."""
+        body: dict[str, Json] = {}
+        if self._ends:
+            body["candidates"] = [self._finished(end) for _, end in sorted(self._ends.items())]
+        feedback = encode_blocked(self._blocked)
+        if feedback is not None:
+            body["promptFeedback"] = feedback
+        usage = encode_usage(self._usage, own=self._own)
+        if usage is not None:
+            body["usageMetadata"] = usage
+        body.update(self._named)
+        if self._own:
+            body.update(self._extra)
+        return self._writer.frame(wire_json.encode(body)) + self._writer.end()
+
+    def error(self, error: RouterError) -> bytes:
+        return self._writer.fault(error)
+
+    # ── events ─────────────────────────────────────────────────────────────────────
+
+    def _start(self, event: ResponseStart) -> bytes:
+        self._own = event.dialect == NAME
+        if event.model or not self._own:
+            self._named["modelVersion"] = event.model or self._model
+        if event.id is not None:
+            self._named["responseId"] = event.id
+        self._tail = b"," + wire_json.encode(self._named)[1:] if self._named else b"}"
+        self._extra.update(event.extra or {})
+        return b""
+
+    def _chunk(self, choice: int, part: bytes) -> bytes:
+        """One chunk with one part."""
+        head = b'{"candidates":[{"content":{"parts":[' + part
+        return self._writer.frame(head + b'],"role":"model"},"index":%d}]' % choice + self._tail)
+
+    def _text(self, event: TextDelta | RefusalDelta) -> bytes:
+        self._texts.setdefault((event.choice, event.index), []).append(event.text)
+        if not event.text:
+            return b""
+        return self._chunk(event.choice, b'{"text":' + wire_json.encode(event.text) + b"}")
+
+    def _reasoning(self, event: ReasoningDelta) -> bytes:
+        self._thoughts.add((event.choice, event.index))
+        if not event.text:
+            return b""
+        return self._chunk(event.choice, b'{"text":' + wire_json.encode(event.text) + b',"thought":true}')
+
+    def _call_start(self, event: ToolCallStart) -> bytes:
+        self._calls[event.choice, event.index] = (event, [])
+        return b""
+
+    def _call_delta(self, event: ToolCallDelta) -> bytes:
+        self._calls[event.choice, event.index][1].append(event.arguments)
+        return b""
+
+    def _seal(self, event: SealDelta) -> bytes:
+        if event.seal.origin == FAMILY:
+            self._seals[event.choice, event.index] = event.seal
+        else:
+            self._losses.append(dropped("signature", "a signature of another model family"))
+        return b""
+
+    def _citation(self, event: CitationDelta) -> bytes:
+        self._cited.setdefault((event.choice, event.index), []).append(event.citation)
+        return b""
+
+    def _whole(self, event: PartWhole) -> bytes:
+        written = encode_answer_part(event.part, self._own, self._losses)
+        return self._chunk(event.choice, wire_json.encode(written)) if isinstance(written, dict) else b""
+
+    def _part_end(self, event: PartEnd) -> bytes:
+        key = (event.choice, event.index)
+        seal = self._seals.pop(key, None)
+        if key in self._calls:
+            return self._call(key, seal)
+        if seal is None:
+            return b""
+        signed = {"text": "", "thoughtSignature": seal.value}
+        if key in self._thoughts:
+            signed["thought"] = True  # type: ignore[assignment]  # a JSON object
+        return self._chunk(event.choice, wire_json.encode(signed))
+
+    def _call(self, key: tuple[int, int], seal: Seal | None) -> bytes:
+        start, pieces = self._calls.pop(key)
+        call = ToolCall(
+            id=start.id,
+            name=start.name,
+            arguments="".join(pieces),
+            kind="custom" if start.kind == "custom" else "function",
+            seal=seal,
+        )
+        written = encode_answer_call(call, self._losses)
+        if isinstance(written, str):
+            self._failed[key[0]] = written
+            return b""
+        if self._own and start.invented_id:
+            del written["functionCall"]["id"]
+        return self._chunk(key[0], wire_json.encode(written))
+
+    def _logprobs_delta(self, event: LogprobsDelta) -> bytes:
+        self._logprobs.setdefault(event.choice, []).append(event.logprobs)
+        return b""
+
+    def _choice_end(self, event: ChoiceEnd) -> bytes:
+        self._ends[event.choice] = event
+        return b""
+
+    def _usage_update(self, event: UsageUpdate) -> bytes:
+        self._usage = event.usage
+        return b""
+
+    def _end(self, event: ResponseEnd) -> bytes:
+        self._blocked = event.blocked
+        self._extra.update(event.extra or {})
+        return b""
+
+    def _finished(self, end: ChoiceEnd) -> dict[str, Json]:
+        finish = end.finish
+        if end.choice in self._failed:
+            finish = Finish(reason="error", raw="MALFORMED_FUNCTION_CALL", message=self._failed[end.choice])
+        candidate: dict[str, Json] = {"content": {"parts": [{"text": ""}], "role": "model"}}
+        word = encode_finish(finish, self._own)
+        if word is not None:
+            candidate["finishReason"] = word
+        if finish.message:
+            candidate["finishMessage"] = finish.message
+        candidate["index"] = end.choice
+        logprobs = self._logprobs.get(end.choice)
+        if logprobs:
+            tokens = tuple(token for one in logprobs for token in (one.content or ()) + (one.refusal or ()))
+            candidate["logprobsResult"] = encode_logprobs(
+                Logprobs(content=tokens, extra=logprobs[-1].extra), own=self._own
+            )
+        metadata = None if self._own else self._sources(end.choice)
+        if metadata is not None:
+            candidate["groundingMetadata"] = metadata
+        if self._own and end.extra:
+            candidate.update(end.extra)
+        return candidate
+
+    def _sources(self, choice: int) -> dict[str, Json] | None:
+        cited = [
+            (key[1], "".join(self._texts.get(key, ())), tuple(citations))
+            for key, citations in self._cited.items()
+            if key[0] == choice
+        ]
+        return encode_citations(cited) if cited else None

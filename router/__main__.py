@@ -1,0 +1,305 @@
+"""The command `isthmus`: what an operator says to the gateway from a shell.
+
+A command loads only what it uses: `check` never imports the server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import msgspec
+
+from router import checks, config
+from router.settings import Loaded, Settings
+from router.table import Route, Target
+
+_FILE = click.option(
+    "-c",
+    "--config",
+    "path",
+    default="routes.yaml",
+    show_default=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="the route table",
+)
+
+
+class _Duration(click.ParamType[float]):
+    """`1h`, as in routes.yaml."""
+
+    name = "duration"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return config.read_duration(value)
+        except ValueError as error:
+            self.fail(str(error), parameter, context)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="isthmus", message="isthmus %(version)s")
+def main() -> None:
+    """A gateway between applications and language models."""
+
+
+# ── serving and checking ───────────────────────────────────────────────────────────────────────
+
+
+@main.command()
+@_FILE
+@click.option("--listen", metavar="HOST:PORT", help="in the place of server.listen")
+@click.option("--admin", metavar="HOST:PORT", help="in the place of server.admin")
+@click.option("--workers", default=1, show_default=True, help="processes that share the port")
+def serve(path: Path, listen: str | None, admin: str | None, workers: int) -> None:
+    """Serve until a signal ends it. Exit code 2 for a file with problems."""
+    if workers != 1:
+        _fail("isthmus: --workers: not available in this version, expected 1")
+    loaded = config.load(path, os.environ, listen=listen, admin=admin)
+    settings = _good(loaded)
+    _print_warnings(loaded)
+    from router import server
+
+    sys.exit(server.run(path, settings))
+
+
+@main.command()
+@_FILE
+@click.option("--json", "as_json", is_flag=True, help="everything as one JSON object")
+def check(path: Path, as_json: bool) -> None:
+    """All problems and warnings of a file, and the limits in effect. Exit code 1 for problems."""
+    loaded = config.load(path, os.environ)
+    effective = _effective(loaded.settings) if loaded.settings else None
+    if as_json:
+        answer = {
+            "ok": loaded.settings is not None,
+            "problems": [msgspec.to_builtins(problem) for problem in loaded.problems],
+            "warnings": [msgspec.to_builtins(warning) for warning in loaded.warnings],
+            "effective": effective,
+        }
+        click.echo(json.dumps(answer, indent=2))
+    else:
+        for problem in loaded.problems:
+            click.echo(str(problem))
+        for warning in loaded.warnings:
+            click.echo(f"{warning.file}:{warning.line}:{warning.column}: warning: {warning.message}")
+        if effective is not None:
+            click.echo("\n".join(_written(effective)))
+    sys.exit(0 if loaded.settings else 1)
+
+
+def _good(loaded: Loaded) -> Settings:
+    """The settings; exit code 2, with all problems, when there are none."""
+    if loaded.settings is None:
+        for problem in loaded.problems:
+            click.echo(str(problem), err=True)
+        sys.exit(2)
+    return loaded.settings
+
+
+def _print_warnings(loaded: Loaded) -> None:
+    for warning in loaded.warnings:
+        click.echo(f"{warning.file}:{warning.line}:{warning.column}: warning: {warning.message}", err=True)
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(2)
+
+
+# ── what is in effect ──────────────────────────────────────────────────────────────────────────
+
+
+def _effective(settings: Settings) -> dict[str, Any]:
+    """What holds, defaults included, in the words of routes.yaml. Secrets are masked."""
+    limits = msgspec.structs.asdict(settings.limits)
+    return {
+        "server": {
+            "listen": _address(settings.listen),
+            "admin": _address(settings.admin) if settings.admin else None,
+            "admin_token": "***" if settings.admin_token else None,
+            "max_body": config.write_size(limits.pop("max_body")),
+            "drain": config.write_duration(settings.drain),
+            "limits": {name: _limit(name, value) for name, value in limits.items()},
+        },
+        "access": _access(settings),
+        "policies": {name: _policy(msgspec.to_builtins(row)) for name, row in settings.policies.items()},
+        "providers": {name: _provider(settings, name) for name in settings.providers},
+        "models": {model.name: [_target(target) for target in model.to] for model in settings.models},
+        "routes": [_route(route) for route in settings.table.routes],
+        "metrics": {"series_at_most": checks.series(settings)},
+    }
+
+
+def _address(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _limit(name: str, value: float | int) -> str | int:
+    if name in config.SIZES:
+        return config.write_size(int(value))
+    return config.write_duration(value) if isinstance(value, float) else value
+
+
+def _access(settings: Settings) -> dict[str, Any] | None:
+    access = settings.access
+    if access is None:
+        return None
+    jwt = access.jwt
+    return {
+        "keys": [{"name": key.name, "models": list(key.models)} for key in access.keys],
+        "jwt": jwt
+        and {
+            "algorithms": list(jwt.algorithms),
+            "secret": "***" if jwt.secret else None,
+            "public_keys": len(jwt.public_keys) + len(jwt.jwks),
+            "issuer": jwt.issuer,
+            "audience": list(jwt.audience),
+            "leeway": config.write_duration(jwt.leeway),
+        },
+    }
+
+
+def _policy(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "attempts": row["attempts"],
+        "within": config.write_duration(row["within"]),
+        "wait": {key: config.write_duration(row[f"wait_{key}"]) for key in ("first", "most")},
+        "timeouts": {key: config.write_duration(value) for key, value in row["timeouts"].items()},
+        "choose": row["choose"],
+        "retry_budget": f"{row['retry_budget'] * 100:g}%",
+        "on_loss": row["on_loss"],
+    }
+
+
+def _provider(settings: Settings, name: str) -> dict[str, Any]:
+    row = settings.providers[name]
+    found = [settings.secrets.get(reference) is not None for reference in row.secrets]
+    return {
+        "base_url": row.base_url,
+        "speaks": list(row.speaks),
+        "auth": row.auth,
+        "secret": ("***" if all(found) else "not set") if found else None,
+        "concurrency": row.concurrency,
+        **({"timeouts": {k: config.write_duration(v) for k, v in row.timeouts.items()}} if row.timeouts else {}),
+        **({"attempts": row.attempts} if row.attempts is not None else {}),
+        **({"retry_on": sorted(row.retry_on)} if row.retry_on is not None else {}),
+    }
+
+
+def _route(route: Route) -> dict[str, Any]:
+    return {"path": route.path, "speaks": route.speaks, "to": _to(route), "policy": route.policy or "default"}
+
+
+def _to(route: Route) -> str | list[str]:
+    return route.to if isinstance(route.to, str) else [_target(target) for target in route.to]
+
+
+def _target(target: Target) -> str:
+    return f"{target.provider}/{target.model or '*'}"
+
+
+def _written(value: Any, indent: str = "") -> Iterable[str]:
+    """Nested values as lines that read like routes.yaml: what fits on one stands on one."""
+    items = value.items() if isinstance(value, dict) else [("-", item) for item in value]
+    for key, item in items:
+        name = key if key == "-" else f"{key}:"
+        line = f"{indent}{name} {_flat(item)}"
+        if key == "-" or not item or not isinstance(item, dict | list) or len(line) <= 110:
+            yield line
+        else:
+            yield f"{indent}{name}"
+            yield from _written(item, indent + "  ")
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flat(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flat, value)) + "]"
+    return "null" if value is None else str(value)
+
+
+# ── looking and helping ────────────────────────────────────────────────────────────────────────
+
+
+@main.command()
+@_FILE
+def routes(path: Path) -> None:
+    """A table of routes, dialects and targets."""
+    settings = _good(config.load(path, os.environ))
+    rows = [("PATH", "DIALECT", "TARGETS")]
+    for route in settings.table.routes:
+        if route.egress is not None:
+            listed = ", ".join(route.egress.listed) or "none"
+            rows.append((route.path, route.speaks, f"named: {listed}"))
+        else:
+            to = _to(route)
+            rows.append((route.path, route.speaks, to if isinstance(to, str) else ", ".join(to)))
+    for model in settings.models:
+        rows.append((f"  model {model.name}", "", ", ".join(_target(target) for target in model.to)))
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    for one, two, three in rows:
+        click.echo(f"{one:{widths[0]}}  {two:{widths[1]}}  {three}".rstrip())
+
+
+@main.command()
+def schema() -> None:
+    """JSON Schema of routes.yaml, for editors."""
+    click.echo(json.dumps(config.schema(), indent=2))
+
+
+@main.command()
+@_FILE
+@click.option("--sub", required=True, help="the subject, 1 to 256 characters")
+@click.option("--ttl", type=_Duration(), default="1h", show_default=True, help="how long it is good")
+def token(path: Path, sub: str, ttl: float) -> None:
+    """A token signed with the configured HMAC secret, for trying things out."""
+    from router.access import issue_token
+
+    settings = _good(config.load(path, os.environ))
+    if settings.access is None or settings.access.jwt is None:
+        _fail(f"isthmus: {path} has no access.jwt")
+    if not 1 <= len(sub) <= 256:
+        _fail("isthmus: --sub: expected 1 to 256 characters")
+    try:
+        click.echo(issue_token(settings.access.jwt, sub, ttl, time.time()))
+    except ValueError as error:
+        _fail(f"isthmus: {error}")
+
+
+@main.group()
+def key() -> None:
+    """Callers' keys."""
+
+
+@key.command("new")
+@_FILE
+@click.option("--name", required=True, help="shown in logs and metrics")
+def key_new(path: Path, name: str) -> None:
+    """A new key, printed once, and the row for access.keys."""
+    from router.access import new_key
+
+    if not config.is_key_name(name):
+        _fail("isthmus: --name: expected at most 64 letters, digits and ._-")
+    known = config.load(path, os.environ).settings if path.exists() else None
+    if known and known.access and any(row.name == name for row in known.access.keys):
+        _fail(f"isthmus: {path} has a key called '{name}' already")
+    text, digest = new_key(secrets.token_bytes(32))
+    click.echo(f"key (shown only here): {text}")
+    click.echo(f'row for access.keys:   - {{name: {json.dumps(name)}, hash: "{digest}"}}')
+
+
+if __name__ == "__main__":
+    main(prog_name="isthmus")

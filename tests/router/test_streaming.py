@@ -1,0 +1,360 @@
+"""Streams and their faults, over a real socket on each side (reliability requirements S01 to S26).
+
+A stream ends in exactly one way: well, or with one error event. Never silence, never an invented finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.fakes import DONE, HANG, HANG_UP, RESET, FakeUpstream, Sleep, flood, gzip_bomb, json_answer, sse
+from tests.lanes import KEYS, LANES, TABLE, Heard, Lane
+from tests.raw import parse_answer
+from tests.running import Answer, Running, running
+
+pytestmark = pytest.mark.parametrize("lane", LANES, ids=[lane.name for lane in LANES])
+
+
+@asynccontextmanager
+async def between(attempts: int = 3) -> AsyncIterator[tuple[Running, FakeUpstream]]:
+    async with FakeUpstream() as upstream, running(TABLE, KEYS, up=upstream.url, attempts=attempts) as gateway:
+        yield gateway, upstream
+
+
+async def ask(gateway: Running, lane: Lane, **more: Any) -> Answer:
+    return await gateway.post(lane.path(stream=True), lane.body(stream=True, **more))
+
+
+async def heard(gateway: Running, lane: Lane) -> Heard:
+    answer = await ask(gateway, lane)
+    assert 200 == answer.status, answer.body
+    return lane.hear(answer.body)
+
+
+def broken_off(got: Heard, text: str) -> bool:
+    """What came before the fault is there, then one error and no clean end."""
+    return text == got.text and got.error is not None and got.finish is None and not got.after_end
+
+
+async def test_s01_a_good_stream_is_given_on_as_it_comes(lane: Lane) -> None:
+    """Each chunk within 50 ms, one finish, the end mark last, and the head of an event stream."""
+    async with between() as (gateway, upstream):
+        upstream.script(lane.stream(*(f"w{i} " for i in range(8)), every=0.1))
+        arrivals: list[float] = []
+        body = b""
+        async with gateway.session.post(
+            gateway.url + lane.path(stream=True), json=lane.body(stream=True)
+        ) as response:
+            async for data in response.content.iter_any():
+                arrivals.append(time.monotonic())
+                body += data
+        got = lane.hear(body)
+
+        assert "".join(f"w{i} " for i in range(8)) == got.text and got.complete
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert "no-cache" in response.headers["cache-control"] and "content-length" not in response.headers
+        assert len(arrivals) >= 8 and arrivals[-1] - arrivals[0] > 0.5
+        assert 1 == gateway.metric("isthmus_stream_end_total", reason="done")
+
+
+@pytest.mark.parametrize(("code", "status"), [(401, 502), (429, 429), (500, 502), (400, 400)])
+async def test_s02_what_fails_before_the_first_event_keeps_its_status(lane: Lane, code: int, status: int) -> None:
+    """No 200 for a stream that never began."""
+    async with between(attempts=1) as (gateway, upstream):
+        upstream.script(lane.failure(code, "sorry about that"))
+        answer = await ask(gateway, lane)
+
+        assert status == answer.status
+        assert b"sorry about that" in answer.body
+
+
+async def test_s02_a_reset_before_the_first_event_is_tried_again(lane: Lane) -> None:
+    """Two attempts, one stream, and the caller never learns."""
+    async with between() as (gateway, upstream):
+        upstream.script(RESET, lane.stream("fine"))
+        got = await heard(gateway, lane)
+
+        assert "fine" == got.text and got.complete
+        assert 2 == len(upstream.requests) == gateway.metric("isthmus_attempts_total")
+
+
+@pytest.mark.parametrize("end", [RESET, HANG_UP], ids=["s03-reset", "s04-fin"])
+async def test_s03_s04_a_connection_lost_in_mid_stream_ends_in_an_error(lane: Lane, end: Any) -> None:
+    """The chunks before it, then one error event with the stable code, no finish, no end mark."""
+    async with between() as (gateway, upstream):
+        upstream.script(sse(*lane.opening("a", "b", "c"), end))
+        got = await heard(gateway, lane)
+
+        assert broken_off(got, "abc")
+        assert "upstream_connection" == lane.code(got.error)
+        assert 1 == len(upstream.requests)
+
+
+async def test_s05_a_clean_end_without_finish_is_a_truncation(lane: Lane) -> None:
+    """A stream that just ends is never a cheerful stop."""
+    async with between() as (gateway, upstream):
+        upstream.script(sse(*lane.opening("a", "b")))
+        got = await heard(gateway, lane)
+
+        assert broken_off(got, "ab")
+        assert "upstream_truncated" == lane.code(got.error)
+
+
+async def test_s06_a_missing_end_mark_after_the_finish_is_forgiven(lane: Lane) -> None:
+    """Finish came: it is complete, and our caller gets the end mark."""
+    async with between() as (gateway, upstream):
+        events = [event for event in lane.events("a") if event != DONE]
+        upstream.script(sse(*events))
+        got = await heard(gateway, lane)
+
+        assert "a" == got.text and got.complete
+
+
+async def test_s07_half_an_event_is_not_given_on(lane: Lane) -> None:
+    """The end came inside an event: an error, and nothing of the half."""
+    async with between() as (gateway, upstream):
+        upstream.script(sse(*lane.opening("a"), b'data: {"id": "half'))
+        answer = await ask(gateway, lane)
+        got = lane.hear(answer.body)
+
+        assert broken_off(got, "a")
+        assert b'"half' not in answer.body
+
+
+async def test_s08_a_stall_ends_at_the_idle_limit(lane: Lane) -> None:
+    """An error event at the limit, and the upstream's connection is closed."""
+    async with between() as (gateway, upstream):
+        upstream.script(sse(*lane.opening("a", "b"), HANG))
+        began = time.monotonic()
+        got = await heard(gateway, lane)
+
+        assert broken_off(got, "ab") and "upstream_timeout" == lane.code(got.error)
+        assert 0.35 < time.monotonic() - began < 1.4
+        await upstream.requests[0].connection.left(1.0)
+        assert 1 == gateway.metric("isthmus_stream_end_total", reason="idle")
+
+
+async def test_s09_headers_and_then_nothing_is_a_504(lane: Lane) -> None:
+    """Our head is held back until there is something to say."""
+    async with between(attempts=1) as (gateway, upstream):
+        upstream.script(sse(HANG))
+        answer = await ask(gateway, lane)
+
+        assert 504 == answer.status
+
+
+async def test_s10_an_error_event_is_told_in_the_callers_dialect(lane: Lane) -> None:
+    """The upstream's words are kept, its clean end is not invented."""
+    async with between() as (gateway, upstream):
+        upstream.script(sse(*lane.opening("a"), lane.error_event("the model fell over")))
+        got = await heard(gateway, lane)
+
+        assert broken_off(got, "a")
+        assert "the model fell over" in got.error["message"]
+
+
+async def test_s11_an_event_that_cannot_be_read_is_never_given_on(lane: Lane) -> None:
+    """Raw garbage of an upstream does not reach the caller."""
+    async with between() as (gateway, upstream):
+        upstream.script(sse(*lane.opening("a"), b"data: {nonsense\n\n", *lane.events("b")))
+        answer = await ask(gateway, lane)
+        got = lane.hear(answer.body)
+
+        assert b"nonsense" not in answer.body
+        assert broken_off(got, "a") or ("ab" == got.text and got.complete)
+
+
+@pytest.mark.parametrize("ends", [b"\r\n", b"\r", b"\n"], ids=["crlf", "cr", "lf"])
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+async def test_s12_s14_any_line_end_in_any_packet_gives_the_same_text(lane: Lane, ends: bytes, size: int) -> None:
+    """CRLF, CR, LF, cut anywhere, also inside an emoji."""
+    async with between() as (gateway, upstream):
+        data = b"".join(_event(event) for event in lane.events("grün ", "👩‍👩‍👧 ", "ok")).replace(b"\n", ends)
+        upstream.script(sse(data).dripped(size=size))
+        got = await heard(gateway, lane)
+
+        assert "grün 👩‍👩‍👧 ok" == got.text and got.complete
+
+
+async def test_s13_comments_names_and_other_fields_are_understood(lane: Lane) -> None:
+    """BOM, pings, event and id lines, `data:` without a space: the same text."""
+    async with between() as (gateway, upstream):
+        first, *rest = (_event(event) for event in lane.events("a", "b"))
+        data = b"\xef\xbb\xbf: ping\n\nretry: 100\nid: 7\n" + first + b": again\n\n" + b"".join(rest).replace(b"data: ", b"data:")
+        upstream.script(sse(data))
+        got = await heard(gateway, lane)
+
+        assert "ab" == got.text and got.complete
+
+
+async def test_s15_marks_inside_the_content_stay_content(lane: Lane) -> None:
+    """Text that looks like framing is text."""
+    text = "\n\ndata: [DONE]\n\n\u2028 \u0085 \r end"
+    async with between() as (gateway, upstream):
+        upstream.script(lane.stream(text, "!"), lane.whole(text))
+        got = await heard(gateway, lane)
+        whole = await gateway.post(lane.path(), lane.body())
+
+        assert text + "!" == got.text and got.complete
+        assert text == lane.text_of(whole.json)
+
+
+async def test_s16_an_endless_event_is_cut_at_the_limit(lane: Lane) -> None:
+    """An error, and the upstream is cut off near the limit."""
+    async with between(attempts=1) as (gateway, upstream):
+        upstream.script(
+            flood(64 << 20, start=b"data: ", headers=[("Content-Type", "text/event-stream")], framing="chunked")
+        )
+        answer = await ask(gateway, lane)
+
+        assert 502 == answer.status
+        await upstream.requests[0].connection.left(1.0)
+        assert upstream.requests[0].connection.sent < 8 << 20
+
+
+async def test_s17_nothing_after_the_end(lane: Lane) -> None:
+    """The stream ends at its end mark although the upstream goes on."""
+    if lane.upstream != "openai":
+        pytest.skip("this upstream has no end mark: it ends with its connection")
+    async with between() as (gateway, upstream):
+        upstream.script(sse(*lane.events("a"), *lane.opening("zombie"), HANG))
+        got = await heard(gateway, lane)
+
+        assert "a" == got.text and got.complete
+
+
+async def test_s18_json_although_a_stream_was_asked_becomes_a_stream(lane: Lane) -> None:
+    """The same answer as the stream that it would have been."""
+    async with between() as (gateway, upstream):
+        upstream.script(lane.whole("all at once"))
+        got = await heard(gateway, lane)
+
+        assert "all at once" == got.text and got.complete
+
+
+async def test_s18_an_error_under_200_is_an_error(lane: Lane) -> None:
+    """A 200 with an error object keeps no 200."""
+    async with between(attempts=1) as (gateway, upstream):
+        upstream.script(json_answer(lane.error_event("not today")))
+        answer = await ask(gateway, lane)
+
+        assert 502 == answer.status and b"not today" in answer.body
+
+
+async def test_s19_a_stream_under_a_wrong_label_is_understood(lane: Lane) -> None:
+    """Event stream bytes labelled as JSON are still a stream."""
+    async with between() as (gateway, upstream):
+        upstream.script(sse(*lane.events("a", "b"), headers=[("Content-Type", "application/json")]))
+        got = await heard(gateway, lane)
+
+        assert "ab" == got.text and got.complete
+
+
+async def test_s20_a_stream_without_any_event_is_no_success(lane: Lane) -> None:
+    """Nothing at all is a bad answer."""
+    async with between(attempts=1) as (gateway, upstream):
+        upstream.script(sse())
+        answer = await ask(gateway, lane)
+
+        assert 502 == answer.status
+
+
+async def test_s21_a_compressed_stream_is_read(lane: Lane) -> None:
+    """Not asked for, but understood."""
+    async with between() as (gateway, upstream):
+        events = lane.events("a", "b")
+        upstream.script(sse(*events, gzip=True))
+        got = await heard(gateway, lane)
+
+        assert "ab" == got.text and got.complete
+
+
+async def test_s22_a_compressed_bomb_is_cut(lane: Lane) -> None:
+    """An error, and the bomb does not go off."""
+    async with between(attempts=1) as (gateway, upstream):
+        upstream.script(gzip_bomb(256 << 20, headers=[("Content-Type", "text/event-stream")]))
+        answer = await ask(gateway, lane)
+
+        assert answer.status in (502, 504)
+
+
+@pytest.mark.parametrize("before_first", [False, True], ids=["s23-mid-stream", "s24-before-the-first-token"])
+async def test_s23_s24_a_caller_who_leaves_frees_the_upstream(lane: Lane, before_first: bool) -> None:
+    """The upstream's connection is closed within a second, nothing is tried again, and it is counted as left."""
+    async with between() as (gateway, upstream):
+        upstream.script(sse(*([] if before_first else lane.opening("a", "b")), Sleep(5)))
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(_raw(lane))
+        request = await upstream.asked(1)
+        if not before_first:
+            await reader.readuntil(b"200 OK")
+            await asyncio.sleep(0.05)
+        left = time.monotonic()
+        writer.transport.abort()
+
+        await request.connection.left(1.0)
+        assert time.monotonic() - left < 1.0
+        assert 1 == len(upstream.requests)
+        lines = await gateway.lines()
+        assert ["client_left"] == [line["outcome"] for line in lines]
+        assert 1 == gateway.metric("isthmus_requests_total", outcome="client_left")
+
+
+async def test_s25_a_caller_who_does_not_read_holds_back_the_upstream(lane: Lane) -> None:
+    """Bounded buffers, the upstream waits, and after the stall limit the caller is dropped."""
+    async with between() as (gateway, upstream):
+        piece = _event(lane.chunk("x" * 2000))
+        upstream.script(
+            flood(64 << 20, fill=piece, headers=[("Content-Type", "text/event-stream")], framing="chunked")
+        )
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=4096)
+        writer.write(_raw(lane))
+        request = await upstream.asked(1)
+
+        await request.connection.left(4.0)
+        assert request.connection.sent < 16 << 20
+        await asyncio.sleep(0.05)
+        assert 1 == gateway.metric("isthmus_stream_end_total", reason="limit")
+        writer.close()
+
+
+async def test_s26_a_fault_after_bytes_is_not_tried_again(lane: Lane) -> None:
+    """Exactly one attempt once something was given out."""
+    async with between() as (gateway, upstream):
+        upstream.script(sse(*lane.opening("a"), RESET))
+        await heard(gateway, lane)
+
+        assert 1 == len(upstream.requests) == gateway.metric("isthmus_attempts_total")
+
+
+async def test_a_caller_who_did_not_ask_for_usage_is_not_given_it_but_we_count(lane: Lane) -> None:
+    """Usage is always obtained, and shown to an OpenAI caller only on request."""
+    async with between() as (gateway, upstream):
+        upstream.script(lane.stream("a"))
+        got = await heard(gateway, lane)
+
+        assert (got.usage is None) == (lane.caller == "openai")
+        assert 1 == gateway.metric("gen_ai_client_token_usage_count", token_type="output")
+        assert 3 == gateway.metric("gen_ai_client_token_usage_sum", token_type="output")
+
+
+def _event(event: Any) -> bytes:
+    if isinstance(event, bytes):
+        return event
+    import json
+
+    return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
+
+
+def _raw(lane: Lane) -> bytes:
+    import json
+
+    body = json.dumps(lane.body(stream=True)).encode()
+    head = f"POST {lane.path(stream=True)} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
