@@ -4,8 +4,9 @@ Two targets so far, both Gemini's: `JSON_SUBSET` (parametersJsonSchema, response
 responseSchema: an OpenAPI 3.0 subset with upper-case types). `compile_schema` never changes its input, keeps the order
 of keys (it drives the order of the answer), and is bounded: a hostile schema costs no more than `MAX_NODES` steps.
 
-Rewritten without loss: `const` -> `enum`, `allOf` merged, `oneOf` -> `anyOf`, nullable unions, tuples -> `prefixItems`, integer bounds, boolean schemas that allow everything. A constraint that the target cannot
-say moves into the description, so that the model still reads it, and is named.
+Rewritten without loss: `const` -> `enum`, `allOf` merged, `oneOf` -> `anyOf`, nullable unions, tuples -> `prefixItems`,
+bounds of integers, schemas that allow everything. A constraint that the target cannot say moves into the description,
+so that the model still reads it, and is named.
 """
 
 from __future__ import annotations

@@ -117,8 +117,8 @@ def split_credentials(
     NotAuthenticated as in `credential`; MalformedRequest for a key that cannot stand in a header.
     """
     gateway = None if is_open else credential(headers, query)
-    if not named:
-        return gateway, None
+    if not named or (gateway is None and not is_open):
+        return gateway, None  # without a credential the answer is 401, whatever else is wrong
     places = [path_key, _single(headers, "x-upstream-api-key")]
     if key_header is not None:
         places += [_single(headers, key_header), query.get("key")]

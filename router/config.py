@@ -55,8 +55,6 @@ class Says:
 
 
 def _duration(value: object) -> object:
-    if isinstance(value, float) and not isinstance(value, bool):
-        return value  # a default of ours
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not found:
         raise ValueError(f"expected a duration such as 250ms, 30s, 5m or 1h, found {describe(value)}")
@@ -80,8 +78,6 @@ def _size(value: object) -> object:
 
 
 def _share(value: object) -> object:
-    if isinstance(value, float) and not isinstance(value, bool):
-        return value
     found = _SHARE.fullmatch(value) if isinstance(value, str) else None
     if not found or float(found[1]) > 100:
         raise ValueError(f"expected a share from 0% to 100%, found {describe(value)}")
@@ -554,7 +550,7 @@ class _Reading:
             elif name == "routes" and isinstance(node.value, list):
                 routes = [self._part(RouteRow, row, (name, i)) for i, row in enumerate(node.value)]
                 good[name] = [(i, row) for i, row in enumerate(routes) if row is not _BAD]
-            elif (part := self._part(_shape(field), node, (name,))) is not _BAD:
+            elif (part := self._part(_shape(field), node, (name,))) is not _BAD and name not in _ROWS:
                 good[name] = part
         return good
 
@@ -566,6 +562,9 @@ class _Reading:
             details = error.errors(include_url=False)
             self.problems += [_problem(detail, shape, self._root, path) for detail in details]
         return _salvage(shape, value)
+
+
+_ROWS = ("routes", "providers", "models", "policies")  # read row by row
 
 
 def _salvage(shape: Any, value: Any) -> Any:

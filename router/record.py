@@ -58,7 +58,6 @@ class Record(msgspec.Struct, kw_only=True):
     stream_end: StreamEnd | None = None
     phases: dict[str, float] = {}
     upstream_seconds: float = 0.0  # spent waiting for upstreams, of the whole
-    resent: int = 0  # times that a call went out again because a kept connection had gone stale
     bytes_in: int = 0
     bytes_out: int = 0
     ended: float = 0.0

@@ -286,7 +286,7 @@ class Life:
             transports=self._transports(),
             metrics=self.metrics,
             log=self.log,
-            clock=asyncio.get_running_loop().time,
+            clock=time.monotonic,  # the loop's own has the same zero, but steps of a millisecond
             wall=time.time,
             dice=random.random,
             new_id=new_id,

@@ -34,6 +34,7 @@ FLOORS = {
     "providers.canonical": 0,
     "providers.wire": 1,
     "providers.dialect": 1,
+    "providers.schemas": 1,
     "providers.dialects": 2,
     "providers": 3,  # the package itself: what a program that imports it sees
     "providers.provider": 3,

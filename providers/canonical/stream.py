@@ -309,7 +309,8 @@ class _OpenPart:
                 return first.part
             case TextDelta():
                 return Text(text=text, seal=self.seal, citations=tuple(self.citations), extra=first.extra)
-        raise GrammarError(f"{type(first).__name__} opens no part")
+            case _:
+                raise GrammarError(f"{type(first).__name__} opens no part")
 
 
 def _join_logprobs(a: Logprobs, b: Logprobs) -> Logprobs:

@@ -27,9 +27,7 @@ def wire(**headers: str) -> WireRequest:
         ("none", {}, {}),
     ],
 )
-def test_adds_its_credential_and_nothing_else(
-    auth: str, headers: dict[str, str], query: dict[str, str]
-) -> None:
+def test_adds_its_credential_and_nothing_else(auth: str, headers: dict[str, str], query: dict[str, str]) -> None:
     """Each way writes the secret to its one place and keeps path, query, headers and body."""
     signed = sign(auth, wire(accept="a/b"), SECRET)
 

@@ -18,9 +18,7 @@ from providers.provider import Provider, address
 KEYS = {"base_url", "speaks", "source", "auth", "secret", "secrets", "headers", "quirks"}
 KEYS |= {"own", "ignores", "rejects", "timeouts", "attempts", "retry_on", "concurrency", "queue"}
 KEYS |= {"alternation", "on_invalid_json", "nice", "tools", "response_format", "vision"}
-TINY = ChatRequest(
-    dialect="test", model="some-model", messages=(Message(role="user", parts=(Text(text="Hello"),)),)
-)
+TINY = ChatRequest(dialect="test", model="some-model", messages=(Message(role="user", parts=(Text(text="Hello"),)),))
 
 
 def provider(name: str) -> Provider:

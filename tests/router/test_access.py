@@ -152,6 +152,8 @@ def test_every_combination_is_split(present: tuple[str, ...], path_key: str | No
     if not own:
         of_upstream = [p for p in of_upstream if p == "x-upstream-api-key"]
     expected = path_key or (f"from-{of_upstream[0]}" if of_upstream else None)
+    if not of_gateway:
+        expected = None  # nobody to call for
 
     assert (f"from-{of_gateway[0]}" if of_gateway else None, expected) == _split(present, path_key, own)
     assert (f"from-{of_gateway[0]}" if of_gateway else None, None) == _split(present, path_key, own, named=False)
@@ -183,7 +185,7 @@ def test_an_open_gateway_takes_no_credential(present: tuple[str, ...], path_key:
         ({"authorization": "Bearer G"}, {"key": "G"}, "G", ("G", None)),
         ({"x-goog-api-key": "G", "x-upstream-api-key": "G"}, {"key": "G"}, None, ("G", None)),
         ({}, {}, None, (None, None)),
-        ({}, {}, "U", (None, "U")),
+        ({"x-upstream-api-key": "U"}, {}, "V", (None, None)),
     ],
 )
 def test_whose_key_it_is(
@@ -201,10 +203,17 @@ def test_whose_key_it_is(
 def test_an_upstream_key_that_no_header_carries(key: str) -> None:
     """Said as the caller's mistake, before any call, without repeating it."""
     with pytest.raises(MalformedRequest) as caught:
-        split_credentials(CIMultiDict({"x-upstream-api-key": key}), {}, named=True)
+        split_credentials(CIMultiDict({"x-upstream-api-key": key}), {}, named=True, is_open=True)
 
     assert (400, "invalid_proxy_key") == (caught.value.status, caught.value.code)
     assert key not in caught.value.message
+
+
+def test_without_credential_nothing_else_is_said() -> None:
+    """401 comes before every complaint about the rest of the request."""
+    headers = CIMultiDict({"x-upstream-api-key": "a\tb"})
+
+    assert (None, None) == split_credentials(headers, {}, named=True, key_header="x-goog-api-key")
 
 
 # ── keys ───────────────────────────────────────────────────────────────────────────────

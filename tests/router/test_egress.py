@@ -384,9 +384,7 @@ async def test_literal_addresses_schemes_and_ports(url: str, reason: Reason) -> 
     """A literal address is checked like a name's, and only https on port 443 is a caller's to name."""
     recorder, resolver = Recorder(), StubResolver([PUBLIC])
 
-    found = await denied(
-        CallerNamedConnector(resolver=resolver, make=recorder, own=[("gw.example", 443)]), url
-    )
+    found = await denied(CallerNamedConnector(resolver=resolver, make=recorder, own=[("gw.example", 443)]), url)
 
     assert reason == found
     assert ([], []) == (resolver.asked, recorder.called)
@@ -412,9 +410,7 @@ async def test_a_name_of_our_own_address_is_a_loop() -> None:
     assert [] == recorder.called
 
 
-async def test_the_environments_proxy_is_not_used(
-    canary: FakeUpstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_environments_proxy_is_not_used(canary: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy from the environment is refused even where a session trusts the environment."""
     monkeypatch.setenv("HTTPS_PROXY", canary.url)
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -467,9 +463,7 @@ async def test_an_allowed_upstream_answers_and_its_connection_is_kept() -> None:
     resolver = StubResolver([PUBLIC])
     async with FakeUpstream() as upstream:
         upstream.always(json_answer({"ok": True}))
-        connector = CallerNamedConnector(
-            resolver=resolver, make=Detour(upstream.port), also=[("Good.example", 80)]
-        )
+        connector = CallerNamedConnector(resolver=resolver, make=Detour(upstream.port), also=[("Good.example", 80)])
         async with aiohttp.ClientSession(connector=connector) as session:
             for _ in range(2):
                 async with session.get("http://good.example/") as answer:

@@ -48,9 +48,7 @@ async def test_s01_a_good_stream_is_given_on_as_it_comes(lane: Lane) -> None:
         upstream.script(lane.stream(*(f"w{i} " for i in range(8)), every=0.1))
         arrivals: list[float] = []
         body = b""
-        async with gateway.session.post(
-            gateway.url + lane.path(stream=True), json=lane.body(stream=True)
-        ) as response:
+        async with gateway.session.post(gateway.url + lane.path(stream=True), json=lane.body(stream=True)) as response:
             async for data in response.content.iter_any():
                 arrivals.append(time.monotonic())
                 body += data
@@ -186,7 +184,12 @@ async def test_s13_comments_names_and_other_fields_are_understood(lane: Lane) ->
     """BOM, pings, event and id lines, `data:` without a space: the same text."""
     async with between() as (gateway, upstream):
         first, *rest = (_event(event) for event in lane.events("a", "b"))
-        data = b"\xef\xbb\xbf: ping\n\nretry: 100\nid: 7\n" + first + b": again\n\n" + b"".join(rest).replace(b"data: ", b"data:")
+        data = (
+            b"\xef\xbb\xbf: ping\n\nretry: 100\nid: 7\n"
+            + first
+            + b": again\n\n"
+            + b"".join(rest).replace(b"data: ", b"data:")
+        )
         upstream.script(sse(data))
         got = await heard(gateway, lane)
 
@@ -310,9 +313,7 @@ async def test_s25_a_caller_who_does_not_read_holds_back_the_upstream(lane: Lane
     """Bounded buffers, the upstream waits, and after the stall limit the caller is dropped."""
     async with between() as (gateway, upstream):
         piece = _event(lane.chunk("x" * 2000))
-        upstream.script(
-            flood(64 << 20, fill=piece, headers=[("Content-Type", "text/event-stream")], framing="chunked")
-        )
+        upstream.script(flood(64 << 20, fill=piece, headers=[("Content-Type", "text/event-stream")], framing="chunked"))
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=4096)
         writer.write(_raw(lane))
         request = await upstream.asked(1)

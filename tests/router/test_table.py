@@ -52,7 +52,12 @@ def meaning(target: str, routes: Table = ALL) -> tuple[str, dict[str, str]] | ty
 
 @pytest.mark.parametrize(
     "target",
-    ["/v1/chat/completions", "/v1/chat/completions?x=/v1/models", "http://host:1/v1/chat/completions", "HTTPS://h/v1/chat/completions?"],
+    [
+        "/v1/chat/completions",
+        "/v1/chat/completions?x=/v1/models",
+        "http://host:1/v1/chat/completions",
+        "HTTPS://h/v1/chat/completions?",
+    ],
 )
 def test_literal_paths(target: str) -> None:
     """The query, and the authority of an absolute-form target, are not part of the path."""
@@ -196,7 +201,12 @@ def test_upstreams_in_the_path_are_told_by_their_tail(target: str, path: str) ->
 
 @pytest.mark.parametrize(
     "target",
-    ["/api/v1/proxy/https://h/k/embeddings", "/api/v1/proxy/", "/api/v1/proxy", "/api/v1/proxy/https://h/k/xchat/completions/y"],
+    [
+        "/api/v1/proxy/https://h/k/embeddings",
+        "/api/v1/proxy/",
+        "/api/v1/proxy",
+        "/api/v1/proxy/https://h/k/xchat/completions/y",
+    ],
 )
 def test_a_task_without_a_row_is_not_served(target: str) -> None:
     """No row for the tail: 404."""
@@ -322,7 +332,26 @@ def test_order_only_breaks_ties(patterns: list[str], order: list[int], parts: li
 
 NASTY = st.lists(
     st.sampled_from(
-        ["/", "//", "..", ".", "%2e", "%2E%2e", "%2f", "%5c", "\\", "%00", "%c0%af", ";", ":", "%3A", "?", "#", "v1", "chat"]
+        [
+            "/",
+            "//",
+            "..",
+            ".",
+            "%2e",
+            "%2E%2e",
+            "%2f",
+            "%5c",
+            "\\",
+            "%00",
+            "%c0%af",
+            ";",
+            ":",
+            "%3A",
+            "?",
+            "#",
+            "v1",
+            "chat",
+        ]
         + ["completions", "models", "v1beta", "teams", "x", "api", "proxy", "é", " ", "%25", "%"]
     ),
     max_size=12,

@@ -65,12 +65,8 @@ NOT_FOUND = (404, "not_found")
         pytest.param("http://[0:0:0::1]:9/v1/k", "v6", "k", id="P12-long-form"),
         pytest.param("[::1]:9/v1/k", "v6", "k", id="P12-no-scheme"),
         pytest.param("https%3A//api.openai.com/v1/sk%2FKEY", "openai", "sk/KEY", id="only-the-colon-encoded"),
-        pytest.param(
-            "https%3A%2F%2Fapi.openai.com%2Fv1/sk%2FKEY", "openai", "sk/KEY", id="key-encoded-beside"
-        ),
-        pytest.param(
-            "https%3A%2F%2Fapi.openai.com%2Fv1%2Fsk%252FKEY", "openai", "sk/KEY", id="key-encoded-within"
-        ),
+        pytest.param("https%3A%2F%2Fapi.openai.com%2Fv1/sk%2FKEY", "openai", "sk/KEY", id="key-encoded-beside"),
+        pytest.param("https%3A%2F%2Fapi.openai.com%2Fv1%2Fsk%252FKEY", "openai", "sk/KEY", id="key-encoded-within"),
         pytest.param("openai/sk%2FKEY", "openai", "sk/KEY", id="name-and-encoded-key"),
         pytest.param("api.openai.com:443/v1/sk-KEY", "openai", "sk-KEY", id="host-and-port"),
         pytest.param("https://api.openai.com/v1/sk:KEY@x", "openai", "sk:KEY@x", id="at-sign-in-the-key"),
@@ -117,15 +113,9 @@ def test_unlisted_upstreams_need_leave() -> None:
     ("head", "base_url", "key"),
     [
         pytest.param("https%3A%2F%2Fother.example%2Fv1/k", "https://other.example/v1", "k", id="encoded"),
-        pytest.param(
-            "https%3A%2F%2Fother.example%2Fv1%2Fk", "https://other.example/v1", "k", id="all-encoded"
-        ),
-        pytest.param(
-            "https:/Other.example:443/v1/k", "https://other.example/v1", "k", id="merged-slash-and-port"
-        ),
-        pytest.param(
-            "https://other.example/v1/sk%2FKEY", "https://other.example/v1", "sk/KEY", id="slash-in-key"
-        ),
+        pytest.param("https%3A%2F%2Fother.example%2Fv1%2Fk", "https://other.example/v1", "k", id="all-encoded"),
+        pytest.param("https:/Other.example:443/v1/k", "https://other.example/v1", "k", id="merged-slash-and-port"),
+        pytest.param("https://other.example/v1/sk%2FKEY", "https://other.example/v1", "sk/KEY", id="slash-in-key"),
         pytest.param(
             "https%3A%2F%2Fother.example%2Fv1/sk%2FKEY",
             "https://other.example/v1",
@@ -221,9 +211,7 @@ def test_bad_forms_are_refused_even_for_listed_upstreams(head: str, expected: tu
     assert expected == refused(head + CHAT, unlisted=True)
 
 
-@pytest.mark.parametrize(
-    "head", ["https://169.254.169.254/latest/k", "http://2130706433/v1/k"], ids=["link", "int"]
-)
+@pytest.mark.parametrize("head", ["https://169.254.169.254/latest/k", "http://2130706433/v1/k"], ids=["link", "int"])
 def test_addresses_are_no_unlisted_upstreams(head: str) -> None:
     """P20: an address is refused although unlisted upstreams are allowed."""
     assert refused(head + CHAT, unlisted=True) == NOT_ALLOWED
@@ -236,24 +224,18 @@ GOOGLE = "generativelanguage.googleapis.com"
     ("path", "version"),
     [
         pytest.param(f"https://{GOOGLE}/v1beta/models/gemini-2.5-flash:generateContent", "v1beta", id="P21"),
-        pytest.param(
-            f"https%3A//{GOOGLE}/v1beta/models/gemini-2.5-flash%3AgenerateContent", "v1beta", id="P21-colons"
-        ),
+        pytest.param(f"https%3A//{GOOGLE}/v1beta/models/gemini-2.5-flash%3AgenerateContent", "v1beta", id="P21-colons"),
         pytest.param(
             f"https%3A%2F%2F{GOOGLE}/v1beta/models/gemini-2.5-flash:generateContent",
             "v1beta",
             id="P21-encoded",
         ),
-        pytest.param(
-            f"https:/{GOOGLE}/v1beta/models/gemini-2.5-flash:generateContent", "v1beta", id="P21-merged"
-        ),
+        pytest.param(f"https:/{GOOGLE}/v1beta/models/gemini-2.5-flash:generateContent", "v1beta", id="P21-merged"),
         pytest.param(f"{GOOGLE}/v1beta/models/gemini-2.5-flash:generateContent", "v1beta", id="P21-host"),
         pytest.param("gemini/v1beta/models/gemini-2.5-flash:generateContent", "v1beta", id="P21-name"),
         pytest.param(f"https://{GOOGLE}/v1/models/gemini-2.5-flash:generateContent", "v1", id="P21-v1"),
         pytest.param("gemini/v1alpha/models/gemini-2.5-flash:generateContent", "v1alpha", id="P21-v1alpha"),
-        pytest.param(
-            f"https://{GOOGLE}/v1beta/v1/models/gemini-2.5-flash:generateContent", "v1", id="P21-doubled"
-        ),
+        pytest.param(f"https://{GOOGLE}/v1beta/v1/models/gemini-2.5-flash:generateContent", "v1", id="P21-doubled"),
     ],
 )
 def test_gemini_paths_name_model_and_task(path: str, version: str) -> None:
@@ -320,13 +302,9 @@ def test_unlisted_gemini_upstreams_have_a_base_url_and_no_key() -> None:
 @pytest.mark.parametrize(
     ("path", "key", "tail"),
     [
-        pytest.param(
-            "https://api.anthropic.com/sk-ant-KEY/v1/messages", "sk-ant-KEY", "/v1/messages", id="P23"
-        ),
+        pytest.param("https://api.anthropic.com/sk-ant-KEY/v1/messages", "sk-ant-KEY", "/v1/messages", id="P23"),
         pytest.param("anthropic/v1/messages", None, "/v1/messages", id="P23-name"),
-        pytest.param(
-            "anthropic/k/v1/messages/count_tokens", "k", "/v1/messages/count_tokens", id="P23-count"
-        ),
+        pytest.param("anthropic/k/v1/messages/count_tokens", "k", "/v1/messages/count_tokens", id="P23-count"),
     ],
 )
 def test_anthropic_paths(path: str, key: str | None, tail: str) -> None:
@@ -358,9 +336,7 @@ def test_a_list_of_gemini_models_is_no_key() -> None:
     assert (None, "/v1beta/models", None) == (found.dialect, found.tail, found.key)
 
 
-@pytest.mark.parametrize(
-    "path", ["openai/sk-KEY", "openai/sk-KEY/chat", "", "https%3A%2F%2Fx%2Fchat%2Fcompletions"]
-)
+@pytest.mark.parametrize("path", ["openai/sk-KEY", "openai/sk-KEY/chat", "", "https%3A%2F%2Fx%2Fchat%2Fcompletions"])
 def test_without_a_task_there_is_nothing(path: str) -> None:
     """A path that ends in no known task is not found."""
     assert refused(path) == NOT_FOUND
@@ -721,9 +697,7 @@ def test_no_piece_of_a_key_behind_a_host_is_ever_shown(
             assert not pieces_shown(form, shown)
 
 
-@pytest.mark.parametrize(
-    "host", ["sk-proj.example", "AIzaSyA.example", "eyJhbGci.eyJzdWIi.c2ln", "a" * 20 + ".com"]
-)
+@pytest.mark.parametrize("host", ["sk-proj.example", "AIzaSyA.example", "eyJhbGci.eyJzdWIi.c2ln", "a" * 20 + ".com"])
 def test_a_host_that_looks_like_a_key_is_masked(host: str) -> None:
     """A key in the host's place is not shown, though the rows be unknown."""
     assert redacted(f"{PREFIX}https://{host}/v1/k{CHAT}", PREFIX) == f"{PREFIX}***{CHAT}"

@@ -169,7 +169,9 @@ class Contents:
         if not parts:
             parts = [{"text": _EMPTY}]
             self._losses.append(invented(message.at or "messages", "the target refuses an empty message"))
-        self._turn = len(self.contents)
+        last = self.contents[-1] if self.contents else None
+        if last is None or last["role"] != "user" or not any("functionResponse" in one for one in last["parts"]):
+            self._turn = len(self.contents)
         self._append("user", parts)
 
     def _add_model(self, messages: Sequence[Message], i: int) -> int:

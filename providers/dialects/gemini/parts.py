@@ -24,7 +24,7 @@ from providers.wire.json import wrong
 #: Blocks of the provider's own tools: replayed, never run by the caller.
 OPAQUE = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
 _MARKS = frozenset({"thought", "thoughtSignature"})
-_INNER = frozenset({"inlineData", "fileData", "functionCall", "functionResponse"})
+_INNER = frozenset({"inlineData", "fileData", "functionCall", "functionResponse", *OPAQUE})
 _LEVELS = {
     "MEDIA_RESOLUTION_LOW": "low",
     "MEDIA_RESOLUTION_HIGH": "high",
@@ -72,7 +72,9 @@ def _decode_data(
         return _decode_result(part, at, names, form, result_id, raw)
     for kind in OPAQUE:
         if kind in part:
-            return Opaque(dialect=NAME, kind=kind, raw=part[kind], at=at, **_marks(part, kind, at))
+            data = part[kind]
+            data = plain(data, names) if type(data) is dict else data
+            return Opaque(dialect=NAME, kind=kind, raw=data, at=at, **_marks(part, kind, at))
     if thought is True:
         if "text" not in part:
             form["text"] = None

@@ -118,10 +118,23 @@ class Relay:
         self._open: dict[Any, bool] = {}  # candidate -> has it a finish reason?
         self._blocked = False
         self._raw_usage: Json = None
+        self._usage: Usage | None = None
         self.content_type = self._writer.content_type
-        self.usage: Usage | None = None
         self.started = False
         self.finished = False
+
+    @property
+    def usage(self) -> Usage | None:
+        """What has been counted so far; understood only when somebody asks, for every event brings it anew."""
+        if self._raw_usage is not None:
+            self._usage = decode_usage(self._raw_usage)
+            self._raw_usage = None
+        return self._usage
+
+    @usage.setter
+    def usage(self, value: Usage | None) -> None:
+        self._raw_usage = None
+        self._usage = value
 
     def feed(self, data: bytes) -> bytes:
         if self._fault is not None:
@@ -134,8 +147,6 @@ class Relay:
             if not written:
                 raise
             self._fault = fault
-        if self._raw_usage is not None:
-            self.usage = decode_usage(self._raw_usage)
         self.finished = self._frames.finished
         return b"".join(written)
 
@@ -178,7 +189,6 @@ class Relay:
         frames, rest = self._frames.close()
         for payload, raw in frames:
             self._take_last(payload, raw, written)
-        self.usage = decode_usage(self._raw_usage) or self.usage
         if not self.started:
             raise StreamTruncated("the upstream's stream ended without an event")
         if not all(self._open.values()):
