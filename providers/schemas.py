@@ -22,6 +22,7 @@ Json: TypeAlias = Any
 Schema: TypeAlias = dict[str, Json]
 
 MAX_NODES = 4000
+MAX_DEPTH = 100
 _MAX_NOTE = 300  # characters of one constraint in a description
 
 
@@ -103,6 +104,8 @@ class _Compiler:
         self.defs: Schema = {}
         self._named: dict[str, str] = {}  # reference -> name in defs
         self._nodes = 0
+        self._depth = 0
+        self._too_large = False
 
     def relax(self, path: str, reason: str) -> None:
         self.relaxations.append(Relaxation(path, reason))
@@ -112,10 +115,21 @@ class _Compiler:
     def compile(self, schema: Json, path: str, seen: tuple[str, ...]) -> Schema:
         """`seen`: the references that led here, so that a cycle is noticed."""
         self._nodes += 1
-        if self._nodes > MAX_NODES:
-            if self._nodes == MAX_NODES + 1:
-                self.relax(path, "the schema is too large: what is below is left open")
+        if self._nodes > MAX_NODES or self._depth > MAX_DEPTH:
+            self._cut(path)
             return self._typed(self._type_of(schema))
+        self._depth += 1
+        compiled = self._compile(schema, path, seen)
+        self._depth -= 1
+        return compiled
+
+    def _cut(self, path: str) -> None:
+        """Says once that a schema was too much."""
+        if not self._too_large:
+            self._too_large = True
+            self.relax(path, "the schema is too large: what is below is left open")
+
+    def _compile(self, schema: Json, path: str, seen: tuple[str, ...]) -> Schema:
         if not isinstance(schema, Mapping):
             if schema is not True:
                 self.relax(path, "a schema that allows nothing")
@@ -240,6 +254,7 @@ class _Compiler:
 
     def _opened(self, member: Json, seen: tuple[str, ...]) -> tuple[Mapping[str, Json] | None, tuple[str, ...]]:
         """A member of allOf without references and without an allOf of its own."""
+        self._nodes += 1
         for _ in range(16):
             if not isinstance(member, Mapping):
                 return None, seen
@@ -255,6 +270,8 @@ class _Compiler:
             seen = (*seen, str(reference))
             member = {**found, **beside}
         if "allOf" in member:
+            if self._nodes > MAX_NODES or len(seen) > MAX_DEPTH:
+                return None, seen
             return self._merge_all(member, "", seen), seen
         return member, seen
 

@@ -59,6 +59,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     key: KeyRow | None = None
     models: tuple[str, ...] = ("*",)
 
+    @property
+    def owner(self) -> str:
+        """Whose memories these are: no two issuers share a subject."""
+        return f"{self.issuer or ''}\0{self.subject}"
+
 
 LOCAL = Caller(name="local", subject="local")
 
@@ -181,6 +186,10 @@ class Access:
             if hmac.compare_digest(known, digest):
                 found = caller
         return found
+
+    def is_own(self, value: str) -> bool:
+        """Is the text one of our keys? Then it is never sent upstream."""
+        return self._by_key(_digest(value)) is not None
 
     def allow(self, caller: Caller, model: str) -> None:
         """NotAllowed unless the caller may name the model."""

@@ -114,6 +114,8 @@ class Admission:
             key_header=auth.KEY_HEADERS.get(self.dialect.auth),
         )
         self.who = access.verify(credential, self.gateway.wall())
+        if self._upstream_key is not None and access.is_own(self._upstream_key):
+            self._upstream_key = None  # another key of ours, where an upstream's belongs: it stays here
         if not access.is_open:
             self._check_one_key(credential)
 
@@ -154,12 +156,13 @@ class Admission:
         providers = generation.providers
         policy_name, own_key = route.policy, None
         targets: Sequence[Target]
+        pays_itself = named is not None and self._upstream_key is not None
+        if route.to in ("models", "named") and not pays_itself:
+            generation.access.allow(self.who, asked.model)
         if named is None:
             targets, policy_name = generation.table.targets(route, asked.model)
         else:
             targets, providers, own_key = self._named_targets(route, named)
-        if route.to == "models":
-            generation.access.allow(self.who, asked.model)
         policy = generation.policy(policy_name)
         total = self._timeout(policy.timeouts.total)
         return Plan(

@@ -736,9 +736,8 @@ def reference() -> str:
             parts.append(
                 f"## {name}\n\n{field.description}\n\n{_table(_models_in(field.annotation), _under(name, field))}"
             )
-    parts.append(
-        "## Later\n\nAnnounced, and refused in this version: " + ", ".join(f"`{name}`" for name in later) + ".\n"
-    )
+    announced = [f"- `{name}`: {File.model_fields[name].description}\n" for name in later]
+    parts.append("## Later\n\nAnnounced, and refused in this version:\n\n" + "".join(announced))
     return "\n".join(parts)
 
 

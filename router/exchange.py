@@ -343,7 +343,7 @@ class Exchange:
         """The request, understood once however many targets are tried, with remembered signatures put back."""
         if self._request is None:
             request = self.dialect.decode_request(asked)
-            self._request = self.gateway.seals.restore(self.admission.who.subject, request)
+            self._request = self.gateway.seals.restore(self.admission.who.owner, request)
         return self._request
 
     def _addressed(
@@ -396,7 +396,7 @@ class Exchange:
     def _translated(self, asked: Asked, response: ChatResponse) -> WireResponse:
         response = self._completed(response)
         self.record.usage = response.usage
-        self.gateway.seals.keep_all(self.admission.who.subject, response)
+        self.gateway.seals.keep_all(self.admission.who.owner, response)
         return self.dialect.encode_response(response, self._canonical(asked), self.losses)
 
     def _completed(self, response: ChatResponse) -> ChatResponse:
@@ -453,7 +453,7 @@ class Exchange:
             self.record,
             attempt,
             self.gateway.clock,
-            watch=SealWatch(self.gateway.seals, self.admission.who.subject),
+            watch=SealWatch(self.gateway.seals, self.admission.who.owner),
             id=self.record.id,
             created=int(self.gateway.wall()),
         )

@@ -48,6 +48,9 @@ from router.table import Limits
 from router.transport import HttpTransport, Transport
 
 KEEP_ALIVE = 75.0
+# Bytes. Two numbers, so that the parser's complaint tells which of them was passed.
+LONGEST_LINE = 8190
+LONGEST_FIELD = 8192
 LINGER = 2.0
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _HEALTH = "/healthz"
@@ -98,9 +101,10 @@ class Protocol(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """The answer to what is not HTTP. Nothing of the input is in it, and nothing is logged here."""
-        too_long = isinstance(exc, LineTooLong)
-        self._metrics.rejected("line_too_long" if too_long else "bad_http")
-        status = 431 if too_long else status
+        if isinstance(exc, LineTooLong):
+            is_line = exc.args[1] == LONGEST_LINE
+            status = 414 if is_line else 431
+        self._metrics.rejected({414: "line_too_long", 431: "headers_too_large"}.get(status, "bad_http"))
         code = {413: "payload_too_large", 414: "uri_too_long", 431: "headers_too_large"}.get(status, "invalid_request")
         body = {
             "error": {
@@ -136,6 +140,8 @@ class Server(web.Server):
             access_log=None,
             keepalive_timeout=KEEP_ALIVE,
             lingering_time=LINGER,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_FIELD,
             max_headers=100,
         )
 

@@ -151,7 +151,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         f"3:71 provider my: {auth.check('bearr')}",
         "5:21 there is no provider 'opneai', did you mean openai?",
         "5:29 models.fast[0]: unknown key 'modle', did you mean model?",
-        "6:26 there is no provider 'mi', did you mean my?",
+        "6:27 there is no provider 'mi'",
         "6:41 there is no policy 'slwo', did you mean slow?",
         "6:47 models.other: unknown key 'chose', did you mean choose?",
         "7:9 models.text: expected a mapping, found 'abc'",

@@ -321,12 +321,16 @@ def _decode_tools(work: _Decoding, body: dict[str, Json]) -> tuple[Tool | Server
         names: Names = {}
         entry = plain(written, names)
         for key, value in entry.items():
-            form = {"entry": i, "snake": names} if names else {"entry": i}
+            form: dict[str, Json] = {"entry": i, "snake": names} if names else {"entry": i}
             at = f"tools[{i}].{names.get(key, key)}"
             if key == "functionDeclarations" and value:
                 tools.extend(_decode_function(one, f"{at}[{j}]", form) for j, one in enumerate(value))
             else:
-                tools.append(ServerTool(dialect=NAME, kind=key, raw=value, form=form, at=at))
+                inner: Names = {}
+                raw = plain(value, inner) if type(value) is dict else value
+                if inner:
+                    form["names"] = inner
+                tools.append(ServerTool(dialect=NAME, kind=key, raw=raw, form=form, at=at))
     if "tools" in body and not body["tools"]:
         work.form["tools"] = body["tools"]
     return tuple(tools)

@@ -222,7 +222,8 @@ def _own_tools(request: ChatRequest, form: Mapping[str, Any], body: dict[str, Js
         if isinstance(tool, Tool):
             entry.setdefault("functionDeclarations", []).append(_own_function(tool))
         else:
-            entry[tool.kind] = tool.raw
+            names = spelling.get("names")
+            entry[tool.kind] = respelled(tool.raw, names) if names else tool.raw
     if entries:
         body["tools"] = [respelled(entry, names) if names else entry for entry, names in entries.values()]
     elif "tools" in form:

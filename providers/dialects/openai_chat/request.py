@@ -278,7 +278,8 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits = PLAIN)
         _fit(request, body, losses, traits)
     _write_tools(request, body, losses, own)
     if request.stop:
-        body["stop"] = request.stop[0] if form.get("stop") == "string" else list(request.stop)
+        stop = request.stop if own else request.stop[:4]
+        body["stop"] = stop[0] if form.get("stop") == "string" else list(stop)
     _write_format(request, body, losses, own)
     _write_reasoning(request, body, losses)
     _write_audio(request, body, losses, own)
@@ -356,7 +357,8 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool) 
             body[form["key"]] = form["raw"]
         return
     if not written:
-        body.pop("parallel_tool_calls", None)  # refused without tools, and without meaning
+        if body.pop("parallel_tool_calls", None) is not None:
+            losses.append(dropped("parallel_tool_calls", "the target refuses it without tools"))
         if choice is not None and choice.mode == "required":
             losses.append(dropped("tool_choice", "there is no tool left to call"))
     elif choice is not None:

@@ -48,21 +48,23 @@ class Writer:
     def messages(self, messages: Sequence[Message]) -> list[Object]:
         out: list[Object] = []
         for message in messages:
-            written = self._own_message(message) if self._own else self._message(message)
-            if self._moved and any(one["role"] != "tool" for one in written):
-                self._flush(out)
-            out += written
+            if self._own:
+                out.append(self._own_message(message))
+                continue
+            waiting, self._moved = self._moved, []
+            for one in self._message(message):
+                if waiting and one["role"] != "tool":
+                    out.append({"role": "user", "content": waiting})
+                    waiting = []
+                out.append(one)
+            self._moved = waiting + self._moved
         if self._moved:
-            self._flush(out)
+            out.append({"role": "user", "content": self._moved})
         return out
-
-    def _flush(self, out: list[Object]) -> None:
-        out.append({"role": "user", "content": self._moved})
-        self._moved = []
 
     # ── our own ────────────────────────────────────────────────────────────────────
 
-    def _own_message(self, message: Message) -> list[Object]:
+    def _own_message(self, message: Message) -> Object:
         form = form_of(message)
         if message.role == "assistant":
             out = self.spoken(message.parts, form)
@@ -74,7 +76,7 @@ class Writer:
         if message.name is not None:
             out["name"] = message.name
         out.update(message.extra or {})
-        return [restore(out, form)]
+        return restore(out, form)
 
     def _own_result(self, message: Message, form: Mapping[str, Json]) -> Object:
         result = next(part for part in message.parts if isinstance(part, ToolResult))
@@ -284,7 +286,7 @@ class Writer:
         if self._own and form_of(part).get("content"):
             content.append(self._part(part))
         else:
-            out["refusal"] = part.text
+            out["refusal"] = out.get("refusal", "") + part.text
 
     def _say_reasoning(self, part: Reasoning, out: Object, content: list[Object], calls: list[Object]) -> None:
         form = form_of(part)

@@ -125,7 +125,7 @@ def test_a_stream_and_its_whole_are_one_answer(case: dict[str, Any]) -> None:
     """The answer that a stream folds to can be told whole, with the same text, calls and usage."""
     answer = fold(events(recorded_stream(case)))
     body = told(answer)
-    again = GEMINI.decode_response(WireResponse(status=200, body=json.dumps(body).encode()))
+    again = GEMINI.decode_response(WireResponse(status=200, body=json.dumps(body, ensure_ascii=False).encode()))
 
     assert plain_texts(again) == plain_texts(answer)
 

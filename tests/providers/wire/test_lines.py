@@ -1,0 +1,86 @@
+"""JSON arrays over time, and NDJSON: any cut, bounded, byte for byte."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.canonical.errors import BadUpstreamBytes
+from providers.wire.lines import JsonArrayDecoder, LineDecoder
+
+VALUES = st.dictionaries(st.text(max_size=5), st.one_of(st.text(max_size=8), st.integers(), st.lists(st.text(max_size=3))))
+
+
+def elements(data: bytes, step: int) -> list[bytes]:
+    decoder = JsonArrayDecoder()
+    found = [one for start in range(0, len(data), step) for one in decoder.feed(data[start : start + step])]
+
+    assert decoder.finished
+    return found
+
+
+@given(st.lists(VALUES, max_size=4), st.integers(1, 40), st.sampled_from([None, 1]), st.booleans())
+def test_elements_at_any_cut(values: list[Any], step: int, indent: int | None, ascii_only: bool) -> None:
+    """The elements are those of the array, however it is cut and spaced."""
+    data = json.dumps(values, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+
+    assert values == [json.loads(one) for one in elements(data, step)]
+
+
+def test_elements_are_the_bytes_that_stood_there() -> None:
+    """Nothing inside an element is touched: brackets, quotes and backslashes in strings are content."""
+    element = b'{ "a" : "]}\\"\\\\", "b":[ {} ] }'
+
+    assert [element, b"{}"] == elements(b"[\n" + element + b"\r\n,\r\n{}\n]\n", 3)
+
+
+def test_an_array_may_be_empty() -> None:
+    """No elements, and the end is seen."""
+    assert [] == elements(b" [ ] ", 1)
+
+
+@pytest.mark.parametrize("data", [b"{}", b"[1]", b'["a"]', b"[{}]{", b"[{}]]", b"[[]]", b"x[", b"[{} x {}]"])
+def test_other_things_are_refused(data: bytes) -> None:
+    """Only one array of objects, and nothing between or after but white space and commas."""
+    with pytest.raises(BadUpstreamBytes):
+        JsonArrayDecoder().feed(data)
+
+
+def test_an_element_is_bounded() -> None:
+    """An element larger than the limit is refused, many small ones are not."""
+    many = JsonArrayDecoder(limit=50)
+    many.feed(b"[" + b'{"a":1},' * 5)
+    for _ in range(20):
+        many.feed(b'{"a":1},')
+    with pytest.raises(BadUpstreamBytes):
+        many.feed(b'{"a":"' + b"x" * 60)
+
+
+def test_what_is_left_over_is_told() -> None:
+    """An array that just ends leaves its half element."""
+    decoder = JsonArrayDecoder()
+    decoder.feed(b'[{"a":1}, {"b"')
+
+    assert (b'{"b"', False) == (decoder.close(), decoder.finished)
+
+
+@given(st.lists(VALUES, max_size=4), st.integers(1, 40), st.sampled_from([b"\n", b"\r\n"]), st.booleans())
+def test_lines_at_any_cut(values: list[Any], step: int, end: bytes, last: bool) -> None:
+    """NDJSON gives one text a line; empty lines count for nothing, and the last may lack its end."""
+    data = end.join(json.dumps(value).encode() for value in values) + (end * 2 if last else b"")
+    decoder = LineDecoder()
+    found = [line for start in range(0, len(data), step) for line in decoder.feed(data[start : start + step])]
+    found += decoder.close()
+
+    assert values == [json.loads(line) for line in found]
+
+
+def test_a_line_is_bounded() -> None:
+    """A line that never ends is refused."""
+    decoder = LineDecoder(limit=10)
+    with pytest.raises(BadUpstreamBytes):
+        decoder.feed(b"x" * 11)

@@ -1,0 +1,349 @@
+"""What can only be known with the whole file in hand: listeners, access, models, routes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from router import config
+from router.assembly import is_loopback
+from router.settings import JwtSettings, KeyRow
+from router.table import Egress, Target
+from tests.tables import problems, settings, warnings
+
+HASH = "0f" * 32
+SECRET = "s" * 32
+RSA = generate_rsa_key(65537, 2048)
+EC = generate_private_key(SECP256R1())
+PEM = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+PRIVATE_PEM = RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+MODELS = "models: {fast: [{provider: demo, model: d}], 'x-*': [{provider: demo}]}\n"
+
+
+@pytest.fixture(autouse=True)
+def dialects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests do not depend on which dialects there are."""
+    monkeypatch.setattr(config, "DIALECTS", {"openai.chat": object(), "gemini": object()})
+
+
+# ── listeners ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:80", "'[::]:80'", "192.168.0.1:80", "gateway.example:80", "8.8.8.8:80"])
+def test_off_loopback_needs_access(tmp_path: Path, address: str) -> None:
+    """A gateway that anybody may call does not start on an address that anybody can reach."""
+    found = problems(tmp_path, f"server: {{listen: {address}}}\n")
+
+    assert len(found) == 1
+    assert found[0].startswith("1:18 server.listen: ")
+    assert problems(tmp_path, f"server: {{listen: {address}}}\naccess: null\n") == found
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:80", "127.8.8.8:0", "'[::1]:80'", "localhost:80"])
+def test_loopback_needs_none(tmp_path: Path, address: str) -> None:
+    """On loopback nobody has to prove anything."""
+    assert problems(tmp_path, f"server: {{listen: {address}}}\n") == []
+
+
+def test_off_loopback_with_access(tmp_path: Path) -> None:
+    """With keys any address may be served."""
+    text = f"server: {{listen: '0.0.0.0:80'}}\naccess: {{keys: [{{name: a, hash: 'sha256:{HASH}'}}]}}\n"
+
+    assert settings(tmp_path, text).listen == ("0.0.0.0", 80)
+
+
+def test_the_admin_side(tmp_path: Path) -> None:
+    """Off loopback without a token is worth a word; a token that is not there refuses to start."""
+    text = "server: {admin: '0.0.0.0:81', admin_token: env:ADMIN}\n"
+    (word,) = warnings(tmp_path, "server: {admin: '0.0.0.0:81'}\n")
+
+    assert word.startswith("1:17 server.admin: 0.0.0.0 is not a loopback address")
+    assert problems(tmp_path, text) == ["1:44 server.admin_token: the environment variable ADMIN is not set"]
+    assert str(settings(tmp_path, text, {"ADMIN": "t"}).admin_token) == "***"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("::1", True), ("LOCALHOST", True), ("::", False), ("localhost.x", False)]
+)
+def test_what_loopback_is(host: str, expected: bool) -> None:
+    """A name is loopback only when it is the one that always is."""
+    assert is_loopback(host) is expected
+
+
+# ── access ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_keys(tmp_path: Path) -> None:
+    """A row of `isthmus key new`; without `models` all of them."""
+    text = f"""\
+        access:
+          keys:
+            - {{name: a, hash: "sha256:{HASH}"}}
+            - {{name: b, hash: "sha256:{HASH.replace("0", "A")}", models: [fast, "x-*", demo/y]}}
+        """
+    access = settings(tmp_path, text + "        " + MODELS).access
+    assert access is not None
+
+    assert access.keys == (
+        KeyRow(name="a", hash=bytes.fromhex(HASH)),
+        KeyRow(name="b", hash=bytes.fromhex("af" * 32), models=("fast", "x-*", "demo/y")),
+    )
+
+
+def test_two_keys_are_two(tmp_path: Path) -> None:
+    """Neither a name nor a key is there twice."""
+    row = f'{{name: a, hash: "sha256:{HASH}"}}'
+
+    assert [text.partition(" ")[2] for text in problems(tmp_path, f"access: {{keys: [{row}, {row}]}}\n")] == [
+        "two keys are called 'a'",
+        "this is the same key as 'a'",
+    ]
+
+
+def test_a_key_for_a_model_that_is_not_there(tmp_path: Path) -> None:
+    """A typing error in `models` of a key locks it out: worth a word."""
+    text = f"{MODELS}access: {{keys: [{{name: a, hash: 'sha256:{HASH}', models: [fats]}}]}}\n"
+
+    assert [text.partition(" ")[2] for text in warnings(tmp_path, text)] == [
+        "there is no model 'fats', did you mean fast?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("access", "expected"),
+    [
+        ("{}", "1:1 access: expected `keys` or `jwt`: as it is, nobody may call"),
+        ("{keys: []}", "1:1 access: expected `keys` or `jwt`: as it is, nobody may call"),
+        ("{jwt: {}}", "1:15 access.jwt: expected `secret`, `public_key` or `jwks_file`"),
+        ("{jwt: {secret: env:NONE}}", "1:24 access.jwt.secret: the environment variable NONE is not set"),
+        (
+            "{jwt: {secret: file:none}}",
+            "1:24 access.jwt.secret: the file none cannot be read: No such file or directory",
+        ),
+        ("{jwt: {secret: env:SHORT}}", "1:24 access.jwt.secret has less than 32 bytes"),
+        ("{jwt: {secret: env:GOOD, algorithms: [HS512]}}", "1:24 access.jwt.secret has less than 64 bytes"),
+        ("{jwt: {secret: env:PEM}}", "1:24 access.jwt.secret is a public key or a certificate, which is no secret"),
+        ("{jwt: {secret: env:GOOD, algorithms: [none]}}", "1:47 access.jwt.algorithms: expected some of HS256"),
+        ("{jwt: {secret: env:GOOD, algorithms: [HS265]}}", "did you mean HS256?"),
+        ("{jwt: {secret: env:GOOD, algorithms: [RS256]}}", "access.jwt.algorithms has RS256, and no key fits it"),
+        ("{jwt: {public_key: env:PEM, algorithms: [HS256]}}", "access.jwt.algorithms has HS256, which needs"),
+        ("{jwt: {public_key: env:PEM, algorithms: [ES256]}}", "access.jwt.algorithms has ES256, and no key fits it"),
+        ("{jwt: {public_key: env:PRIVATE}}", "1:28 access.jwt.public_key is not a public key in PEM"),
+        ("{jwt: {public_key: env:GOOD}}", "1:28 access.jwt.public_key is not a public key in PEM"),
+        ("{jwt: {jwks_file: none.json}}", "1:27 access.jwt.jwks_file: none.json cannot be read"),
+        ("{jwt: {jwks_file: bad.json}}", "1:27 access.jwt.jwks_file: bad.json holds no JWK set"),
+        ("{jwt: {jwks_file: oct.json, algorithms: [RS256]}}", "access.jwt.algorithms has RS256, and no key fits it"),
+        ("{jwt: {secret: env:GOOD, audience: 5}}", "1:44 access.jwt.audience: expected text, found 5"),
+        ("{jwt: {secret: env:GOOD, leeway: 30}}", "1:42 access.jwt.leeway: expected a duration"),
+    ],
+)
+def test_access_that_cannot_work_refuses_to_start(tmp_path: Path, access: str, expected: str) -> None:
+    """A door that does not lock, or does not open, is found before anybody stands there."""
+    (tmp_path / "bad.json").write_text("[]")
+    (tmp_path / "oct.json").write_text(json.dumps({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}))
+    environ = {"SHORT": "s" * 31, "GOOD": SECRET, "PEM": PEM, "PRIVATE": PRIVATE_PEM}
+    found = problems(tmp_path, f"access: {access}\n", environ)
+
+    assert len(found) == 1
+    assert expected in found[0]
+
+
+def of_jwt(folder: Path, row: str) -> JwtSettings:
+    access = settings(folder, f"access: {{jwt: {{{row}}}}}\n", {"SECRET": SECRET, "PEM": PEM}).access
+    assert access is not None
+    assert access.jwt is not None
+    return access.jwt
+
+
+def test_tokens_with_a_secret(tmp_path: Path) -> None:
+    """HS256 is what a secret is for; the secret is not shown."""
+    found = of_jwt(tmp_path, "secret: env:SECRET, issuer: i, audience: a, leeway: 5s")
+
+    assert (found.algorithms, found.issuer, found.audience, found.leeway) == (("HS256",), "i", ("a",), 5.0)
+    assert found.secret is not None
+    assert found.secret.reveal() == SECRET
+    assert SECRET not in repr(found)
+
+
+def test_tokens_with_public_keys(tmp_path: Path) -> None:
+    """Without `algorithms` the keys say which; a set's HMAC keys are left out, with a word."""
+    rows = [json.loads(jwt.algorithms.ECAlgorithm.to_jwk(EC.public_key())), {"kty": "oct", "k": "c2VjcmV0"}]
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": rows}))
+    (tmp_path / "key.pem").write_text(PEM)
+    one = of_jwt(tmp_path, "public_key: file:key.pem, audience: [a, b]")
+    two = of_jwt(tmp_path, "public_key: env:PEM, jwks_file: keys.json, audience: a")
+    words = warnings(tmp_path, "access: {jwt: {jwks_file: keys.json, audience: a}}\n")
+
+    assert (one.algorithms, one.public_keys, one.audience) == (("RS256",), (PEM.strip(),), ("a", "b"))
+    assert (two.algorithms, two.jwks) == (("RS256", "ES256"), (rows[0],))
+    assert words == ["1:27 access.jwt.jwks_file: keys.json holds an HMAC secret, which is not used"]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (
+            "secret: env:SECRET",
+            "1:10 access.jwt: without `audience` tokens that were made for other services are taken, too",
+        ),
+        (
+            "secret: env:SECRET, public_key: env:PEM, algorithms: [RS256], audience: a",
+            "1:24 access.jwt.secret is not used: no HS algorithm is listed",
+        ),
+        (
+            "secret: env:SECRET, public_key: env:PEM, algorithms: [HS256], audience: a",
+            "1:10 access.jwt: the public keys are not used: only HS algorithms are listed",
+        ),
+    ],
+)
+def test_tokens_worth_a_word(tmp_path: Path, row: str, expected: str) -> None:
+    """What is configured, and has no effect or too much."""
+    assert warnings(tmp_path, f"access: {{jwt: {{{row}}}}}\n", {"SECRET": SECRET, "PEM": PEM}) == [expected]
+
+
+# ── models ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_models_lead_to_targets(tmp_path: Path) -> None:
+    """Lists in their order; another model's name stands for all of its targets."""
+    text = """\
+        models:
+          one: [{provider: demo, model: a}, {provider: demo}]
+          two: {to: [{model: one}, {provider: demo, model: b}], policy: slow, choose: in_order}
+        policies: {slow: {attempts: 5}}
+        """
+    one, two = settings(tmp_path, text).models
+    a, any_, b = (Target(provider="demo", model=model) for model in ("a", None, "b"))
+
+    assert (one.to, one.policy, one.choose) == ((a, any_), None, None)
+    assert (two.to, two.policy, two.choose) == ((a, any_, b), "slow", "in_order")
+
+
+def test_circles_are_passed_over(tmp_path: Path) -> None:
+    """Names that stand for one another: a warning, and what is not in the circle is called."""
+    text = "models: {a: [{model: b}, {provider: demo}], b: [{model: a}], c: [{model: c}]}\n"
+    found = settings(tmp_path, text)
+
+    assert {model.name: len(model.to) for model in found.models} == {"a": 1, "b": 1}
+    assert [text.partition(" ")[2] for text in warnings(tmp_path, text)] == [
+        "the names go in a circle: b -> a -> b; this target is passed over",
+        "the names go in a circle: a -> b -> a; this target is passed over",
+        "the model 'c' is left out: no target of it can be called",
+        "the names go in a circle: c -> c; this target is passed over",
+    ]
+
+
+def test_names_for_names_have_an_end(tmp_path: Path) -> None:
+    """Names that double at every step are refused before they explode."""
+    rows = ", ".join(f"m{i}: [{', '.join([f'{{model: m{i + 1}}}'] * 6)}]" for i in range(12))
+    found = problems(tmp_path, f"models: {{{rows}, m12: [{{provider: demo}}]}}\n")
+
+    assert found
+    assert all("stand for one another" in text or "targets" in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "models: {a: [{model: bb}], bbb: [{provider: demo}]}",
+            "1:22 there is no model 'bb' in this file, did you mean bbb?",
+        ),
+        ("models: {' ': [{provider: demo}]}", "1:10 expected the name of a model"),
+        ('models: {"a\\nb": [{provider: demo}]}', "1:10 expected the name of a model"),
+        ("models: {a: [{provider: dmeo}]}", "1:25 there is no provider 'dmeo', did you mean demo?"),
+        ("models: {a: {to: [{provider: demo}], policy: slow}}", "1:46 there is no policy 'slow'"),
+    ],
+)
+def test_bad_models(tmp_path: Path, text: str, expected: str) -> None:
+    """Names that lead nowhere."""
+    assert problems(tmp_path, text + "\n") == [expected]
+
+
+# ── routes ─────────────────────────────────────────────────────────────────────────────────────
+
+PROXY = "/p/{u:url}/{k:secret}/chat/completions"
+
+
+def test_routes(tmp_path: Path) -> None:
+    """All three kinds, with what they say about calls."""
+    text = f"""\
+        routes:
+          - {{path: /a, speaks: openai.chat, to: models, policy: default, on_loss: allow}}
+          - path: /b
+            speaks: openai.chat
+            to: [{{provider: demo, model: x}}, {{model: m}}]
+          - path: {PROXY}
+            speaks: openai.chat
+            to: named
+            egress: {{listed: [demo], unlisted: ["*.Example.com"], default: [{{model: m}}]}}
+        models: {{m: [{{provider: demo, model: y}}]}}
+        """
+    x, y = (Target(provider="demo", model=model) for model in "xy")
+    a, b, p = settings(tmp_path, text).table.routes
+
+    assert (a.to, a.policy, a.on_loss, a.line, a.egress) == ("models", "default", "allow", 2, None)
+    assert (b.to, b.policy, b.on_loss, b.line) == ((x, y), None, None, 3)
+    assert (p.to, p.egress) == ("named", Egress(listed=("demo",), unlisted=("*.example.com",), default=(y,)))
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (f"{{path: '{PROXY}', speaks: openai.chat, to: models}}", ["a path with an upstream's URL needs `to: named`"]),
+        (
+            "{path: /b, speaks: openai.chat, to: named, egress: {}}",
+            ["`to: named` needs an upstream's URL in the path: {name:url}"],
+        ),
+        (
+            f"{{path: '{PROXY}', speaks: openai.chat, to: named}}",
+            ["`to: named` needs `egress`: which upstreams callers may name"],
+        ),
+        ("{path: /b, speaks: openai.chat, to: models, egress: {}}", ["`egress` is for `to: named`"]),
+        ("{path: b, speaks: openai.chat, to: models}", ["routes[0].path: a path starts with /"]),
+        ("{path: /b, speaks: gemni, to: models}", ["the dialect 'gemni' does not exist, did you mean gemini?"]),
+        ("{path: /b, speaks: cohere.chat, to: models}", ["the dialect 'cohere.chat' is not available in this version"]),
+        ("{path: /b, speaks: gemini, to: []}", ["routes[0].to: expected at least one, found nothing"]),
+        (
+            "{path: /b, speaks: gemini, to: models, on_loss: ignore}",
+            ["routes[0].on_loss: expected report, allow or reject, found 'ignore'"],
+        ),
+        ("{path: /b, speaks: gemini}", ["routes[0]: 'to' is missing"]),
+        (
+            f"{{path: '{PROXY}', speaks: gemini, to: named, egress: {{listed: [dmeo]}}}}",
+            ["there is no provider 'dmeo', did you mean demo?"],
+        ),
+        (
+            f"{{path: '{PROXY}', speaks: gemini, to: named, egress: {{unlisted: ['http://x']}}}}",
+            ["egress.unlisted: expected a host such as api.example.com or *.example.com, found 'http://x'"],
+        ),
+    ],
+)
+def test_bad_routes(tmp_path: Path, row: str, expected: list[str]) -> None:
+    """A row that means nothing, or not what it says."""
+    assert [text.partition(" ")[2] for text in problems(tmp_path, f"routes: [{row}]\n")] == expected
+
+
+def test_equal_patterns_name_both_lines(tmp_path: Path) -> None:
+    """Names of parameters do not make two patterns of one."""
+    text = """\
+        routes:
+          - {path: "/a/{x}", speaks: openai.chat, to: models}
+          - {path: "/b", speaks: openai.chat, to: models}
+          - {path: "/a/{y}", speaks: openai.chat, to: models}
+        """
+
+    assert problems(tmp_path, text) == ["4:12 routes[2].path: /a/{y} on line 4 fits the same calls as /a/{x} on line 2"]
+
+
+def test_unlisted_upstreams_are_worth_a_word(tmp_path: Path) -> None:
+    """Whoever lets callers choose hosts hears so at every start."""
+    text = f"routes: [{{path: '{PROXY}', speaks: openai.chat, to: named, egress: {{unlisted: true}}}}]\n"
+
+    assert ["egress.unlisted" in word for word in warnings(tmp_path, text)] == [True]

@@ -1,0 +1,102 @@
+"""What is allowed and probably not meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from router import checks, config
+from tests.tables import settings, warnings
+
+
+@pytest.fixture(autouse=True)
+def dialects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests do not depend on which dialects there are."""
+    monkeypatch.setattr(config, "DIALECTS", {"openai.chat": object(), "gemini": object()})
+
+
+DEMO = "models: {demo: [{provider: demo}]}\n"
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("{timeouts: {total: 50s, first_byte: 50s}, within: 50s}", "`timeouts.total` is shorter than `timeouts.idle`"),
+        ("{timeouts: {total: 59s, idle: 1s}, within: 59s}", "`timeouts.total` is shorter than `timeouts.first_byte`"),
+        ("{timeouts: {connect: 61s}}", "`timeouts.first_byte` is shorter than `timeouts.connect`"),
+        ("{within: 59s}", "`within` ends before `timeouts.first_byte` can"),
+        ("{within: 601s}", "`within` is longer than `timeouts.total`"),
+        ("{wait: {first: 9s}}", "`wait.first` is longer than `wait.most`"),
+    ],
+)
+def test_timeouts_that_contradict(tmp_path: Path, policy: str, expected: str) -> None:
+    """A limit that another one always comes before."""
+    found = warnings(tmp_path, f"{DEMO}policies: {{default: {policy}}}\n")
+
+    assert [text for text in found if expected in text]
+
+
+def test_default_timeouts_do_not_contradict(tmp_path: Path) -> None:
+    """What is built in is worth no word."""
+    assert warnings(tmp_path, DEMO) == []
+
+
+def test_rows_only_narrow(tmp_path: Path) -> None:
+    """A row that says more than every policy has no effect there."""
+    text = f"{DEMO}providers: {{demo: {{timeouts: {{idle: 61s, total: 1s}}, attempts: 4}}}}\n"
+
+    assert warnings(tmp_path, text) == [
+        "2:46 longer than `timeouts.idle` of every policy: a row can only narrow it",
+        "2:73 more than `attempts` of every policy: a row can only narrow it",
+    ]
+
+
+def test_paths_of_our_own(tmp_path: Path) -> None:
+    """A route for what the gateway answers itself is never reached."""
+    text = f"{DEMO}routes: [{{path: /healthz, speaks: openai.chat, to: models}}]\n"
+
+    assert warnings(tmp_path, text) == ["2:17 unreachable: /healthz is answered by the gateway itself"]
+
+
+def test_patterns_that_overlap(tmp_path: Path) -> None:
+    """Neither of two says more than the other: both lines, and which one wins. One that says more is no surprise."""
+    text = f"""{DEMO}routes:
+  - {{path: "/a/{{x}}", speaks: openai.chat, to: models}}
+  - {{path: "/{{x}}/b", speaks: openai.chat, to: models}}
+  - {{path: "/a/b", speaks: openai.chat, to: models}}
+  - {{path: "/c/{{x}}", speaks: openai.chat, to: models}}
+"""
+
+    assert [found.partition(": ")[0] for found in warnings(tmp_path, text)] == [
+        "4:12 some paths fit /{x}/b and /a/{x} of line 3"
+    ]
+
+
+def test_a_policy_that_is_never_used(tmp_path: Path) -> None:
+    """A route's policy comes after the models'."""
+    text = """\
+        models: {m: {to: [{provider: demo}], policy: p}}
+        policies: {p: {}}
+        routes: [{path: /a, speaks: openai.chat, to: models, policy: p}]
+        """
+
+    assert warnings(tmp_path, text) == ["3:62 has no effect: every model has a policy of its own"]
+
+
+def test_nothing_to_call(tmp_path: Path) -> None:
+    """Routes to models, and there is no model."""
+    assert warnings(tmp_path, "server: {}\n") == [
+        "2:9 there are no models and no providers: every call is answered 404"
+    ]
+
+
+def test_metrics_are_estimated(tmp_path: Path) -> None:
+    """The number grows with routes and models, and only a large one is worth a word."""
+    few = settings(tmp_path, DEMO)
+    rows = ", ".join(f"m{i}: [{{provider: demo, model: m{i}}}]" for i in range(1_000))
+    text = f"models: {{{rows}}}\n"
+    many = settings(tmp_path, text)
+
+    assert checks.series(few) < 2_000 < checks.MOST_SERIES < checks.series(many)
+    assert ["time series" in word for word in warnings(tmp_path, text)] == [True]
