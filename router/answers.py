@@ -118,5 +118,3 @@ def _printable(text: str) -> str:
     if len(text) > 256:
         text = text[:256]
     return text if text.isascii() and text.isprintable() else quote(text)
-
-

@@ -35,6 +35,7 @@ from router.table import (
 from router.tokens import KEY_KINDS, Tokens
 
 MOST_JWKS_BYTES = 1 << 20
+MOST_ALIASED = 5_000  # names of models in the place of targets, followed to the end
 
 _HOST_PATTERN = re.compile(r"(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9])?", re.IGNORECASE)
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]\s/]+):(\d{1,5})")
@@ -46,7 +47,8 @@ class Assembly:
     """One file on its way to become Settings.
 
     `sections` are its good parts as plain values without defaults, `routes` with their index; `catalog` the shipped
-    provider rows; `asked` what the command line says in the place of the file's `server`.
+    provider rows; `asked` what the command line says in the place of the file's `server`; `whole`, whether all of the
+    file is in `sections`.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Assembly:
         path: str,
         secrets: Secrets,
         asked: Mapping[str, str],
+        whole: bool,
     ) -> None:
         self.complaints = self._say = Complaints(node)
         self._sections = sections
@@ -66,6 +69,8 @@ class Assembly:
         self._path = path
         self._secrets = secrets
         self._asked = asked
+        self._whole = whole
+        self._aliased = 0
         self._rows = ProviderRows(
             sections.get("providers", {}),
             catalog,
@@ -104,7 +109,7 @@ class Assembly:
             log=self._sections.get("telemetry", {}).get("log", "json"),
             asked=self._asked,
         )
-        if not self._say.problems:
+        if self._whole and not self._say.problems:
             for place, message in checks.find(settings):
                 if place[0] == "routes" and len(place) > 1:
                     place = (*places[int(place[1])], *place[2:])
@@ -292,8 +297,10 @@ class Assembly:
             circle = " -> ".join((*trail[trail.index(name) :], name))
             self._say.warn(place, f"the names go in a circle: {circle}; this target is passed over")
             return ()
-        if len(trail) > 8:
-            self._say.problem(place, "more than 8 names stand for one another")
+        self._aliased += 1
+        if self._aliased > MOST_ALIASED:
+            if self._aliased == MOST_ALIASED + 1:
+                self._say.problem(place, f"names of models stand for one another more than {MOST_ALIASED} times")
             return ()
         return self._model_targets(name, trail)
 
@@ -370,8 +377,8 @@ class Assembly:
 
     def _check_dialect(self, place: Place, name: str | None) -> None:
         if name is not None and name not in self._dialects:
-            what = "is not available in this version" if name in PLANNED else "does not exist"
-            message = f"the dialect '{name}' {what}{near(name, self._dialects)}"
+            hint = f"does not exist{near(name, self._dialects)}"
+            message = f"the dialect '{name}' {'is not available in this version' if name in PLANNED else hint}"
             self._say.problem((*place, "speaks"), message)
 
     def _check_pattern(self, place: Place, row: Row) -> bool:

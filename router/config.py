@@ -494,14 +494,16 @@ def load(
     if node is None:
         return Loaded(settings=None, problems=_named(problems, path))
     reading = _Reading(node)
+    sections = reading.sections()
     work = assembly.Assembly(
         node,
-        reading.sections(),
+        sections,
         catalog=_catalog(),
         dialects=DIALECTS,
         path=str(path),
         secrets=Secrets(environ, path.parent),
         asked={key: text for key, text in (("listen", listen), ("admin", admin)) if text is not None},
+        whole=not problems and not reading.problems,
     )
     settings = work.settings()
     found = (*problems, *reading.problems, *work.complaints.problems)

@@ -244,19 +244,21 @@ class ProviderRows:
         """A variable that is not set is a warning; a file that cannot be read refuses to start."""
         for name, provider in self._made.items():
             for reference in provider.secrets if provider else ():
-                place = (*self._place(name), "secret")
+                row = self._rows.get(name) or {}
+                place = (*self._place(name), *(key for key in ("secret", "secrets") if key in row))
+                key = place == ("providers", name)
                 try:
                     secret = self._secrets.resolve(reference)
                 except Unresolved as missing:
                     message = f"provider {name}: {missing}"
                     if reference.startswith("file:"):
-                        self._say.problem(place, message)
+                        self._say.problem(place, message, key=key)
                     else:
-                        self._say.warn(place, f"{message}: calls to it are not tried")
+                        self._say.warn(place, f"{message}: calls to it are not tried", key=key)
                     continue
                 if not auth.is_sendable(secret.reveal()):
                     message = f"provider {name}: what {reference} stands for cannot be sent in a header"
-                    self._say.problem(place, message)
+                    self._say.problem(place, message, key=key)
 
 
 def shown_reference(place: Place, text: str, secrets: Secrets, say: Complaints) -> str | None:

@@ -224,9 +224,7 @@ class Front:
         dialect = self.gateway.dialects[route.speaks]
         try:
             access = generation.access
-            credential, _ = split_credentials(
-                incoming.headers, incoming.query, named=False, is_open=access.is_open
-            )
+            credential, _ = split_credentials(incoming.headers, incoming.query, named=False, is_open=access.is_open)
             caller = access.verify(credential, self.gateway.wall())
             names = [
                 row.name for row in generation.settings.models if "*" not in row.name and allowed(caller, row.name)
@@ -300,10 +298,14 @@ class Life:
         )
         self.front = Front(self.gateway, self.state)
         self._take(self.gateway.generation)
-        main = await self._open(Server(self.front.handle, limits=settings.limits, metrics=self.metrics), settings.listen)
+        main = await self._open(
+            Server(self.front.handle, limits=settings.limits, metrics=self.metrics), settings.listen
+        )
         operators = None
         if settings.admin is not None:
-            operators = await self._open(Server(self._operators(), limits=settings.limits, metrics=self.metrics), settings.admin)
+            operators = await self._open(
+                Server(self._operators(), limits=settings.limits, metrics=self.metrics), settings.admin
+            )
         return main, operators
 
     def _operators(self) -> admin.Admin:

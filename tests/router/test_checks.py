@@ -47,8 +47,8 @@ def test_rows_only_narrow(tmp_path: Path) -> None:
     text = f"{DEMO}providers: {{demo: {{timeouts: {{idle: 61s, total: 1s}}, attempts: 4}}}}\n"
 
     assert warnings(tmp_path, text) == [
-        "2:46 longer than `timeouts.idle` of every policy: a row can only narrow it",
-        "2:73 more than `attempts` of every policy: a row can only narrow it",
+        "2:37 longer than `timeouts.idle` of every policy: a row can only narrow it",
+        "2:64 more than `attempts` of every policy: a row can only narrow it",
     ]
 
 
@@ -65,7 +65,7 @@ def test_patterns_that_overlap(tmp_path: Path) -> None:
   - {{path: "/a/{{x}}", speaks: openai.chat, to: models}}
   - {{path: "/{{x}}/b", speaks: openai.chat, to: models}}
   - {{path: "/a/b", speaks: openai.chat, to: models}}
-  - {{path: "/c/{{x}}", speaks: openai.chat, to: models}}
+  - {{path: "/c/{{x}}/d", speaks: openai.chat, to: models}}
 """
 
     assert [found.partition(": ")[0] for found in warnings(tmp_path, text)] == [

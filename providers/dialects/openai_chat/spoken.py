@@ -104,7 +104,12 @@ class Writer:
         out = [self._result(result) for result in results]
         others = [part for part in message.parts if not isinstance(part, ToolResult)]
         if others or not results:
-            out.append(self._asked(message, others))
+            moved, self._moved = self._moved, []
+            asked = self._asked(message, others)
+            if moved:
+                text = asked["content"]
+                asked["content"] = moved + ([{"type": "text", "text": text}] if isinstance(text, str) else text)
+            out.append(asked)
         return out
 
     def _asked(self, message: Message, parts: Sequence[AnyPart]) -> Object:

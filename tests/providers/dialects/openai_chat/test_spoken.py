@@ -163,6 +163,13 @@ def test_media_in_results_move_behind_them() -> None:
     assert ["contents[0].parts[0]=approximated"] == losses
 
 
+def test_media_in_results_come_before_what_is_asked_of_them() -> None:
+    """Text of the same turn follows them in one message."""
+    found, _ = sent(model(CALL), user(ToolResult(call_id="c1", parts=(PNG,)), Text(text="What is it?")))
+
+    assert ["image_url", "text"] == [part["type"] for part in found[2]["content"]]
+
+
 def test_failed_tools_say_so() -> None:
     """There is no field for it, so the text says it."""
     found, losses = sent(model(CALL), user(ToolResult(call_id="c1", parts=(Text(text="boom"),), is_error=True, at="r")))
