@@ -20,6 +20,7 @@ import msgspec
 from router import checks, config
 from router.settings import Loaded, Settings
 from router.table import Route, Target
+from router.units import read_duration, write_duration, write_size
 
 _FILE = click.option(
     "-c",
@@ -42,7 +43,7 @@ class _Duration(click.ParamType[float]):
         if isinstance(value, float):
             return value
         try:
-            return config.read_duration(value)
+            return read_duration(value)
         except ValueError as error:
             self.fail(str(error), parameter, context)
 
@@ -128,8 +129,8 @@ def _effective(settings: Settings) -> dict[str, Any]:
             "listen": _address(settings.listen),
             "admin": _address(settings.admin) if settings.admin else None,
             "admin_token": "***" if settings.admin_token else None,
-            "max_body": config.write_size(limits.pop("max_body")),
-            "drain": config.write_duration(settings.drain),
+            "max_body": write_size(limits.pop("max_body")),
+            "drain": write_duration(settings.drain),
             "limits": {name: _limit(name, value) for name, value in limits.items()},
         },
         "access": _access(settings),
@@ -148,8 +149,8 @@ def _address(address: tuple[str, int]) -> str:
 
 def _limit(name: str, value: float | int) -> str | int:
     if name in config.SIZES:
-        return config.write_size(int(value))
-    return config.write_duration(value) if isinstance(value, float) else value
+        return write_size(int(value))
+    return write_duration(value) if isinstance(value, float) else value
 
 
 def _access(settings: Settings) -> dict[str, Any] | None:
@@ -166,7 +167,7 @@ def _access(settings: Settings) -> dict[str, Any] | None:
             "public_keys": len(jwt.public_keys) + len(jwt.jwks),
             "issuer": jwt.issuer,
             "audience": list(jwt.audience),
-            "leeway": config.write_duration(jwt.leeway),
+            "leeway": write_duration(jwt.leeway),
         },
     }
 
@@ -174,9 +175,9 @@ def _access(settings: Settings) -> dict[str, Any] | None:
 def _policy(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "attempts": row["attempts"],
-        "within": config.write_duration(row["within"]),
-        "wait": {key: config.write_duration(row[f"wait_{key}"]) for key in ("first", "most")},
-        "timeouts": {key: config.write_duration(value) for key, value in row["timeouts"].items()},
+        "within": write_duration(row["within"]),
+        "wait": {key: write_duration(row[f"wait_{key}"]) for key in ("first", "most")},
+        "timeouts": {key: write_duration(value) for key, value in row["timeouts"].items()},
         "choose": row["choose"],
         "retry_budget": f"{row['retry_budget'] * 100:g}%",
         "on_loss": row["on_loss"],
@@ -192,7 +193,7 @@ def _provider(settings: Settings, name: str) -> dict[str, Any]:
         "auth": row.auth,
         "secret": ("***" if all(found) else "not set") if found else None,
         "concurrency": row.concurrency,
-        **({"timeouts": {k: config.write_duration(v) for k, v in row.timeouts.items()}} if row.timeouts else {}),
+        **({"timeouts": {k: write_duration(v) for k, v in row.timeouts.items()}} if row.timeouts else {}),
         **({"attempts": row.attempts} if row.attempts is not None else {}),
         **({"retry_on": sorted(row.retry_on)} if row.retry_on is not None else {}),
     }

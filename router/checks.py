@@ -39,18 +39,28 @@ def _routes(settings: Settings) -> Iterator[Finding]:
             yield ("routes", index, "path"), f"unreachable: {route.path} is answered by the gateway itself"
         if route.policy and route.to == "models" and all(model.policy for model in settings.models):
             yield ("routes", index, "policy"), "has no effect: every model has a policy of its own"
-    for (_, one), (second, other) in combinations(enumerate(routes), 2):
-        if "{" not in one.path and "{" not in other.path:
-            continue
-        if not overlap(one.path, other.path) or covers(one.path, other.path) or covers(other.path, one.path):
-            continue
-        yield (
-            ("routes", second, "path"),
-            f"some paths fit {other.path} and {one.path} of line {one.line}: the longer literal beginning wins, "
-            "then the longer literal end",
-        )
+    for first, second in _pairs([route.path for route in routes]):
+        one, other = routes[first], routes[second]
+        if overlap(one.path, other.path) and not covers(one.path, other.path) and not covers(other.path, one.path):
+            yield (
+                ("routes", second, "path"),
+                f"some paths fit {other.path} and {one.path} of line {one.line}: the longer literal beginning wins, "
+                "then the longer literal end",
+            )
     if any(route.to == "models" for route in routes) and not settings.models and not settings.providers:
         yield ("routes",), "there are no models and no providers: every call is answered 404"
+
+
+def _pairs(paths: list[str]) -> Iterator[tuple[int, int]]:
+    """Which of them can overlap at all: as long as each other, with parameters, and not apart from the first step."""
+    groups: dict[tuple[int, str], list[int]] = {}
+    for index, path in enumerate(paths):
+        if "{" in path:
+            groups.setdefault((path.count("/"), path.split("/")[1].partition("{")[0]), []).append(index)
+    for (length, start), group in groups.items():
+        yield from combinations(group, 2)
+        for index in groups.get((length, ""), ()) if start else ():
+            yield from ((min(index, other), max(index, other)) for other in group)
 
 
 def _policy(path: Path, policy: PolicySettings) -> Iterator[Finding]:

@@ -10,9 +10,8 @@ from them, so what is documented is what is read. A key whose feature is not the
 from __future__ import annotations
 
 import functools
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -33,75 +32,24 @@ from providers.catalog import catalog
 from providers.dialects import DIALECTS
 from router import assembly, table
 from router.complaints import Partial, Row, near
+from router.reference import LATER, Says, models_in, write
 from router.secrets import Secrets
 from router.settings import Loaded
 from router.strict_yaml import MOST_BYTES, Node, Problem, describe, read
 from router.table import Limits, PolicySettings, Timeouts
+from router.units import (
+    DURATION,
+    SHARE,
+    SIZE,
+    read_duration,
+    read_duration_or_zero,
+    read_share,
+    read_size,
+    write_duration,
+    write_size,
+)
 
 # ── kinds of values ────────────────────────────────────────────────────────────────────────────
-
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZE = re.compile(r"(\d{1,12})(B|kB|MB|GB|KiB|MiB|GiB)")
-_BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_SHARE = re.compile(r"(\d{1,3}(?:\.\d+)?)%")
-
-
-class Says:
-    """How the reference names a kind of value and writes one of it."""
-
-    def __init__(self, kind: str, write: Callable[[Any], str] = str) -> None:
-        self.kind, self.write = kind, write
-
-
-def _duration(value: object) -> object:
-    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if not found:
-        raise ValueError(f"expected a duration such as 250ms, 30s, 5m or 1h, found {describe(value)}")
-    return float(found[1]) * _SECONDS[found[2]]
-
-
-def _positive(value: object) -> object:
-    seconds = _duration(value)
-    if not isinstance(seconds, float) or seconds <= 0:
-        raise ValueError("expected a duration greater than zero")
-    return seconds
-
-
-def _size(value: object) -> object:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if not found or not int(found[1]):
-        raise ValueError(f"expected a size such as 256KiB or 32MiB, found {describe(value)}")
-    return int(found[1]) * _BYTES[found[2]]
-
-
-def _share(value: object) -> object:
-    found = _SHARE.fullmatch(value) if isinstance(value, str) else None
-    if not found or float(found[1]) > 100:
-        raise ValueError(f"expected a share from 0% to 100%, found {describe(value)}")
-    return float(found[1]) / 100
-
-
-def read_duration(text: str) -> float:
-    """Seconds of `250ms`, `30s`, `5m`, `1h`. ValueError for anything else, and for nothing at all."""
-    return float(str(_positive(text)))
-
-
-def write_duration(seconds: float) -> str:
-    for unit in ("h", "m", "s"):
-        if seconds and seconds % _SECONDS[unit] == 0:
-            # 60s and 600s read better than 1m and 10m beside their neighbours.
-            return f"{seconds:g}s" if seconds <= 1800 else f"{seconds / _SECONDS[unit]:g}{unit}"
-    return f"{seconds * 1000:g}ms" if seconds else "0s"
-
-
-def write_size(count: int) -> str:
-    for unit in ("GiB", "MiB", "KiB"):
-        if count % _BYTES[unit] == 0:
-            return f"{count // _BYTES[unit]}{unit}"
-    return f"{count}B"
 
 
 def _later(*off: object) -> BeforeValidator:
@@ -114,23 +62,23 @@ def _later(*off: object) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-_DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})
-_SIZE_SCHEMA = WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{_SIZE.pattern}$"}, {"type": "integer"}]})
+_DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{DURATION.pattern}$"})
+_SIZE_SCHEMA = WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{SIZE.pattern}$"}, {"type": "integer"}]})
 _WAIT = Says("duration", write_duration)
 
-Duration: TypeAlias = Annotated[float, BeforeValidator(_duration), _DURATION_SCHEMA, _WAIT]
-Positive: TypeAlias = Annotated[float, BeforeValidator(_positive), _DURATION_SCHEMA, _WAIT]
-Size: TypeAlias = Annotated[int, BeforeValidator(_size), _SIZE_SCHEMA, Says("size", write_size)]
+Duration: TypeAlias = Annotated[float, BeforeValidator(read_duration_or_zero), _DURATION_SCHEMA, _WAIT]
+Positive: TypeAlias = Annotated[float, BeforeValidator(read_duration), _DURATION_SCHEMA, _WAIT]
+Size: TypeAlias = Annotated[int, BeforeValidator(read_size), _SIZE_SCHEMA, Says("size", write_size)]
 Share: TypeAlias = Annotated[
     float,
-    BeforeValidator(_share),
-    WithJsonSchema({"type": "string", "pattern": f"^{_SHARE.pattern}$"}),
+    BeforeValidator(read_share),
+    WithJsonSchema({"type": "string", "pattern": f"^{SHARE.pattern}$"}),
     Says("share", lambda value: f"{value * 100:g}%"),
 ]
 Count: TypeAlias = Annotated[int, Field(ge=1), Says("number")]
-Later: TypeAlias = Annotated[None, _later(), WithJsonSchema({"enum": [None, False]}), Says("not in this version")]
-Off0: TypeAlias = Annotated[None, _later(0), WithJsonSchema({"enum": [None, 0]}), Says("not in this version")]
-Off1: TypeAlias = Annotated[None, _later(1), WithJsonSchema({"enum": [None, 1]}), Says("not in this version")]
+Later: TypeAlias = Annotated[None, _later(), WithJsonSchema({"enum": [None, False]}), Says(LATER)]
+Off0: TypeAlias = Annotated[None, _later(0), WithJsonSchema({"enum": [None, 0]}), Says(LATER)]
+Off1: TypeAlias = Annotated[None, _later(1), WithJsonSchema({"enum": [None, 1]}), Says(LATER)]
 Reference: TypeAlias = Annotated[str, Field(min_length=1), Says("secret: `env:NAME` or `file:PATH`")]
 Names: TypeAlias = Annotated[list[str], Says("list of names")]
 Text: TypeAlias = Annotated[str, Says("text")]
@@ -261,7 +209,7 @@ class ProviderRow(Rows):
     like: Text | None = Field(None, description="another provider: what is not said here is said there")
     base_url: Text | None = Field(
         None,
-        description="what the vendor's own SDK takes: with `/v1` for OpenAI kinds, the bare host for others",
+        description="what the vendor's own SDK takes: with `/v1` where that has it, else the bare host",
     )
     speaks: Names | None = Field(None, description="dialects, preferred first")
     auth: Text | None = Field(
@@ -386,8 +334,8 @@ class RouteRow(Rows):
 
 class MediaRow(Rows):
     fetch: Later = Field(None, description="whether image and file URLs are downloaded for upstreams that cannot")
-    most: Annotated[None, _later("20MiB"), WithJsonSchema({"enum": [None, "20MiB"]}), Says("not in this version")] = (
-        Field(None, description="how much of one")
+    most: Annotated[None, _later("20MiB"), WithJsonSchema({"enum": [None, "20MiB"]}), Says(LATER)] = Field(
+        None, description="how much of one"
     )
 
 
@@ -571,7 +519,7 @@ _ROWS = ("routes", "providers", "models", "policies")  # read row by row
 
 def _salvage(shape: Any, value: Any) -> Any:
     """What of a bad value is good by itself: some keys of a row, some rows of a list. _BAD when it is neither."""
-    models = _models_in(shape)
+    models = models_in(shape)
     if isinstance(value, list):
         rows = [_valid(TargetRow, row) for row in value] if TargetRow in models else []
         return Partial(to=rows, listed=True) if ModelRow in models else rows or _BAD
@@ -587,7 +535,7 @@ def _valid(shape: Any, value: Any) -> Any:
     try:
         return _dump(_adapter(shape).validate_python(value))
     except ValidationError:
-        inner = _salvage(shape, value) if isinstance(value, dict | list) and _models_in(shape) else _BAD
+        inner = _salvage(shape, value) if isinstance(value, dict | list) and models_in(shape) else _BAD
         return Partial() if inner is _BAD and shape is TargetRow else inner
 
 
@@ -678,18 +626,12 @@ def _written(steps: tuple[str | int, ...]) -> str:
 
 def _models_at(shape: Any, steps: tuple[Any, ...]) -> set[type[BaseModel]]:
     """Which models a value at a path below `shape` may be read by."""
-    models = _models_in(shape)
+    models = models_in(shape)
     for step in steps:
         inner = [model.model_fields[step].annotation for model in models if step in model.model_fields]
         if inner:
-            models = set().union(*(_models_in(annotation) for annotation in inner))
+            models = set().union(*(models_in(annotation) for annotation in inner))
     return models
-
-
-def _models_in(annotation: Any) -> set[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return {annotation}
-    return set().union(*(_models_in(argument) for argument in get_args(annotation)))
 
 
 def _unknown_key(key: str, known: set[str]) -> str:
@@ -700,28 +642,6 @@ def _unknown_key(key: str, known: set[str]) -> str:
 
 # ── what the models say of themselves ──────────────────────────────────────────────────────────
 
-_LATER = "not in this version"
-_INTRODUCTION = """\
-# routes.yaml
-
-Every key, made from the code that reads the file (`make fix` writes this page). `isthmus check` says what is wrong
-with a file and where; `isthmus schema` prints its JSON Schema, for editors. All keys but `routes` may be left out; a
-key that is not listed here is refused.
-
-- **Durations** are `250ms`, `30s`, `5m`, `1h`; **sizes** `256KiB`, `32MiB`, or a number of bytes; **shares** `20%`.
-- **Secrets** are references: `env:NAME`, or `file:PATH` relative to the file. Written out they are accepted with a
-  warning. Files are read when the table is loaded, so a new key takes effect with a reload.
-- **YAML** is read strictly: booleans and numbers as in YAML 1.2 (`no`, `on`, `22:30` are text); the same key twice,
-  tags and merge keys are refused.
-- **Paths**: `{name}` is one segment; `{name:url}` an upstream's URL in any of its spellings; `{name:secret}` is never
-  logged, and may be missing behind a `{name:url}`. A path that ends in `v1beta/models/{model}:{task}`, or in
-  `v1beta/models/{modelNameAndTask}`, stands for `v1` and `v1alpha` and for `tunedModels`, too. Of several paths that
-  fit the longest literal beginning wins, then the longest literal end; two that fit the same calls are refused.
-- **Models**: a name of `models` wins over `provider/model`, that over names with `*`, the longest first.
-- **Policy** of a call: that of its model, else of its route, else `default`. What becomes of losses: the request's
-  `x-isthmus-on-loss`, else the route's `on_loss`, else the policy's.
-"""
-
 
 def schema() -> dict[str, Any]:
     """JSON Schema of routes.yaml."""
@@ -731,77 +651,4 @@ def schema() -> dict[str, Any]:
 
 def reference() -> str:
     """docs/routes.md: every key with its type, default and meaning."""
-    parts = [_INTRODUCTION]
-    later = [name for name, field in File.model_fields.items() if _says(field) == _LATER]
-    for name, field in File.model_fields.items():
-        if name not in later:
-            parts.append(
-                f"## {name}\n\n{field.description}\n\n{_table(_models_in(field.annotation), _under(name, field))}"
-            )
-    announced = [f"- `{name}`: {File.model_fields[name].description}\n" for name in later]
-    parts.append("## Later\n\nAnnounced, and refused in this version:\n\n" + "".join(announced))
-    return "\n".join(parts)
-
-
-def _under(name: str, field: FieldInfo) -> str:
-    """What the keys of a section stand under: `providers.NAME.`, `routes[].`"""
-    text = str(field.annotation)
-    return f"{name}.NAME." if text.startswith("dict") else f"{name}[]." if text.startswith("list") else f"{name}."
-
-
-def _table(models: Iterable[type[BaseModel]], prefix: str) -> str:
-    rows, later = [], []
-    for key, field in _keys(models, prefix):
-        if _says(field) == _LATER:
-            later.append(f"`{key}` ({field.description})")
-        else:
-            meaning = field.description or ""
-            rows.append(f"| `{key}` | {_says(field)} | {_default(field)} | {meaning} |")
-    head = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"] if rows else []
-    tail = [*([""] if rows else []), f"Not in this version: {', '.join(later)}."] if later else []
-    return "\n".join([*head, *rows, *tail, ""])
-
-
-def _keys(models: Iterable[type[BaseModel]], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
-    """Every key below a section, once, with its path; what holds keys itself is followed by them."""
-    for model in sorted(models, key=lambda model: model is TargetRow):
-        if model is TargetRow and not prefix.endswith("[]."):
-            prefix += "to[]."
-        for name, field in model.model_fields.items():
-            yield prefix + name, field
-            inner = _models_in(field.annotation)
-            if inner == {TargetRow} and model is ModelRow:
-                continue  # comes last
-            if inner:
-                many = "list[" in str(field.annotation)
-                yield from _keys(inner, f"{prefix}{name}[]." if many else f"{prefix}{name}.")
-
-
-def _says(field: FieldInfo) -> str:
-    return _kind_of(field.metadata, field.annotation)
-
-
-def _kind_of(metadata: Iterable[Any], annotation: Any) -> str:
-    said = [entry.kind for entry in metadata if isinstance(entry, Says)]
-    if said:
-        return said[0]
-    if annotation is bool:
-        return "true or false"
-    models = _models_in(annotation)
-    if models:
-        return "list" if "list[" in str(annotation) else "mapping"
-    for argument in get_args(annotation):
-        if argument is not type(None):
-            return _kind_of(getattr(argument, "__metadata__", ()), getattr(argument, "__origin__", argument))
-    return "text"
-
-
-def _default(field: FieldInfo) -> str:
-    value = field.default
-    if field.is_required():
-        return "required"
-    if value is None or value in ([], {}) or isinstance(value, BaseModel):
-        return ""
-    write = next((entry.write for entry in field.metadata if isinstance(entry, Says)), str)
-    text = json.dumps(value) if isinstance(value, bool | list) else write(value)
-    return f"`{text}`"
+    return write(File)

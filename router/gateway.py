@@ -112,7 +112,7 @@ class Gateway:
     ) -> None:
         self.generation = generation
         self.dialects = dialects
-        self.transports = transports  # by what the base URL begins with: "https", "http", "demo"; "unlisted"
+        self.transports = transports  # by what the base URL begins with: "https", "http", "simulated"; "unlisted"
         self.metrics = metrics
         self.log = log
         self.clock = clock

@@ -54,6 +54,11 @@ class ProviderRows:
         self._named_at: dict[str, Place] = {}
 
     @functools.cached_property
+    def _shipped_urls(self) -> set[str]:
+        """Addresses of the catalog, that of the simulated upstream among them."""
+        return {row["base_url"] for row in self._catalog.values()}
+
+    @functools.cached_property
     def known(self) -> set[str]:
         """What may be named: rows of the file and of the catalog."""
         return self._say.names("providers") | set(self._catalog)
@@ -173,7 +178,7 @@ class ProviderRows:
             if not isinstance(row, Partial):
                 hint = near(name, self._catalog)
                 self._say.problem(place, f"provider {name}: 'base_url' is missing{hint}", key=True)
-        elif complaint := url_problem(url):
+        elif url not in self._shipped_urls and (complaint := url_problem(url)):
             self._say.problem((*place, "base_url"), f"provider {name}: {complaint}")
         elif url.startswith("http:") and is_public(urlsplit(url).hostname or ""):
             message = f"provider {name}: http to a public host, keys and prompts can be read on the way"
@@ -295,7 +300,7 @@ def url_problem(url: str) -> str | None:
         port = parts.port
     except ValueError:
         return "base_url is not a URL, expected https://HOST"
-    if parts.scheme not in ("http", "https", "demo") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         return "base_url is not a URL, expected https://HOST or http://HOST"
     if parts.username is not None or parts.password is not None:
         return "base_url holds a user name or password, expected `auth` and `secret`"

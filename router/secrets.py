@@ -47,7 +47,7 @@ class Secret:
     def __str__(self) -> str:
         return "***"
 
-    def __format__(self, spec: str) -> str:
+    def __format__(self, _: str) -> str:
         return "***"
 
     def __bool__(self) -> bool:

@@ -315,7 +315,7 @@ class Life:
     def _transports(self) -> dict[str, Transport]:
         http = HttpTransport()
         named = HttpTransport(CallerNamedConnector(own=[self.settings.listen]))
-        return {"https": http, "http": http, "unlisted": named, "demo": DemoTransport()}
+        return {"https": http, "http": http, "unlisted": named, "simulated": DemoTransport()}
 
     async def _open(self, server: web.Server, address: tuple[str, int]) -> str:
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)

@@ -167,9 +167,7 @@ def _in_a_row(data: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
     return data[at:].strip() == b"}"
 
 
-def splice(
-    fields: Mapping[str, msgspec.Raw], replace: Mapping[str, Json], drop: frozenset[str] = frozenset()
-) -> bytes:
+def splice(fields: Mapping[str, msgspec.Raw], replace: Mapping[str, Json], drop: frozenset[str] = frozenset()) -> bytes:
     """The object again with some top-level fields replaced, added or dropped, and every other value byte for byte."""
     merged: dict[str, Json] = {key: raw for key, raw in fields.items() if key not in drop}
     merged.update(replace)

@@ -31,12 +31,14 @@ class SseDecoder:
 
     def feed(self, data: bytes) -> list[SseEvent]:
         """The events that are complete now."""
+        self._check()
         if not self._started:
             data = self._skip_bom(data)
         if self._lines is None and b"\r" in data:
             self._lines = _Lines()
         if self._lines is None and b"\n" not in data:
             self._hold(data)
+            self._check()
             return []
         if self._held:
             data = b"".join((*self._held, data))
@@ -44,6 +46,8 @@ class SseDecoder:
             self._size = 0
         events, rest = self._lines.feed(data) if self._lines else _split(data)
         self._hold(rest)
+        if not events:
+            self._check()  # else they are given out first, and the fault comes with the next bytes
         return events
 
     def _skip_bom(self, data: bytes) -> bytes:
@@ -57,6 +61,8 @@ class SseDecoder:
         if data:
             self._held.append(data)
             self._size += len(data)
+
+    def _check(self) -> None:
         if self._size + (self._lines.size if self._lines else 0) > self._limit:
             raise BadUpstreamBytes("the upstream sent an event larger than the limit")
 

@@ -6,12 +6,18 @@ as programs of their own: a test starts them with the gateway's address and read
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 import shutil
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 
+Json = Any
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -41,3 +47,85 @@ def node_clients() -> NodeClients:
     if not (directory / "node_modules" / ".ready").is_file():
         pytest.skip("the JavaScript SDKs are not set up (make clients)")
     return NodeClients(Path(node), directory)
+
+
+# ── one interface to all of them ─────────────────────────────────────────────────────────────
+
+
+class Client(Protocol):
+    """An SDK at work: a command (`openai_calls.py`, `genai_calls.py`) in, what it said or raised out."""
+
+    async def ask(self, door: Json, do: str, **command: Json) -> Json: ...
+
+
+class InProcess:
+    """An SDK that is imported here."""
+
+    def __init__(self, run: Callable[[Json], Awaitable[Json]]) -> None:
+        self._run = run
+
+    async def ask(self, door: Json, do: str, **command: Json) -> Json:
+        return await self._run({"door": door, "do": do, **command})
+
+
+class Program:
+    """An SDK in a program of its own, which serves a whole test session."""
+
+    def __init__(self, *command: str | Path) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    async def ask(self, door: Json, do: str, **command: Json) -> Json:
+        line = json.dumps({"door": door, "do": do, **command})
+        answer = json.loads(await asyncio.to_thread(self._exchange, line))
+        assert "broken" not in answer, answer["broken"]
+        return answer
+
+    def _exchange(self, line: str) -> str:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline() or '{"broken": "the program ended"}'
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@contextlib.contextmanager
+def _program(*command: str | Path) -> Iterator[Program]:
+    program = Program(*command)
+    try:
+        yield program
+    finally:
+        program.close()
+
+
+@pytest.fixture(scope="session")
+def openai_node(node_clients: NodeClients) -> Iterator[Client]:
+    with _program(node_clients.node, node_clients.directory / "openai_calls.mjs") as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def genai_node(node_clients: NodeClients) -> Iterator[Client]:
+    with _program(node_clients.node, node_clients.directory / "genai_calls.mjs") as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def genai_2(genai2_python: Path) -> Iterator[Client]:
+    with _program(genai2_python, Path(__file__).parent / "genai_calls.py") as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def openai_python() -> Client:
+    from tests.clients import openai_calls
+
+    return InProcess(openai_calls.run)
+
+
+@pytest.fixture(scope="session")
+def genai_3() -> Client:
+    from tests.clients import genai_calls
+
+    return InProcess(genai_calls.run)

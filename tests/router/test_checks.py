@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import timeit
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,11 @@ def test_metrics_are_estimated(tmp_path: Path) -> None:
 
     assert checks.series(few) < 2_000 < checks.MOST_SERIES < checks.series(many)
     assert ["time series" in word for word in warnings(tmp_path, text)] == [True]
+
+
+def test_large_tables_are_looked_over_quickly(tmp_path: Path) -> None:
+    """A reload with a thousand routes does not hold up the calls that are under way."""
+    rows = "".join(f'  - {{path: "/r{i}/{{x}}/y", speaks: openai.chat, to: models}}\n' for i in range(1_000))
+    found = settings(tmp_path, f"{DEMO}routes:\n{rows}")
+
+    assert min(timeit.repeat(lambda: list(checks.find(found)), number=1, repeat=3)) < 0.2

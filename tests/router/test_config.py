@@ -19,6 +19,7 @@ from providers import auth
 from providers.catalog import catalog
 from router import config, strict_yaml
 from router.config import load, reference, schema
+from router.reference import models_in
 from router.table import Limits, PolicySettings
 from tests.tables import ROUTE, loaded, problems, settings, warnings
 
@@ -87,11 +88,8 @@ def test_every_key_arrives(tmp_path: Path) -> None:
     [("250ms", 0.25), ("30s", 30.0), ("1.5s", 1.5), ("5m", 300.0), ("1h", 3600.0), ("2d", 172800.0)],
 )
 def test_durations(tmp_path: Path, text: str, seconds: float) -> None:
-    """A duration is a number with its unit, and is written back so that it reads the same."""
-    found = settings(tmp_path, f"server: {{drain: {text}}}\n").drain
-
-    assert found == seconds
-    assert config.read_duration(config.write_duration(found)) == seconds
+    """A duration is a number with its unit, a whole one or not."""
+    assert settings(tmp_path, f"server: {{drain: {text}}}\n").drain == seconds
 
 
 @pytest.mark.parametrize("text", ["30", "30 s", "s", "-1s", "1e3s", "30sec", "'30'", "1:30", "true", "null", "[1s]"])
@@ -371,7 +369,7 @@ def test_no_content_makes_it_raise(tmp_path: Path, content: dict[str, Any]) -> N
 
 
 def models() -> set[type[BaseModel]]:
-    return {config.File, *config._models_in(config.File)} | {
+    return {config.File, *models_in(config.File)} | {
         model for model in vars(config).values() if isinstance(model, type) and issubclass(model, config.Rows)
     } - {config.Rows}
 
@@ -431,6 +429,12 @@ def test_every_shipped_provider_can_be_used(tmp_path: Path) -> None:
     text = "providers: {" + ", ".join(f"{name}: {{}}" for name in catalog()) + "}\n"
 
     assert set(settings(tmp_path, text).providers) == set(catalog())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bench").rglob("*.yaml")), ids=lambda path: path.name)
+def test_tables_for_benchmarks_are_good(path: Path) -> None:
+    """What the benchmarks are run with is read by this version without a problem."""
+    assert load(path, {"MOCK_KEY": "k"}).problems == ()
 
 
 def test_rows_for_benchmarks_are_good(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from router.alarm import Alarm
 from router.demo import DemoCall, DemoTransport
 from router.transport import Clocks, Transport
 
-ROW = Provider(name="demo", base_url="demo://local", speaks=tuple(DIALECTS), auth="none")
+ROW = Provider(name="demo", base_url="simulated://local", speaks=tuple(DIALECTS), auth="none")
 HELLO = (Message(role="user", parts=(Text(text="Hello"),)),)
 
 
@@ -33,7 +33,7 @@ def request(**more: Any) -> ChatRequest:
 
 async def send(wire: WireRequest, *, pause: float = 0.0, deadline: float = 60.0) -> DemoCall:
     demo = DemoTransport(wall=lambda: 1_800_000_000.0, pause=pause)
-    return await demo.send(wire, "demo://local" + wire.path, ROW, clocks(deadline))
+    return await demo.send(wire, "simulated://local" + wire.path, ROW, clocks(deadline))
 
 
 async def whole(call: DemoCall) -> WireResponse:

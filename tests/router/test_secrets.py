@@ -14,7 +14,7 @@ from router.secrets import MOST_BYTES, BadReference, Secret, Secrets, Unresolved
 def test_a_secret_is_never_shown() -> None:
     """Whatever prints, formats or copies a secret gets three stars."""
     secret = Secret("sk-canary")
-    shown = [str(secret), repr(secret), f"{secret}", f"{secret!r:>20}", f"{[secret]}", "%s" % secret]
+    shown = [str(secret), repr(secret), f"{secret}", f"{secret!r:>20}", f"{[secret]}", "{}".format(*[secret])]
 
     assert "canary" not in "".join(shown)
     assert secret.reveal() == "sk-canary"

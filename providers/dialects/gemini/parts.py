@@ -83,7 +83,8 @@ def _decode_data(
         if "text" not in part:
             form["text"] = None
         return Text(text=_text(part, at), at=at, **_marks(part, "text", at))
-    return Opaque(dialect=NAME, kind=next(iter(part), "part"), raw=part, form={"whole": True}, at=at)
+    form["whole"] = True
+    return Opaque(dialect=NAME, kind=next(iter(part), "part"), raw=part, at=at)
 
 
 def _text(part: dict[str, Json], at: str) -> str:

@@ -45,7 +45,11 @@ def samples(schema: Any, name: str = "x") -> list[Any]:
 def _objects(schema: Any) -> Iterator[Any]:
     properties = schema.get("properties")
     if properties is None:
-        yield {"type": "object", "k": "v"} if schema.get("additionalProperties") is True else {"k": samples(schema["additionalProperties"], "k")[0]}
+        yield (
+            {"type": "object", "k": "v"}
+            if schema.get("additionalProperties") is True
+            else {"k": samples(schema["additionalProperties"], "k")[0]}
+        )
         return
     values = {key: samples(inner, key) for key, inner in properties.items()}
     required = {key: values[key][0] for key in schema.get("required", ())}

@@ -50,7 +50,8 @@ def told(response: ChatResponse, request: ChatRequest | None = None) -> tuple[di
 
 def sse(*chunks: Any, done: bool = True) -> bytes:
     """Chunks as an event stream."""
-    lines = [b"data: " + (chunk if isinstance(chunk, bytes) else json.dumps(chunk).encode()) for chunk in chunks]
+    texts = [chunk if isinstance(chunk, bytes) else json.dumps(chunk, ensure_ascii=False).encode() for chunk in chunks]
+    lines = [b"data: " + text for text in texts]
     return b"".join(line + b"\n\n" for line in lines + ([b"data: [DONE]"] if done else []))
 
 

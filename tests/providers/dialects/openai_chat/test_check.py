@@ -60,11 +60,17 @@ def test_messages_are_a_non_empty_array(messages: Any) -> None:
         ({"messages": user([{"type": "image_url", "image_url": {}}])}, "messages[0].content[0].image_url.url"),
         ({"messages": user([{"type": "input_audio", "input_audio": "x"}])}, "messages[0].content[0].input_audio"),
         ({"messages": user([{"type": "file", "file": 1}])}, "messages[0].content[0].file"),
-        ({"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages[0].content[0].type"),
+        (
+            {"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            "messages[0].content[0].type",
+        ),
         ({"messages": said(tool_calls={})}, "messages[0].tool_calls"),
         ({"messages": said(tool_calls=[{**CALL, "id": None}])}, "messages[0].tool_calls[0].id"),
         ({"messages": said(tool_calls=[{"id": "1", "type": "function"}])}, "messages[0].tool_calls[0].function"),
-        ({"messages": said(tool_calls=[{**CALL, "function": {"name": "f", "arguments": {}}}])}, "messages[0].tool_calls[0].function.arguments"),
+        (
+            {"messages": said(tool_calls=[{**CALL, "function": {"name": "f", "arguments": {}}}])},
+            "messages[0].tool_calls[0].function.arguments",
+        ),
         ({"messages": said(tool_calls=[{**CALL, "type": "x"}])}, "messages[0].tool_calls[0].type"),
         ({"messages": said(function_call={"name": 1})}, "messages[0].function_call.name"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
@@ -87,7 +93,10 @@ def test_messages_are_a_non_empty_array(messages: Any) -> None:
         ({"tools": [1]}, "tools[0]"),
         ({"tools": [{"type": "function"}]}, "tools[0].function"),
         ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
-        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": []}}]}, "tools[0].function.parameters"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "parameters": []}}]},
+            "tools[0].function.parameters",
+        ),
         ({"functions": [{"name": ""}]}, "functions[0].name"),
         ({"tool_choice": "maybe"}, "tool_choice"),
         ({"tool_choice": {"type": "function"}}, "tool_choice.function"),
@@ -114,7 +123,9 @@ def test_names_the_field_that_is_wrong(fields: dict[str, Any], param: str) -> No
 @pytest.mark.parametrize(
     "data",
     [b"", b"\xef\xbb\xbf", b"\x00", b"{", b'{"model":"m",}', b"{'model':'m'}", b"[]", b'"x"', b"1", b"null", b"true"]
-    + [b'{"model":"m","x":' + bad + b"}" for bad in (b"NaN", b"Infinity", b"1e999", b'"\xff"', b'"\\ud800"', b"9" * 99)],
+    + [
+        b'{"model":"m","x":' + bad + b"}" for bad in (b"NaN", b"Infinity", b"1e999", b'"\xff"', b'"\\ud800"', b"9" * 99)
+    ],
 )
 def test_takes_only_a_json_object(data: bytes) -> None:
     """Anything else, and any text that is not strictly JSON and UTF-8, is refused."""
@@ -171,17 +182,24 @@ def test_what_programs_send_is_accepted(file: str) -> None:
 
 
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=8,
 )
 _KEYS = st.sampled_from(
-    "stream stream_options temperature n stop tools functions tool_choice function_call response_format logit_bias metadata "
-    "audio modalities reasoning_effort prediction user safety_identifier max_tokens service_tier top_k store".split()
+    ["stream", "stream_options", "temperature", "n", "stop", "tools", "functions", "tool_choice", "function_call", "response_format", "logit_bias", "metadata", "audio", "modalities", "reasoning_effort", "prediction", "user", "safety_identifier", "max_tokens", "service_tier", "top_k", "store"]
 )
 _KINDS = st.sampled_from(["text", "refusal", "image_url", "file", "input_audio", "thinking", "hologram"])
 _URL = st.fixed_dictionaries(
-    {"url": st.sampled_from(["https://a.example/x", "data:image/png;base64,AAAA", "data:,x%20y", "data:image/png;base64,"])},
+    {
+        "url": st.sampled_from(
+            ["https://a.example/x", "data:image/png;base64,AAAA", "data:,x%20y", "data:image/png;base64,"]
+        )
+    },
     optional={"detail": _JSON, "x": _JSON},
 )
 _PART = st.fixed_dictionaries(
@@ -195,7 +213,12 @@ _PART = st.fixed_dictionaries(
     },
 )
 _CALL = st.fixed_dictionaries(
-    {"id": st.text(min_size=1, max_size=3), "function": st.fixed_dictionaries({"name": st.text(max_size=3), "arguments": st.text(max_size=3)}, optional={"x": _JSON})},
+    {
+        "id": st.text(min_size=1, max_size=3),
+        "function": st.fixed_dictionaries(
+            {"name": st.text(max_size=3), "arguments": st.text(max_size=3)}, optional={"x": _JSON}
+        ),
+    },
     optional={"type": st.just("function"), "index": _JSON, "extra_content": _JSON, "x": _JSON},
 )
 _SPOKEN = st.fixed_dictionaries(
@@ -217,7 +240,10 @@ _SPOKEN = st.fixed_dictionaries(
     },
 )
 _MESSAGE = _SPOKEN | st.fixed_dictionaries(
-    {"role": st.sampled_from(["user", "tool", "function"]), "content": st.text(max_size=3) | st.lists(_PART, max_size=3)},
+    {
+        "role": st.sampled_from(["user", "tool", "function"]),
+        "content": st.text(max_size=3) | st.lists(_PART, max_size=3),
+    },
     optional={"name": st.text(max_size=3), "tool_call_id": st.text(max_size=3), "x": _JSON},
 )
 

@@ -65,7 +65,10 @@ def test_classes(status: int, body: Any, kind: type, ours: int, retry: str) -> N
         ({"detail": [{"loc": ["body", "seed"], "msg": "Extra"}, {"msg": "More"}]}, "body.seed: Extra; More"),
         ({"error": "text"}, "text"),
         ([{"error": {"code": 503, "message": "in a list"}}], "in a list"),
-        ({"error": {"message": "Provider returned error", "metadata": {"raw": "slow"}}}, "Provider returned error: slow"),
+        (
+            {"error": {"message": "Provider returned error", "metadata": {"raw": "slow"}}},
+            "Provider returned error: slow",
+        ),
         (b"<html><script>x()</script><h1>Bad &amp; Gateway</h1></html>", "Bad & Gateway"),
         (b"just words", "just words"),
         (b"", "the upstream answered with status 500"),

@@ -108,7 +108,9 @@ def test_cache_marks() -> None:
     text = {"type": "text", "text": "x"}
 
     assert CacheMark(ttl="30m", at="messages[0].content[0].prompt_cache_breakpoint") == (
-        message({"role": "user", "content": [{**text, "prompt_cache_breakpoint": {"mode": "explicit", "ttl": "30m"}}]}).parts[0].cache
+        message({"role": "user", "content": [{**text, "prompt_cache_breakpoint": {"mode": "explicit", "ttl": "30m"}}]})
+        .parts[0]
+        .cache
     )
     assert [{"text": "x", "cache": CacheMark(at="messages[0].content[0].cache_control")}] == parts(
         [{**text, "cache_control": {"type": "ephemeral"}}]
@@ -117,7 +119,14 @@ def test_cache_marks() -> None:
 
 def test_what_an_assistant_said() -> None:
     """Thinking, text, a refusal and calls, in the order in which a model says them."""
-    raw = {"role": "assistant", "tool_calls": [CALL], "refusal": "no", "content": "t", "reasoning_content": "r", "name": "bob"}
+    raw = {
+        "role": "assistant",
+        "tool_calls": [CALL],
+        "refusal": "no",
+        "content": "t",
+        "reasoning_content": "r",
+        "name": "bob",
+    }
     found = message(raw)
 
     assert [
@@ -132,7 +141,9 @@ def test_what_an_assistant_said() -> None:
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
 def test_thinking_has_two_names(key: str) -> None:
     """DeepSeek's and OpenRouter's."""
-    assert [{"text": "hm"}] == [meaning(part) for part in message({"role": "assistant", key: "hm", "content": []}).parts]
+    assert [{"text": "hm"}] == [
+        meaning(part) for part in message({"role": "assistant", key: "hm", "content": []}).parts
+    ]
 
 
 def test_details_of_thinking_stay_with_it() -> None:
@@ -195,9 +206,10 @@ def test_results() -> None:
     """A tool's message answers one call."""
     raw = {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}
 
-    assert ToolResult(
-        call_id="call_1", parts=(Text(text="sunny", at="messages[0].content"),), at="messages[0]"
-    ) == message(raw).parts[0]
+    assert (
+        ToolResult(call_id="call_1", parts=(Text(text="sunny", at="messages[0].content"),), at="messages[0]")
+        == message(raw).parts[0]
+    )
 
 
 def test_functions_from_before_tools_are_paired() -> None:

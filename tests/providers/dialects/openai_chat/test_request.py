@@ -160,7 +160,10 @@ def test_the_newer_name_counts() -> None:
         ({"type": "function", "function": {"name": "f"}}, "required", ("f",)),
         ({"type": "custom", "custom": {"name": "f"}}, "required", ("f",)),
         (
-            {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "f"}}]}},
+            {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "f"}}]},
+            },
             "auto",
             ("f",),
         ),
@@ -176,11 +179,19 @@ def test_tool_choice(choice: Any, mode: str, names: tuple[str, ...]) -> None:
 
 def test_functions_from_before_tools() -> None:
     """`functions` and `function_call` are tools and a choice; they are written back under their own names."""
-    body = {"model": "m", "messages": HI, "functions": [{"name": "f", "parameters": {}}], "function_call": {"name": "f"}}
+    body = {
+        "model": "m",
+        "messages": HI,
+        "functions": [{"name": "f", "parameters": {}}],
+        "function_call": {"name": "f"},
+    }
     request = decoded(body)
 
     assert ["f"] == [tool.name for tool in request.tools if isinstance(tool, Tool)]
-    assert ("required", ("f",)) == (request.tool_choice and request.tool_choice.mode, request.tool_choice and request.tool_choice.names)
+    assert ("required", ("f",)) == (
+        request.tool_choice and request.tool_choice.mode,
+        request.tool_choice and request.tool_choice.names,
+    )
     assert body == written(request)[0]
 
 
@@ -189,7 +200,9 @@ def test_extras_of_tools_are_named_where_they_stand() -> None:
     tool = {"type": "function", "function": {"name": "f", "x": 1}, "y": 2, "cache_control": {"type": "ephemeral"}}
     request = msgspec.structs.replace(decoded(tools=[tool]), dialect="elsewhere")
 
-    assert ["tools[0].y=dropped", "tools[0].function.x=dropped", "tools[0].cache_control=dropped"] == written(request)[1]
+    assert ["tools[0].y=dropped", "tools[0].function.x=dropped", "tools[0].cache_control=dropped"] == written(request)[
+        1
+    ]
 
 
 def test_a_stream_is_always_asked_for_usage() -> None:
@@ -257,10 +270,17 @@ def test_what_would_make_a_wrong_answer_is_refused(given: dict[str, Any]) -> Non
         (ToolChoice(mode="auto"), "auto", []),
         (ToolChoice(mode="none", names=("get_weather",)), "none", []),
         (ToolChoice(mode="required"), "required", []),
-        (ToolChoice(mode="required", names=("get_weather",)), {"type": "function", "function": {"name": "get_weather"}}, []),
+        (
+            ToolChoice(mode="required", names=("get_weather",)),
+            {"type": "function", "function": {"name": "get_weather"}},
+            [],
+        ),
         (
             ToolChoice(mode="auto", names=("get_weather",)),
-            {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "get_weather"}}]}},
+            {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "get_weather"}}]},
+            },
             [],
         ),
         (ToolChoice(mode="auto", validated=True), "auto", ["tool_choice=approximated"]),
@@ -276,7 +296,9 @@ def test_writes_tool_choice(choice: ToolChoice, expected: Any, losses: list[str]
 def test_writes_tools() -> None:
     """Functions with all that has a place; the rest, and tools that only another provider runs, is named."""
     search = ServerTool(dialect="elsewhere", kind="googleSearch", raw={}, at="tools[1]")
-    tool = msgspec.structs.replace(WEATHER, strict=True, response={"type": "string"}, cache=CacheMark(), description="d")
+    tool = msgspec.structs.replace(
+        WEATHER, strict=True, response={"type": "string"}, cache=CacheMark(), description="d"
+    )
     body, losses = sent(foreign(tools=(tool, search)))
 
     function = {"name": "get_weather", "description": "d", "parameters": {"type": "object"}, "strict": True}
@@ -297,7 +319,9 @@ def test_a_schema_gets_a_name() -> None:
     """The target demands one."""
     body, losses = sent(foreign(response_format=ResponseFormat(kind="json_schema", schema={"type": "object"})))
 
-    assert {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}} == body["response_format"]
+    assert {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}} == body[
+        "response_format"
+    ]
     assert ["response_format=invented"] == losses
 
 
@@ -328,7 +352,9 @@ def test_ignored_fields_are_not_sent() -> None:
 
     assert {"model", "messages", "temperature"} == body.keys()
     assert {"seed", "safety_identifier"} == {loss.field for loss in in_callers_words(losses, request, CHAT.paths)}
-    assert ({"model": "m", "messages": HI, "n": 1}, ["seed=dropped", "user=dropped"]) == relayed(traits, seed=1, user="u", n=1)
+    assert ({"model": "m", "messages": HI, "n": 1}, ["seed=dropped", "user=dropped"]) == relayed(
+        traits, seed=1, user="u", n=1
+    )
 
 
 def test_rejected_fields_are_refused() -> None:

@@ -46,7 +46,9 @@ def read(body: Any) -> ChatResponse:
 def foreign(*parts: Any, finish: Finish = STOP, **fields: Any) -> ChatResponse:
     """An answer that another dialect's upstream gave."""
     choice = Choice(parts=parts, finish=finish)
-    return ChatResponse(**{"dialect": "elsewhere", "id": "r1", "model": "m", "created": 1, "choices": (choice,), **fields})
+    return ChatResponse(
+        **{"dialect": "elsewhere", "id": "r1", "model": "m", "created": 1, "choices": (choice,), **fields}
+    )
 
 
 def says(response: ChatResponse) -> tuple[dict[str, Any], list[str]]:
@@ -62,7 +64,11 @@ def says(response: ChatResponse) -> tuple[dict[str, Any], list[str]]:
 def without_added(ours: Any, theirs: Any) -> Any:
     """Our answer without the keys that the schema requires and they left out (`refusal: null`, …)."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
-        return {key: without_added(value, theirs.get(key)) for key, value in ours.items() if key in theirs or value is not None}
+        return {
+            key: without_added(value, theirs.get(key))
+            for key, value in ours.items()
+            if key in theirs or value is not None
+        }
     if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
         return [without_added(*pair) for pair in zip(ours, theirs)]
     return ours
@@ -110,7 +116,14 @@ def test_recorded_answers_come_back_equal(file: str) -> None:
 def test_reads_what_was_said() -> None:
     """Thinking, text and calls; blank keys mean nothing."""
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
-    message = {"role": "assistant", "content": "t", "reasoning_content": "r", "tool_calls": [call], "audio": {}, "refusal": ""}
+    message = {
+        "role": "assistant",
+        "content": "t",
+        "reasoning_content": "r",
+        "tool_calls": [call],
+        "audio": {},
+        "refusal": "",
+    }
     parts = read(completion(message, "tool_calls")).choices[0].parts
 
     assert [("Reasoning", "r"), ("Text", "t"), ("ToolCall", '{"a":1}')] == [
@@ -162,7 +175,12 @@ def test_reads_usage() -> None:
 
 def test_reasoning_outside_the_completion_count() -> None:
     """xAI's completion tokens leave the reasoning out, as the total shows: the output is the difference."""
-    usage = {"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": 354, "completion_tokens_details": {"reasoning_tokens": 340}}
+    usage = {
+        "prompt_tokens": 12,
+        "completion_tokens": 2,
+        "total_tokens": 354,
+        "completion_tokens_details": {"reasoning_tokens": 340},
+    }
     found = read(completion(usage=usage)).usage
 
     assert found is not None
@@ -193,8 +211,22 @@ def test_calls_without_an_id_get_one() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", b'{"id":', b"[]", b'"x"', b"null", b"{}", b'{"choices":null}', b'{"choices":[]}', b'{"choices":[1]}']
-    + [b'{"choices":[{"message":' + bad + b"}]}" for bad in (b"1", b'{"content":1,"tool_calls":[1]}', b'{"content":NaN}')]
+    [
+        b"",
+        b"<html>",
+        b'{"id":',
+        b"[]",
+        b'"x"',
+        b"null",
+        b"{}",
+        b'{"choices":null}',
+        b'{"choices":[]}',
+        b'{"choices":[1]}',
+    ]
+    + [
+        b'{"choices":[{"message":' + bad + b"}]}"
+        for bad in (b"1", b'{"content":1,"tool_calls":[1]}', b'{"content":NaN}')
+    ]
     + [b"[" * 200_000, b'{"choices":[{"message":{"content":"\xff"}}]}'],
 )
 def test_answers_that_cannot_be_used(body: bytes) -> None:
@@ -253,7 +285,9 @@ def test_thinking_and_signatures() -> None:
     """Thinking is `reasoning_content`; Google's signatures stand where Google's own endpoint writes them."""
     seal = Seal(value="AA==", origin="gemini")
     signed = ToolCall(id="c1", name="f", arguments="", seal=seal)
-    choice, losses = says(foreign(Reasoning(text="hm"), Text(text="", seal=seal), signed, finish=Finish(reason="tool_calls")))
+    choice, losses = says(
+        foreign(Reasoning(text="hm"), Text(text="", seal=seal), signed, finish=Finish(reason="tool_calls"))
+    )
 
     google = {"google": {"thought_signature": "AA=="}}
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": google}
@@ -346,7 +380,10 @@ def test_callers_from_before_tools() -> None:
     body, losses = told(foreign(CALL, CALL, finish=Finish(reason="tool_calls")), request)
 
     choice = body["choices"][0]
-    assert ("function_call", {"name": "f", "arguments": '{"a":1}'}) == (choice["finish_reason"], choice["message"]["function_call"])
+    assert ("function_call", {"name": "f", "arguments": '{"a":1}'}) == (
+        choice["finish_reason"],
+        choice["message"]["function_call"],
+    )
     assert ["choices[0].message.tool_calls=dropped"] == losses
 
 
@@ -390,7 +427,9 @@ def test_a_refusal_in_the_answer() -> None:
 
 def test_relay_reads_the_bill() -> None:
     """The relay lane passes the answer on and only reads its usage."""
-    usage = CHAT.relay_response(answered(completion(usage={"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3})), ask())
+    usage = CHAT.relay_response(
+        answered(completion(usage={"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3})), ask()
+    )
 
     assert usage is not None
     assert (1, 2) == (usage.input_tokens, usage.output_tokens)

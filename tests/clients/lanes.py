@@ -1,0 +1,386 @@
+"""The ways from an SDK through the gateway to an upstream, and what an upstream says and must have been told.
+
+A `Way` is a lane (the upstream speaks the caller's dialect, or the other one) and an entry (a plain route with the
+upstream's key in the configuration, or the upstream's URL in the path with the caller's own key for it). A `Voice` is
+the upstream: its answers, in shapes that were recorded, and what it checks in every request.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from tests import corpus
+from tests.answers import chat_answer, chat_stream, gemini_answer, gemini_error, gemini_stream, openai_error
+from tests.fakes import Answer, FakeUpstream, Piece, Received, json_answer, sse
+from tests.running import Running, running
+
+Json = Any
+
+GATEWAY_KEY = "sk-isthmus-of-the-application"
+ALIAS = "fast"  # what callers of the plain routes name; those of the proxy paths name the upstream's own model
+
+TABLE = """
+access:
+  keys:
+    - {name: app, hash: "sha256:$digest"}
+providers:
+  up: {base_url: "$base", speaks: [$speaks], auth: $auth, secret: "env:UP_KEY"}
+models:
+  fast: [{provider: up, model: $model}]
+policies:
+  default: {attempts: 1}
+routes:
+  - {path: /v1/chat/completions, speaks: openai.chat, to: models}
+  - {path: "/v1beta/models/{model}:{task}", speaks: gemini, to: models}
+  - path: /api/v1/proxy/{proxyUrl:url}/{OpenAIAPIKey:secret}/chat/completions
+    speaks: openai.chat
+    to: named
+    egress: {listed: [up], unlisted: false}
+  - path: /api/v1/proxy/{geminiUrl:url}/v1beta/models/{modelNameAndTask}
+    speaks: gemini
+    to: named
+    egress: {listed: [up], unlisted: false}
+"""
+
+
+class Call(NamedTuple):
+    """A call that the model makes, as its upstream names it."""
+
+    id: str
+    name: str
+    arguments: Json
+    signature: str | None = None
+
+    @property
+    def result(self) -> Json:
+        """What every client of these tests answers the call with."""
+        return {"result_of": self.name, **self.arguments}
+
+
+class Usage(NamedTuple):
+    """Token counts, all inclusive."""
+
+    asked: int
+    answered: int
+    thought: int = 0
+    cached: int = 0
+
+
+# ── upstreams ──────────────────────────────────────────────────────────────────────────
+
+
+class Voice(Protocol):
+    """What an upstream of one dialect says and hears."""
+
+    speaks: str
+    auth: str
+    model: str
+    configured_key: str
+    own_key: str
+    calls: Sequence[Call]
+
+    def base(self, url: str) -> str: ...
+    def text(self, text: str, usage: Usage = ...) -> Answer: ...
+    def stream(self, *texts: str, then: Sequence[Piece] = ..., usage: Usage = ...) -> Answer: ...
+    def calling(self, *, stream: bool = False) -> Answer: ...
+    def error(self, status: int, message: str, code: str | None = None) -> Json: ...
+    def broken_stream(self, text: str, message: str) -> Answer: ...
+    def heard(self, request: Received, key: str) -> Json: ...
+    def texts(self, body: Json) -> list[tuple[str, str]]: ...
+    def check_results(self, body: Json, *, signed: bool = True) -> None: ...
+
+
+def _case(file: str, id: str) -> str:
+    """The recorded stream of one case."""
+    return next(str(case["response_sse"]) for case in corpus.cases(file) if case["id"] == id)
+
+
+def _events(stream: str) -> list[Json]:
+    datas = [line.removeprefix("data: ") for line in stream.splitlines() if line.startswith("data: ")]
+    return [json.loads(data) for data in datas if data != "[DONE]"]
+
+
+def valid(file: str, entry: str, value: Json) -> None:
+    """Fails with all that the schema finds wrong."""
+    wrong = [f"{error.json_path}: {error.message}" for error in corpus.schema(file, entry).iter_errors(value)]
+    assert not wrong, (wrong, value)
+
+
+class OpenAI:
+    """An OpenAI upstream, as recorded with gpt-4o-mini calling two functions at once."""
+
+    speaks = "openai.chat"
+    auth = "bearer"
+    model = "gpt-4o-mini"
+    configured_key = "sk-configured-of-the-gateway"
+    own_key = "sk-own-of-the-caller"
+
+    def __init__(self) -> None:
+        self._recorded = _case("openai-chat", "bts-openai-chat-64ef283ddf")
+        self._called = self._whole(_events(self._recorded))
+        self.calls = [
+            Call(call["id"], call["function"]["name"], json.loads(call["function"]["arguments"]))
+            for call in self._called
+        ]
+
+    def _whole(self, chunks: list[Json]) -> list[Json]:
+        calls: list[Json] = []
+        for chunk in chunks:
+            for delta in chunk["choices"][0]["delta"].get("tool_calls", []) if chunk["choices"] else []:
+                if "id" in delta:
+                    calls.append({"id": delta["id"], "type": "function", "function": dict(delta["function"])})
+                else:
+                    calls[-1]["function"]["arguments"] += delta["function"]["arguments"]
+        return calls
+
+    def base(self, url: str) -> str:
+        return f"{url}/v1"
+
+    def _usage(self, usage: Usage) -> Json:
+        asked, answered, thought, cached = usage
+        return {
+            "prompt_tokens": asked,
+            "completion_tokens": answered,
+            "total_tokens": asked + answered,
+            "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": thought, "audio_tokens": 0},
+        }
+
+    def text(self, text: str, usage: Usage = Usage(9, 3)) -> Answer:
+        return json_answer(chat_answer(text, usage=None, service_tier="default", **{"usage": self._usage(usage)}))
+
+    def stream(self, *texts: str, then: Sequence[Piece] = (), usage: Usage = Usage(9, 3)) -> Answer:
+        *said, done = chat_stream(*texts)
+        counted = {**said[0], "choices": [], "usage": self._usage(usage)}
+        return sse(*said, counted, done, *then)
+
+    def calling(self, *, stream: bool = False) -> Answer:
+        if stream:
+            return sse(self._recorded.replace("\r\n", "\n").encode())
+        return json_answer(chat_answer(None, tool_calls=self._called, finish="tool_calls", usage=(94, 48)))
+
+    def error(self, status: int, message: str, code: str | None = None) -> Json:
+        kind = {400: "invalid_request_error", 429: "requests"}.get(status, "server_error")
+        return openai_error(message, kind, code)
+
+    def broken_stream(self, text: str, message: str) -> Answer:
+        return sse(*chat_stream(text)[:2], openai_error(message))
+
+    def heard(self, request: Received, key: str) -> Json:
+        body = request.json()
+        assert "/v1/chat/completions" == request.target
+        assert f"Bearer {key}" == request.header("authorization")
+        assert [] == request.all("x-goog-api-key")
+        assert self.model == body["model"]
+        valid("openai.chat.request", "ChatCompletionRequest", body)
+        return body
+
+    def texts(self, body: Json) -> list[tuple[str, str]]:
+        """Roles and texts in order."""
+        return [(one["role"], _text_of(one["content"])) for one in body["messages"] if one.get("content")]
+
+    def check_results(self, body: Json, *, signed: bool = True) -> None:
+        *_, called, first, second = body["messages"]
+        assert [(call.id, call.name, call.arguments) for call in self.calls] == [
+            (call["id"], call["function"]["name"], json.loads(call["function"]["arguments"]))
+            for call in called["tool_calls"]
+        ]
+        assert [("tool", call.id, call.result) for call in self.calls] == [
+            (one["role"], one["tool_call_id"], json.loads(_text_of(one["content"]))) for one in (first, second)
+        ]
+
+
+def _text_of(content: Json) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content if part["type"] == "text")
+
+
+class Gemini:
+    """A Gemini upstream, as recorded with gemini-3.5-flash calling one function twice: the first call is signed."""
+
+    speaks = "gemini"
+    auth = "google_key"
+    model = "gemini-3.5-flash"
+    configured_key = "AIzaConfiguredOfTheGateway"
+    own_key = "AIzaOwnOfTheCaller"
+
+    def __init__(self) -> None:
+        self._recorded = _case("gemini", "oin-gemini-streamgeneratecontent-f04b5d2b43")
+        chunks = _events(self._recorded)
+        self._parts = [part for chunk in chunks[:2] for part in chunk["candidates"][0]["content"]["parts"]]
+        self._last = chunks[-1]
+        self.calls = [
+            Call(call["id"], call["name"], call["args"], part.get("thoughtSignature"))
+            for part in self._parts
+            if (call := part["functionCall"])
+        ]
+        assert [True, False] == [call.signature is not None for call in self.calls]
+
+    def base(self, url: str) -> str:
+        return url
+
+    def _usage(self, usage: Usage) -> Json:
+        asked, answered, thought, cached = usage
+        counts = {
+            "promptTokenCount": asked,
+            "candidatesTokenCount": answered - thought,
+            "totalTokenCount": asked + answered,
+            "promptTokensDetails": [{"modality": "TEXT", "tokenCount": asked}],
+        }
+        counts |= {"thoughtsTokenCount": thought} if thought else {}
+        return counts | ({"cachedContentTokenCount": cached} if cached else {})
+
+    def text(self, text: str, usage: Usage = Usage(9, 3)) -> Answer:
+        return json_answer(gemini_answer(text, model=self.model, usageMetadata=self._usage(usage)))
+
+    def stream(self, *texts: str, then: Sequence[Piece] = (), usage: Usage = Usage(9, 3)) -> Answer:
+        *said, last = gemini_stream(*texts)
+        return sse(*said, {**last, "usageMetadata": self._usage(usage)}, *then)
+
+    def calling(self, *, stream: bool = False) -> Answer:
+        if stream:
+            return sse(self._recorded.encode())
+        candidate = {**self._last["candidates"][0], "content": {"role": "model", "parts": self._parts}}
+        return json_answer({**self._last, "candidates": [candidate]})
+
+    def error(self, status: int, message: str, code: str | None = None) -> Json:
+        names = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
+        names |= {429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE"}
+        return gemini_error(status, message, names[status])
+
+    def broken_stream(self, text: str, message: str) -> Answer:
+        return sse(gemini_stream(text, "")[0], self.error(503, message))
+
+    def heard(self, request: Received, key: str) -> Json:
+        body = request.json()
+        task = r"(v1|v1alpha|v1beta)/models/([^/:]+):(generateContent|streamGenerateContent\?alt=sse)"
+        found = re.fullmatch(f"/{task}", request.target)
+        assert found is not None, request.target
+        assert self.model == found[2]
+        assert key == request.header("x-goog-api-key")
+        assert [] == request.all("authorization")
+        valid("gemini.v1beta.request", "GenerateContentRequest", body)
+        return body
+
+    def texts(self, body: Json) -> list[tuple[str, str]]:
+        """Roles and texts in order, in OpenAI's words."""
+        system = body.get("systemInstruction")
+        contents = [{**system, "role": "system"}] if system else []
+        named = {"model": "assistant"}
+        return [
+            (named.get(one["role"], one["role"]), "".join(part.get("text", "") for part in one["parts"]))
+            for one in [*contents, *body["contents"]]
+        ]
+
+    def check_results(self, body: Json, *, signed: bool = True) -> None:
+        *_, called, results = body["contents"]
+        parts = [part for part in called["parts"] if "functionCall" in part]
+        assert [(call.id, call.name, call.arguments) for call in self.calls] == [
+            (part["functionCall"].get("id"), part["functionCall"]["name"], part["functionCall"]["args"])
+            for part in parts
+        ]
+        if signed:
+            signatures = [_bytes(part.get("thoughtSignature")) for part in parts]
+            assert [_bytes(call.signature) for call in self.calls] == signatures
+        assert [(call.id, call.name, call.result) for call in self.calls] == [
+            (one.get("id"), one["name"], one["response"])
+            for one in (part["functionResponse"] for part in results["parts"])
+        ]
+        assert ("model", "user") == (called["role"], results["role"])
+
+
+def _bytes(signature: str | None) -> bytes | None:
+    """Proto3 JSON reads both alphabets of base64, and the SDKs write both."""
+    return None if signature is None else base64.urlsafe_b64decode(signature.replace("+", "-").replace("/", "_"))
+
+
+VOICES: dict[str, type[OpenAI] | type[Gemini]] = {"openai.chat": OpenAI, "gemini": Gemini}
+OTHER = {"openai.chat": "gemini", "gemini": "openai.chat"}
+
+
+# ── ways ───────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Way:
+    """From a caller of `dialect` through a `lane` ("relay", "translate") and an `entry` ("plain", "proxy")."""
+
+    dialect: str
+    lane: str
+    entry: str
+
+    def __str__(self) -> str:
+        return f"{self.lane}-{self.entry}"
+
+    @property
+    def upstream(self) -> str:
+        return self.dialect if self.lane == "relay" else OTHER[self.dialect]
+
+
+def ways(dialect: str) -> list[Way]:
+    return [Way(dialect, lane, entry) for lane in ("relay", "translate") for entry in ("plain", "proxy")]
+
+
+class Place:
+    """One gateway before one upstream, as a client of one dialect sees it."""
+
+    def __init__(self, way: Way, gateway: Running, upstream: FakeUpstream, voice: Voice) -> None:
+        self.way = way
+        self.gateway = gateway
+        self.upstream = upstream
+        self.voice = voice
+        self.named = way.entry == "proxy"
+        self.model = voice.model if self.named else ALIAS
+        self.upstream_key = voice.own_key if self.named else voice.configured_key
+
+    def door(self, *, api_version: str | None = None) -> Json:
+        """What an SDK is constructed with. The gateway's own credential is GATEWAY_KEY in either dialect."""
+        base = self.voice.base(self.upstream.url)
+        if self.way.dialect == "openai.chat":
+            path = f"/api/v1/proxy/{base}/{self.voice.own_key}" if self.named else "/v1"
+            return {"base_url": self.gateway.url + path, "api_key": GATEWAY_KEY}
+        door: dict[str, Json] = {"base_url": self.gateway.url, "api_key": GATEWAY_KEY, "api_version": api_version}
+        if self.named:
+            door |= {
+                "base_url": f"{self.gateway.url}/api/v1/proxy/{base}",
+                "api_key": self.voice.own_key,
+                "headers": {"Authorization": f"Bearer {GATEWAY_KEY}"},
+            }
+        return door
+
+    def heard(self, turn: int = -1) -> Json:
+        """The body of a request as the upstream got it, after all that must hold of every request was checked."""
+        request = self.upstream.requests[turn]
+        sent = [request.target, request.body.decode(), *(f"{name}: {value}" for name, value in request.headers)]
+        assert "POST" == request.method
+        assert not any(GATEWAY_KEY in text for text in sent), sent
+        return self.voice.heard(request, self.upstream_key)
+
+    async def losses(self) -> list[str]:
+        """The fields that the last exchange could not carry."""
+        line = (await self.gateway.lines())[-1]
+        assert self.way.lane == line["lane"]
+        return [loss["field"] for loss in line.get("losses", [])]
+
+
+@contextlib.asynccontextmanager
+async def place(way: Way) -> AsyncIterator[Place]:
+    """Starts both. Nothing that was said may hold a key; every line of the upstream's script must have been used."""
+    voice: Voice = VOICES[way.upstream]()
+    digest = hashlib.sha256(GATEWAY_KEY.encode()).hexdigest()
+    environ = {"UP_KEY": voice.configured_key}
+    async with FakeUpstream() as upstream:
+        names = {"digest": digest, "base": voice.base(upstream.url), "speaks": voice.speaks}
+        async with running(TABLE, environ, auth=voice.auth, model=voice.model, **names) as gateway:
+            yield Place(way, gateway, upstream, voice)
+            log = await gateway.log_text()
+            assert not [key for key in (GATEWAY_KEY, voice.own_key, voice.configured_key) if key in log]
+        assert 0 == upstream.unused

@@ -1,0 +1,234 @@
+"""Did a request arrive? What the caller said against what the upstream was sent, by the project's definition.
+
+A difference is allowed only when a declared loss names it, by its path in the caller's own body. A loss names what stands
+at its path and everything below; a loss of a mark (`…image_url.detail`) does not excuse that the image is gone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from .neutral import Fact, Function, Json, Request, Said, frozen
+from .schemas import differences, normal
+
+
+class Lost(NamedTuple):
+    """A declared loss: path in the caller's body, dropped | approximated | invented, one sentence."""
+
+    field: str
+    kind: str
+    reason: str = ""
+
+
+def below(path: str, ancestor: str) -> bool:
+    """Is `path` the same place as `ancestor`, or inside it?"""
+    return path == ancestor or (path.startswith(ancestor) and path[len(ancestor)] in ".[")
+
+
+def stands(body: Json, path: str) -> bool:
+    """Is there such a path in the body?"""
+    value = body
+    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+        if index and isinstance(value, list) and int(index) < len(value):
+            value = value[int(index)]
+        elif name and isinstance(value, dict) and name in value:
+            value = value[name]
+        else:
+            return False
+    return True
+
+
+class Comparing:
+    """Collects complaints; `problems` is empty when the request arrived."""
+
+    def __init__(self, asked: Request, sent: Request, losses: Sequence[Lost]) -> None:
+        self.asked = asked
+        self.sent = sent
+        self.losses = losses
+        self.problems: list[str] = []
+
+    def run(self) -> list[str]:
+        self.compare_said()
+        self.compare_functions()
+        self.compare_facts()
+        self.compare_schema(self.asked.schema, self.sent.schema, "the schema of the answer")
+        return self.problems
+
+    def complain(self, text: str) -> None:
+        self.problems.append(text)
+
+    # ── is it named? ───────────────────────────────────────────────────────────────
+
+    def named(self, at: str) -> bool:
+        """Is what stands at this path, or something in it, declared as a loss?"""
+        return any(below(at, loss.field) or below(loss.field, at) for loss in self.losses if self.may_cover(loss))
+
+    def gone(self, one: Said) -> bool:
+        """Is it declared that this is lost or changed as a whole?"""
+        marks = [mark.at for mark in one.marks.values()]
+        return any(
+            below(one.at, loss.field) or (below(loss.field, one.at) and not any(below(loss.field, m) for m in marks if m != one.at))
+            for loss in self.losses
+            if self.may_cover(loss)
+        )
+
+    def may_cover(self, loss: Lost) -> bool:
+        """The whole conversation may be named only where its turns were repaired."""
+        return loss.field not in ("messages", "contents") or loss.kind != "dropped"
+
+    def invented(self) -> int:
+        return sum(1 for loss in self.losses if loss.kind in ("invented", "approximated"))
+
+    # ── the conversation ───────────────────────────────────────────────────────────
+
+    def compare_said(self) -> None:
+        ours, theirs = in_turns(self.asked.said), in_turns(self.sent.said)
+        mine = [one for one in ours if one.kind != "nothing"]
+        for one in ours:
+            if one.kind == "nothing":
+                self.compare_marks(one, None)
+        arrived = [one for one in theirs if one.kind != "nothing"]
+        matcher = difflib.SequenceMatcher(None, [a.core for a in mine], [b.core for b in arrived], autojunk=False)
+        added = 0
+        for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+            if tag == "equal":
+                for a, b in zip(mine[i1:i2], arrived[j1:j2]):
+                    self.compare_marks(a, b)
+                continue
+            for a in mine[i1:i2]:
+                if not self.gone(a):
+                    self.complain(f"{a.at}: {a.core[:120]} did not arrive; instead {[b.core[:120] for b in arrived[j1:j2]]}")
+            added += max(0, (j2 - j1) - (i2 - i1))
+        if added > self.invented():
+            self.complain(f"{added} things in the conversation that the caller did not say: {[b.core[:80] for b in arrived]}")
+
+    def compare_marks(self, one: Said, other: Said | None) -> None:
+        theirs = other.marks if other is not None else {}
+        for name, mark in one.marks.items():
+            if name in theirs and frozen(theirs[name].value) == frozen(mark.value):
+                continue
+            if not self.named(mark.at) and not below(mark.at, one.at) or not self.named(mark.at):
+                self.complain(f"{mark.at}: {name} did not arrive and is not named")
+        for name in theirs.keys() - one.marks.keys():
+            if not any(loss.kind in ("invented", "approximated") for loss in self.losses):
+                self.complain(f"{one.at}: {name} was added and not named")
+
+    # ── tools ──────────────────────────────────────────────────────────────────────
+
+    def compare_functions(self) -> None:
+        names = [one.name for one in self.asked.functions if not self.named_all(one.at)]
+        arrived = [one.name for one in self.sent.functions]
+        if names != [name for name in arrived if name in names] or len(arrived) > len(self.asked.functions):
+            self.complain(f"functions: {names} arrived as {arrived}")
+        theirs = {one.name: one for one in self.sent.functions}
+        for one in self.asked.functions:
+            if one.name in theirs:
+                self.compare_function(one, theirs[one.name])
+
+    def named_all(self, at: str) -> bool:
+        return any(below(at, loss.field) and loss.kind == "dropped" for loss in self.losses)
+
+    def compare_function(self, one: Function, other: Function) -> None:
+        if (one.description or "") != (other.description or "") and not self.named(f"{one.at}.description"):
+            self.complain(f"{one.at}.description: {one.description!r} arrived as {other.description!r}")
+        for name, mark in one.marks.items():
+            same = name in other.marks and frozen(other.marks[name].value) == frozen(mark.value)
+            checked = name == "strict" and "validated" in self.sent.facts
+            forced = name == "strict" and self.sent.facts.get("tool_choice", Fact({}, "")).value.get("mode") in ("required", "none")
+            if not same and not checked and not forced and not self.named(mark.at):
+                self.complain(f"{mark.at} did not arrive and is not named")
+        for name in other.marks.keys() - one.marks.keys():
+            self.complain(f"{one.at}.{name} was added")
+        ours = Fact(one.parameters, f"{one.at}.parameters")
+        self.compare_schema(ours, Fact(other.parameters, ""), f"parameters of {one.name}")
+
+    def compare_schema(self, one: Fact | None, other: Fact | None, what: str) -> None:
+        if one is None:
+            if other is not None:
+                self.complain(f"{what}: added")
+            return
+        ours, theirs = normal(one.value), normal(other.value if other else None)
+        inside = [loss.field for loss in self.losses if below(loss.field, one.at) or below(one.at, loss.field) or _sibling(loss.field, one.at)]
+        for path, keyword in differences(ours, theirs):
+            if not any(keyword.lower() in field.rpartition(".")[2].lower() or below(one.at, field) for field in inside):
+                if keyword == "description" and inside:
+                    continue  # a constraint that moved into the description is named under its own keyword
+                self.complain(f"{what}{path}: {keyword} did not arrive and is not named (named: {inside})")
+
+    # ── everything else ────────────────────────────────────────────────────────────
+
+    def compare_facts(self) -> None:
+        theirs = dict(self.sent.facts)
+        for name, fact in self.asked.facts.items():
+            other = theirs.pop(name, None)
+            if other is not None and same(name, fact.value, other.value):
+                continue
+            if not self.named(fact.at):
+                self.complain(f"{fact.at}: {frozen(fact.value)[:120]} arrived as {other and frozen(other.value)[:120]}, not named")
+        for name, fact in theirs.items():
+            if not self.explained(name):
+                self.complain(f"{name} = {frozen(fact.value)[:120]} was added and is not named")
+
+    def explained(self, name: str) -> bool:
+        strict = any("strict" in one.marks for one in self.asked.functions)
+        if name == "show_reasoning":
+            return "reasoning" in self.asked.facts
+        if name == "validated":
+            choice = self.asked.facts.get("tool_choice")
+            return strict or (choice is not None and choice.value["mode"] == "auto")
+        return any(loss.kind == "invented" for loss in self.losses)
+
+
+def _sibling(field: str, at: str) -> bool:
+    """`parametersJsonSchema` and `parameters` name the same schema."""
+    return field.replace("parametersJsonSchema", "parameters").startswith(at.replace("parametersJsonSchema", "parameters"))
+
+
+def in_turns(said: Sequence[Said]) -> list[Said]:
+    """One turn of the model as chat can say it: thinking, texts and media, then calls. Order within each is kept."""
+    out: list[Said] = []
+    run: list[Said] = []
+
+    def flush() -> Iterator[Said]:
+        yield from sorted(run, key=lambda one: ("call" in one.kind, one.kind != "reasoning"))
+        run.clear()
+
+    for one in said:
+        if one.role == "assistant":
+            run.append(one)
+        else:
+            out += flush()
+            out.append(one)
+    return [*out, *flush()]
+
+
+#: Tokens of thought that a word stands for: the least and the most.
+EFFORTS = {
+    "none": (0, 0),
+    "minimal": (1, 512),
+    "low": (513, 1024),
+    "medium": (1025, 8192),
+    "high": (8193, 32768),
+    "xhigh": (24576, 10**9),
+    "max": (24576, 10**9),
+}
+
+
+def same(name: str, one: Json, other: Json) -> bool:
+    if name == "reasoning":
+        return _same_reasoning(one, other)
+    if name == "tool_choice":
+        return bool(one["mode"] == other["mode"] and sorted(map(str, one["names"])) == sorted(map(str, other["names"])))
+    return frozen(one) == frozen(other)
+
+
+def _same_reasoning(one: Json, other: Json) -> bool:
+    if one == other:
+        return True
+    if "effort" in one and "budget" in other:
+        low, high = EFFORTS.get(one["effort"], (1, 0))
+        return low <= int(other["budget"]) <= high
+    return False

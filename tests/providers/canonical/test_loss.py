@@ -1,0 +1,102 @@
+"""Losses: how they are named, and how they are written in a header."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.canonical.chat import (
+    CacheMark,
+    ChatRequest,
+    Message,
+    ResponseFormat,
+    Seal,
+    Text,
+    Tool,
+    ToolResult,
+)
+from providers.canonical.loss import (
+    Loss,
+    approximated,
+    dropped,
+    header,
+    in_callers_words,
+    invented,
+    lose_extras,
+    lose_marks,
+)
+
+
+def request(**more: object) -> ChatRequest:
+    return ChatRequest(dialect="theirs", model="m", messages=(), **more)  # type: ignore[arg-type]
+
+
+def test_a_header_names_field_and_kind() -> None:
+    """Entries in order, separated by a comma and a blank."""
+    losses = [dropped("logit_bias", "no"), approximated("temperature", "clamped"), invented("max_tokens", "needed")]
+
+    assert "logit_bias=dropped, temperature=approximated, max_tokens=invented" == header(losses)
+
+
+def test_characters_that_would_break_the_header_are_encoded() -> None:
+    """Commas, equals signs, controls and everything outside ASCII."""
+
+    assert "a%2Cb%3Dc%0D%0A%C3%A9=dropped" == header([dropped("a,b=c\r\né", "odd")])
+
+
+def test_a_long_header_joins_entries_of_one_list() -> None:
+    """Under 4 KiB always: `messages=dropped` stands for all of them."""
+    losses = [dropped(f"messages[{i}].content[0].annotations", "no") for i in range(500)]
+
+    assert "messages=dropped" == header(losses)
+
+
+@given(st.lists(st.builds(Loss, st.text(max_size=300), st.sampled_from(["dropped", "invented"]), st.just("why")), max_size=60))
+def test_any_header_is_short_printable_ascii(losses: list[Loss]) -> None:
+    """Whatever a caller calls a field."""
+    text = header(losses)
+
+    assert len(text) < 4096 and text.isascii() and (text == "" or text.isprintable())
+
+
+def test_parameters_are_named_in_the_callers_words() -> None:
+    """The dialect's usual place, or the one that the caller used; each once."""
+    losses = [dropped("top_k", "no"), dropped("max_output_tokens", "no"), dropped("top_k", "again"), dropped("x[0]", "no")]
+    named = in_callers_words(losses, request(paths={"max_output_tokens": "max_tokens"}), {"top_k": "generationConfig.topK"})
+
+    assert ["generationConfig.topK", "max_tokens", "x[0]"] == [loss.field for loss in named]
+
+
+def test_what_only_the_callers_dialect_knows_is_declared_for_any_other() -> None:
+    """`extra` of the request and of every value in it, under its own path."""
+    inner = Text(text="b", at="messages[0].content[0]", extra={"odd": 1})
+    whole = request(
+        extra={"x": 1},
+        tools=(Tool(name="t", at="tools[0]", extra={"y": 1}),),
+        response_format=ResponseFormat(kind="text", at="response_format", extra={"z": 1}),
+    )
+    message = Message(
+        role="tool", at="messages[0]", extra={"w": 1}, parts=(ToolResult(call_id="1", parts=(inner,), extra={"v": 1}, at="messages[0]"),)
+    )
+    import msgspec
+
+    whole = msgspec.structs.replace(whole, messages=(message,))
+    losses: list[Loss] = []
+    lose_extras(whole, "ours", losses)
+    fields = {loss.field for loss in losses}
+
+    assert {"x", "tools[0].y", "response_format.z", "messages[0].w", "messages[0].v", "messages[0].content[0].odd"} == fields
+    nothing: list[Loss] = []
+    lose_extras(whole, "theirs", nothing)
+    assert [] == nothing
+
+
+def test_marks_and_foreign_seals_are_declared() -> None:
+    """A cache mark always, a seal unless it comes from the target's own family."""
+    part = Text(text="a", at="m[0]", cache=CacheMark(), seal=Seal(value="s", origin="gemini"))
+    foreign: list[Loss] = []
+    own: list[Loss] = []
+    lose_marks(part, foreign, origin="anthropic")
+    lose_marks(part, own, origin="gemini")
+
+    assert (2, 1) == (len(foreign), len(own))

@@ -1,0 +1,185 @@
+"""JSON read strictly from callers, leniently from upstreams, and spliced without touching the rest."""
+
+from __future__ import annotations
+
+import json as stdlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.canonical.errors import BadUpstreamBytes, MalformedRequest
+from providers.wire import json
+
+# ── reading ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "empty"),
+        (b" \n", "empty"),
+        (b"{", "not valid JSON"),
+        (b'{"a":1,}', "not valid JSON"),
+        (b"{'a':1}", "not valid JSON"),
+        (b'{"a":NaN}', "not valid JSON"),
+        (b'{"a":Infinity}', "not valid JSON"),
+        (b'{"a":1e999}', "not valid JSON"),
+        (b'{"a":"\\ud800"}', "not valid JSON"),
+        (b'{"a":"\xff"}', "UTF-8"),
+        (b"\xef\xbb\xbf{}", "not valid JSON"),
+        (b"[]", "object expected, not an array"),
+        (b'"x"', "object expected, not a string"),
+        (b"1", "object expected, not a number"),
+        (b"null", "object expected, not null"),
+        (b"true", "object expected, not a boolean"),
+        (b'{"a":' + b"9" * 31 + b"}", "30 digits"),
+        (b'{"a":[-' + b"9" * 31 + b"]}", "30 digits"),
+        (b'{"a":' + b"[" * 64 + b"]" * 64 + b"}", "64 deep"),
+        (b"[" * 100_000, "deep"),
+    ],
+)
+def test_a_callers_body_is_read_strictly(data: bytes, says: str) -> None:
+    """One JSON object in UTF-8 within the limits; the complaint says what is wrong."""
+    with pytest.raises(MalformedRequest) as caught:
+        json.decode_object(data)
+
+    assert says in caught.value.message
+
+
+def test_limits_are_just_not_reached() -> None:
+    """64 levels and 30 digits are allowed."""
+    assert {"a": 10**30 - 1} == json.decode_object(b'{"a":' + b"9" * 30 + b"}")
+    assert json.decode_object(b'{"a":' + b"[" * 63 + b"]" * 63 + b"}")
+
+
+def test_big_integers_stay_exact() -> None:
+    """Beyond 64 bits, too, from callers and upstreams."""
+    assert {"a": 2**64 + 1} == json.decode_object(b'{"a":18446744073709551617}')
+    assert b'{"a":18446744073709551617}' == json.encode(json.decode_upstream(b'{"a":18446744073709551617}'))
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b'{"a":"\\ud83d"}', {"a": "\ufffd"}),
+        (b'"\\ude00"', "\ufffd"),
+        (b'"\\ud83d\\ude00"', "😀"),
+        (b'{"\\ud83d":1}', {"\ufffd": 1}),
+    ],
+)
+def test_half_characters_of_upstreams_are_mended(data: bytes, value: Any) -> None:
+    """Some split an emoji across two chunks; what goes on is valid Unicode."""
+    assert value == json.decode_upstream(data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"<html>", b"NaN", b'{"a":1e999,"b":"\\ud800"}', b'"\xff"', b"[" * 200_000, b"9" * 5000 + b"x"]
+)
+def test_other_faults_of_upstreams_are_faults(data: bytes) -> None:
+    """Never a crash, never NaN."""
+    with pytest.raises(BadUpstreamBytes):
+        json.decode_upstream(data)
+
+
+# ── duplicates ─────────────────────────────────────────────────────────────────────────
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-99, 99) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def duplicated(data: bytes) -> bool:
+    return json.has_duplicates(data, json.top_level(data))
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=3), _VALUES), max_size=8),
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t: ")]),
+    st.booleans(),
+)
+def test_a_key_twice_is_always_found(pairs: list[tuple[str, Any]], marks: tuple[str, str], ascii_: bool) -> None:
+    """Whatever the white space, the escapes and the lengths: never missed, never invented."""
+    comma, colon = marks
+    members = [
+        stdlib.dumps(key, ensure_ascii=ascii_) + colon + stdlib.dumps(value, ensure_ascii=ascii_, separators=marks)
+        for key, value in pairs
+    ]
+    data = ("{" + comma.join(members) + "}").encode()
+
+    keys = [key for key, _ in pairs]
+    assert (len(keys) != len(set(keys))) == duplicated(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "twice"),
+    [
+        (b"{}", False),
+        (b" { } ", False),
+        (b'{"a":1,"a":1}', True),
+        (b'{"a":1,"\\u0061":1}', True),
+        (b'{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7,"a":1}', True),
+        (b'{"a":{"x":1},"b":{"x":1}}', False),
+        (b'{"a":"}","b":"\\",\\"a\\":1"}', False),
+        (b'{"model":"x","z":"        ","model":"yyyyyyyyyyyy"}', True),
+        (b'{"n": ' + b"9" * 5000 + b"}", False),
+    ],
+)
+def test_a_key_twice(data: bytes, twice: bool) -> None:
+    """Only top-level keys count, also where one is spelled with escapes or hides in little room."""
+    assert twice == duplicated(data)
+
+
+# ── splicing ───────────────────────────────────────────────────────────────────────────
+
+
+def test_splicing_leaves_other_values_as_they_were() -> None:
+    """Number spelling, key order and escapes of every value that is not replaced."""
+    fields = json.top_level(b'{"model":"a", "x" : 1.50 ,"s":"\\u0041","big":1e2,"gone":1}')
+
+    assert b'{"model":"b","x":1.50,"s":"\\u0041","big":1e2,"new":[1]}' == json.splice(
+        fields, {"model": "b", "new": [1]}, frozenset({"gone"})
+    )
+
+
+# ── writing ────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.text())
+def test_escaped_lines_read_back_the_same(text: str) -> None:
+    """No reader of lines splits inside, and the value is the same."""
+    data = json.escape_lines(json.encode({"a": text}))
+
+    assert 1 == len(data.decode().splitlines())
+    assert {"a": text} == json.decode(data)
+
+
+# ── taking fields ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("take", "good", "bad", "kind"),
+    [
+        (json.take_string, "x", 1, "a string"),
+        (json.take_bool, False, 0, "a boolean"),
+        (json.take_integer, 3, 3.5, "an integer"),
+        (json.take_number, 1.5, True, "a number"),
+        (json.take_object, {}, [], "an object"),
+        (json.take_list, [], {}, "an array"),
+    ],
+)
+def test_takes_a_field_of_its_type(take: Any, good: Any, bad: Any, kind: str) -> None:
+    """None where it is missing or null; the complaint names the path and both kinds."""
+    assert (good, None, None) == (take({"k": good}, "k"), take({}, "k"), take({"k": None}, "k"))
+    with pytest.raises(MalformedRequest) as caught:
+        take({"k": bad}, "k", "a[0]")
+
+    assert ("a[0].k", True) == (caught.value.param, caught.value.message.startswith(f"a[0].k must be {kind}, not "))
+
+
+def test_a_whole_float_is_an_integer() -> None:
+    """As protobuf's JSON form has it."""
+    assert 3 == json.take_integer({"k": 3.0}, "k")

@@ -1,0 +1,111 @@
+"""Server-sent events from bytes, at any split."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.canonical.errors import BadUpstreamBytes
+from providers.wire.sse import PING, SseDecoder, SseEvent, encode_event
+
+
+def read(*pieces: bytes, limit: int = 1 << 20) -> list[SseEvent]:
+    decoder = SseDecoder(limit)
+    return [event for piece in pieces for event in decoder.feed(piece)]
+
+
+def said(*pieces: bytes) -> list[tuple[bytes | None, bytes | None]]:
+    return [(data, name) for data, name, _ in read(*pieces)]
+
+
+@pytest.mark.parametrize(
+    ("stream", "events"),
+    [
+        (b"data: x\n\n", [(b"x", None)]),
+        (b"data:x\n\n", [(b"x", None)]),
+        (b"data:  x\n\n", [(b" x", None)]),
+        (b"data: a\ndata: b\n\n", [(b"a\nb", None)]),
+        (b"event: e\ndata: x\nid: 1\nretry: 5\n\n", [(b"x", b"e")]),
+        (b": ping\n\n", [(None, None)]),
+        (b"data:\n\n", [(b"", None)]),
+        (b"data\n\n", [(b"", None)]),
+        (b"datax: 1\n\n", [(None, None)]),
+        (b"\xef\xbb\xbfdata: x\n\n", [(b"x", None)]),
+        (b"data: \xef\xbb\xbf\n\n", [(b"\xef\xbb\xbf", None)]),
+        (b"data: a\r\n\r\ndata: b\r\rdata: c\n\n", [(b"a", None), (b"b", None), (b"c", None)]),
+        ("data: a\u2028b\u0085c\n\n".encode(), [("a\u2028b\u0085c".encode(), None)]),
+        (b"data: half", []),
+    ],
+)
+def test_events(stream: bytes, events: list[tuple[bytes | None, bytes | None]]) -> None:
+    """As the standard has it, whole and byte by byte."""
+    assert events == said(stream) == said(*(bytes([byte]) for byte in stream))
+
+
+def test_an_event_keeps_its_bytes() -> None:
+    """So that a relay can pass it on untouched."""
+    stream = b"event: e\r\ndata: x\r\n\r\n: c\r\n\r\n"
+
+    assert [b"event: e\r\ndata: x\r\n\r\n", b": c\r\n\r\n"] == [raw for _, _, raw in read(stream)]
+
+
+_LINES = st.lists(
+    st.sampled_from([b"data: a", b"data: \xc3\xa9", b"data:", b"event: e", b": c", b"id: 1", b""]), max_size=12
+)
+
+
+@given(_LINES, st.sampled_from([b"\n", b"\r\n", b"\r"]), st.lists(st.integers(0, 200), max_size=6))
+def test_any_split_gives_the_same_events(lines: list[bytes], end: bytes, cuts: list[int]) -> None:
+    """Also inside a character, and between CR and LF."""
+    stream = end.join([*lines, b"data: z", b"", b""])
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    pieces = [stream[a:b] for a, b in zip(edges, edges[1:])]
+
+    whole = said(stream)
+    assert whole == said(*pieces)
+    assert whole[-1][0] is not None and whole[-1][0].endswith(b"z")
+
+
+@given(_LINES, st.lists(st.integers(0, 200), max_size=6))
+def test_bytes_are_neither_lost_nor_doubled(lines: list[bytes], cuts: list[int]) -> None:
+    """The raw bytes of all events and the rest are the stream."""
+    stream = b"\n".join([*lines, b"data: z", b"", b"rest"])
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    decoder = SseDecoder()
+    raw = [event[2] for a, b in zip(edges, edges[1:]) for event in decoder.feed(stream[a:b])]
+
+    assert stream == b"".join(raw) + decoder.close()
+
+
+def test_the_rest() -> None:
+    """What is left of an unfinished event; nothing where there is none."""
+    for stream, rest in ((b"data: x\n\ndata: ha", b"data: ha"), (b"data: x\n\n", b""), (b"data: x\r\n\r\ndata: h\r\n", b"data: h\r\n"), (b"\xef\xbb\xbf", b"")):  # fmt: skip
+        decoder = SseDecoder()
+        decoder.feed(stream)
+
+        assert rest == decoder.close()
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_events_are_bounded(end: bytes) -> None:
+    """An event without end, in one line or in many, is refused when it passes the limit."""
+    decoder = SseDecoder(limit=1000)
+
+    with pytest.raises(BadUpstreamBytes):
+        for _ in range(200):
+            decoder.feed(b"data: xxxxxxxxxx" + end)
+
+
+def test_events_before_an_endless_one_are_given_out() -> None:
+    """The fault comes with the next bytes at the latest."""
+    decoder = SseDecoder(limit=100)
+
+    assert [b"a"] == [event[0] for event in decoder.feed(b"data: a\n\n" + b"x" * 200)]
+    with pytest.raises(BadUpstreamBytes):
+        decoder.feed(b"x")
+
+
+def test_writing() -> None:
+    """What is written is read back."""
+    assert [(b"x", None), (b"y", b"e"), (None, None)] == said(encode_event(b"x"), encode_event(b"y", b"e"), PING)

@@ -1,0 +1,166 @@
+"""The process: start, serve, reload, drain, stop; run as operators run it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+import time
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.fakes import HANG, FakeUpstream, sse
+from tests.lanes import KEYS, LANES, TABLE
+
+DEMO = """
+server: {listen: "127.0.0.1:0", admin: "127.0.0.1:0", drain: 2s}
+providers: {demo: {}}
+models: {demo: [{provider: demo, model: isthmus-demo}]}
+routes: [{path: /v1/chat/completions, speaks: openai.chat, to: models}]
+"""
+HELLO = {"model": "demo", "messages": [{"role": "user", "content": "Hello!"}]}
+
+
+class Served:
+    def __init__(self, process: Process, main: str, admin: str | None) -> None:
+        self.process, self.main, self.admin = process, main, admin
+
+
+@contextlib.asynccontextmanager
+async def serving(table: str, folder: Path, **environ: str) -> AsyncIterator[Served]:
+    """`python -m router serve` with this table, until the block ends."""
+    (folder / "routes.yaml").write_text(table)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "router", "serve", "-c", str(folder / "routes.yaml"),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env={**os.environ, **environ},
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        while line := (await asyncio.wait_for(process.stderr.readline(), 15)).decode():
+            found = re.fullmatch(r"isthmus: listening on (\S+)(?: \(admin (\S+)\))?\n", line)
+            if found:
+                yield Served(process, found[1], found[2])
+                break
+        else:
+            raise AssertionError("it did not start")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_it_starts_answers_and_stops(tmp_path: Path) -> None:
+    """Health, readiness, metrics and a call; SIGTERM with an idle kept connection ends it at once with exit 0 (L01, L04)."""
+    async with serving(DEMO, tmp_path) as served, aiohttp.ClientSession() as session:
+        async with session.post(served.main + "/v1/chat/completions", json=HELLO) as answer:
+            body = await answer.json()
+        seen = {}
+        for base in (served.main, served.admin):
+            for path in ("/healthz", "/readyz"):
+                async with session.get(f"{base}{path}") as answer:
+                    seen[base, path] = answer.status
+        async with session.get(f"{served.admin}/metrics") as answer:
+            metrics = await answer.text()
+        async with session.get(served.main + "/metrics") as answer:
+            public = answer.status
+        began = time.monotonic()
+        served.process.send_signal(signal.SIGTERM)
+        code = await asyncio.wait_for(served.process.wait(), 3)
+
+        assert "Hello!" in body["choices"][0]["message"]["content"]
+        assert {200} == set(seen.values()) and 404 == public
+        assert 'isthmus_requests_total{' in metrics and "isthmus_config_generation 1.0" in metrics
+        assert 0 == code and time.monotonic() - began < 1.5
+
+
+async def test_a_taken_port_is_told_in_one_line(tmp_path: Path) -> None:
+    """Exit not 0, the port named, no traceback (L06)."""
+    async with serving(DEMO, tmp_path) as served:
+        port = served.main.rpartition(":")[2]
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / "routes.yaml").write_text(DEMO.replace("127.0.0.1:0", f"127.0.0.1:{port}", 1))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "router", "serve", "-c", str(other / "routes.yaml"),
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, errors = await asyncio.wait_for(process.communicate(), 10)
+
+        assert 0 != process.returncode
+        assert port in errors.decode() and "Traceback" not in errors.decode()
+
+
+async def test_sighup_takes_a_good_table_and_leaves_a_bad_one(tmp_path: Path) -> None:
+    """The new alias works at once; a broken file changes nothing, and metrics and readiness say so."""
+    async with serving(DEMO, tmp_path) as served, aiohttp.ClientSession() as session:
+
+        async def ask(model: str) -> int:
+            async with session.post(served.main + "/v1/chat/completions", json=HELLO | {"model": model}) as answer:
+                return answer.status
+
+        async def scraped() -> str:
+            async with session.get(f"{served.admin}/metrics") as answer:
+                return await answer.text()
+
+        before = await ask("second")
+        (tmp_path / "routes.yaml").write_text(DEMO.replace("models: {demo:", "models: {second: [{provider: demo, model: b}], demo:"))
+        served.process.send_signal(signal.SIGHUP)
+        await asyncio.sleep(0.6)
+        good = await ask("second"), await scraped()
+        (tmp_path / "routes.yaml").write_text("routes: [")
+        served.process.send_signal(signal.SIGHUP)
+        await asyncio.sleep(0.6)
+        bad = await ask("second"), await scraped()
+        async with session.get(f"{served.admin}/readyz") as answer:
+            ready = await answer.json()
+
+        assert (404, 200, 200) == (before, good[0], bad[0])
+        assert "isthmus_config_generation 2.0" in good[1] and "isthmus_config_last_reload_success 1.0" in good[1]
+        assert "isthmus_config_generation 2.0" in bad[1] and "isthmus_config_last_reload_success 0.0" in bad[1]
+        assert (2, False) == (ready["config_generation"], ready["last_reload"]["ok"])
+
+
+@pytest.mark.parametrize("endless", [False, True], ids=["l02-ends", "l03-endless"])
+async def test_sigterm_lets_streams_end(endless: bool, tmp_path: Path) -> None:
+    """A stream under way ends whole; one without end gets an error event at the drain limit; exit 0 either way."""
+    lane = LANES[0]
+    async with FakeUpstream() as upstream:
+        events = [*lane.opening("a "), HANG] if endless else lane.events(*(f"w{i} " for i in range(10)))
+        upstream.script(sse(*events, every=0.0 if endless else 0.1))
+        table = TABLE.replace("$up", upstream.url).replace("$attempts", "1").replace("idle: 400ms", "idle: 30s")
+        table = table.replace("total: 5s", "total: 60s").replace("drain: 1s", "drain: 1s" if endless else "drain: 4s")
+        async with serving(table, tmp_path, **KEYS) as served, aiohttp.ClientSession() as session:
+            async with session.post(served.main + lane.path(), json=lane.body(stream=True)) as answer:
+                first = await answer.content.readany()
+                served.process.send_signal(signal.SIGTERM)
+                rest = await answer.read()
+            code = await asyncio.wait_for(served.process.wait(), 5)
+        got = lane.hear(first + rest)
+
+    assert 0 == code
+    if endless:
+        assert "a " == got.text and got.error is not None and got.finish is None
+    else:
+        assert got.complete and "w9 " == got.text[-3:]
+
+
+async def test_a_drip_of_a_head_is_cut(tmp_path: Path) -> None:
+    """A connection that does not send its head in time is closed; others are served meanwhile (H03)."""
+    table = DEMO.replace("drain: 2s", "drain: 2s, limits: {head: 300ms}")
+    async with serving(table, tmp_path) as served, aiohttp.ClientSession() as session:
+        port = int(served.main.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost:")
+        began = time.monotonic()
+        async with session.post(served.main + "/v1/chat/completions", json=HELLO) as answer:
+            assert 200 == answer.status
+        assert b"" == await asyncio.wait_for(reader.read(), 2)
+        assert time.monotonic() - began < 1.5
+        writer.close()
