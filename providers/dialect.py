@@ -1,7 +1,7 @@
 """The contract of a wire language, spoken in both directions and on either side of the gateway.
 
 `decode` reads the wire, `encode` writes it, always seen from the gateway. Nothing here does I/O, reads a clock or knows
-a provider's name. Encoding appends to `losses`; decoding never loses anything: what it does not know is kept in `extra`.
+a provider's name. Encoding appends to `losses`; decoding loses nothing: what it does not know is kept in `extra`.
 
 A call in the translate lane:  read -> decode_request -> encode_request (other dialect) -> … -> decode_response ->
 encode_response; streams through a StreamDecoder and a StreamEncoder. In the relay lane (both sides speak the same):
@@ -130,7 +130,9 @@ class Dialect(Protocol):
         ...
 
     # ── caller side ────────────────────────────────────────────────────────────────
-    def read(self, wire: WireRequest, params: Mapping[str, str], *, depth: int = 64, messages: int = 2048, tools: int = 512) -> Asked:
+    def read(
+        self, wire: WireRequest, params: Mapping[str, str], *, depth: int = 64, messages: int = 2048, tools: int = 512
+    ) -> Asked:
         """Checks a request in full. MalformedRequest and its kin name the field that is wrong."""
         ...
 

@@ -1,7 +1,8 @@
 """The list of models that callers may name, in the form that each family of clients reads.
 
 OpenAI: `{"object":"list","data":[{"id","object":"model","created","owned_by"}]}`. Google:
-`{"models":[{"name":"models/x","supportedGenerationMethods"}]}`. Anthropic: `{"data":[{"type":"model","id","display_name","created_at"}],"has_more"}`.
+`{"models":[{"name":"models/x","supportedGenerationMethods"}]}`. Anthropic:
+`{"data":[{"type":"model","id","display_name","created_at"}],"has_more"}`.
 Which one is asked for is told by the path's version or by the credential and headers that only one family sends.
 """
 
@@ -80,5 +81,3 @@ def _anthropic_list(rows: list[Json]) -> Json:
         "first_id": ids[0] if ids else None,
         "last_id": ids[-1] if ids else None,
     }
-
-

@@ -6,8 +6,8 @@
     attempt  encode for the target's dialect, or relay when both sides speak the same; sign; send; read
     answer   whole, or as a stream from its first meaningful event on; errors in the caller's language
 
-Until the first byte of an answer has gone out, a failure may be tried again (`router/policy/retries.py` says whether and
-where). After that a fault ends the stream in the caller's dialect. Whatever happens is written into one Record, which
+Until the first byte of an answer has gone out, a failure may be tried again (`router/policy/retries.py` says whether
+and where). After that a fault ends the stream in the caller's dialect. Whatever happens is written into one Record, which
 metrics and log get once, at the end.
 """
 
@@ -287,11 +287,11 @@ class Exchange:
                 await call.close()
 
     def _clocks(self, plan: Plan, provider: Provider) -> Clocks:
-        times, own = plan.policy.timeouts, provider.timeouts
+        times, own = plan.policy.timeouts, provider.timeouts  # a row narrows, it never widens
         return Clocks(
-            connect=own.get("connect", times.connect),
-            first_byte=own.get("first_byte", times.first_byte),
-            idle=own.get("idle", times.idle),
+            connect=min(times.connect, own.get("connect", times.connect)),
+            first_byte=min(times.first_byte, own.get("first_byte", times.first_byte)),
+            idle=min(times.idle, own.get("idle", times.idle)),
             deadline=min(plan.ends, self.gateway.clock() + own.get("total", times.total)),
             alarm=self.alarm,
         )

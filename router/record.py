@@ -30,7 +30,7 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
 
 
 class Record(msgspec.Struct, kw_only=True):
-    """One exchange. `phases` are seconds by name, in order; they sum to the time until the head of the answer went out."""
+    """One exchange. `phases` are seconds by name, in order; they sum to the time until the answer's head went out."""
 
     id: str
     method: str

@@ -346,7 +346,7 @@ class Life:
 
     def reload(self) -> None:
         """SIGHUP: parse, check, swap at once for new calls. A bad file changes nothing."""
-        loaded = load(self.path, os.environ)
+        loaded = load(self.path, os.environ, **self.settings.asked)
         if loaded.settings is None:
             self.metrics.config_refused()
             self.state.refused(_now())

@@ -21,7 +21,7 @@ SPECS = Path(__file__).parent / "specs"
 
 @cache
 def cases(name: str) -> list[dict[str, Json]]:
-    """The recorded cases of one file: `openai-chat`, `openai-compatible`, `groq`, `mistral`, `gemini`. Do not change them."""
+    """The recorded cases of one file (`openai-chat`, `gemini`, …), shared between tests: do not change them."""
     with gzip.open(TRAFFIC / f"{name}.jsonl.gz", "rt", encoding="utf-8", newline="\n") as lines:
         return [json.loads(line) for line in lines]
 

@@ -1,6 +1,6 @@
 """The four ways through the gateway that two dialects make, so that a rule is written once and holds for all.
 
-A Lane knows how its caller asks and reads, and how its upstream talks. `LANES` are openai.chat and gemini on either side.
+A Lane knows how its caller asks and reads, and how its upstream talks. `LANES`: openai.chat and gemini on either side.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The real server on loopback, in this process: `async with running(table) as gateway`.
 
-`table` is a routes.yaml as text; `$NAME` in it is replaced by what is given (addresses of fakes). Everything is real but
-the upstreams: sockets, parser, table, metrics, log. `gateway.lines()` gives the log lines, `gateway.metric(...)` a value.
+`table` is a routes.yaml as text; `$NAME` in it is replaced by what is given (addresses of fakes).
+Everything is real but the upstreams: sockets, parser, table, metrics, log. `gateway.lines()` gives the log lines, `gateway.metric(...)` a value.
 """
 
 from __future__ import annotations

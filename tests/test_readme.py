@@ -6,6 +6,7 @@ that prints; `…` in it stands for anything. Blocks of YAML are parts of a tabl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -104,32 +105,38 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         *("--listen", f"127.0.0.1:{ports[8080]}", "--admin", f"127.0.0.1:{ports[8081]}"),
     ]
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.PIPE, text=True)
-        try:
-            assert process.stderr is not None
-            said: list[str] = []
-            while not said or not said[-1].startswith("isthmus: listening on"):
-                line = process.stderr.readline()
-                assert line, f"the gateway did not start: {''.join(said)}"
-                said.append(line)
-            yield Place(folder, ports)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+        with subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stderr is not None
+                said: list[str] = []
+                while not said or not said[-1].startswith("isthmus: listening on"):
+                    line = process.stderr.readline()
+                    assert line, f"the gateway did not start: {''.join(said)}"
+                    said.append(line)
+                yield Place(folder, ports)
+            finally:
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(10) == 0
 
 
 def _run(command: list[str | Path], folder: Path) -> str:
     """What a program prints; the test fails with what it complained about when it fails."""
-    done = subprocess.run(
+    with subprocess.Popen(
         command,
         cwd=folder,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=LONGEST,
         env={**os.environ, "NO_PROXY": "*"},
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, complained = process.communicate(timeout=LONGEST)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # what a block left running in the background
+    assert process.returncode == 0, complained + printed
+    return printed
 
 
 def _check_printed(block: Block, printed: str) -> None:
@@ -141,7 +148,6 @@ def _check_printed(block: Block, printed: str) -> None:
     assert re.fullmatch(pattern, lines), f"README.md says\n{block.prints}\nand it is\n{lines}"
 
 
-@pytest.mark.clients
 @pytest.mark.parametrize("block", of("sh"))
 def test_shell_blocks_do_what_is_written_beside_them(block: Block, place: Place) -> None:
     """A shell block runs in a checkout, ends well and prints what README.md says."""

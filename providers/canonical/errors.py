@@ -413,7 +413,7 @@ class EgressDenied(UpstreamNotAllowed):
 # ── masking ────────────────────────────────────────────────────────────────────────────
 
 _SECRET = re.compile(
-    r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_\-*.]{3,}"  # OpenAI, Anthropic and their kin; OpenAI's 401 repeats part of the key with stars
+    r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_\-*.]{3,}"  # also the starred form of OpenAI's 401
     r"|AIza[A-Za-z0-9_\-]{6,}"  # Google API keys
     r"|ya29\.[A-Za-z0-9_\-.]+"  # Google OAuth tokens
     r"|gsk_[A-Za-z0-9]{6,}|xai-[A-Za-z0-9]{6,}|hf_[A-Za-z0-9]{6,}|r8_[A-Za-z0-9]{6,}|AKIA[A-Z0-9]{8,}"

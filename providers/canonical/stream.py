@@ -317,9 +317,7 @@ def _join_logprobs(a: Logprobs, b: Logprobs) -> Logprobs:
     return Logprobs(content=_join(a.content, b.content), refusal=_join(a.refusal, b.refusal), extra=b.extra or a.extra)
 
 
-def _join(
-    a: tuple[TokenLogprob, ...] | None, b: tuple[TokenLogprob, ...] | None
-) -> tuple[TokenLogprob, ...] | None:
+def _join(a: tuple[TokenLogprob, ...] | None, b: tuple[TokenLogprob, ...] | None) -> tuple[TokenLogprob, ...] | None:
     return b if a is None else a if b is None else a + b
 
 

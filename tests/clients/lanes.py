@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from tests import corpus
 from tests.answers import chat_answer, chat_stream, gemini_answer, gemini_error, gemini_stream, openai_error
-from tests.fakes import Answer, FakeUpstream, Piece, Received, json_answer, sse
+from tests.fakes import Answer, FakeUpstream, Received, json_answer, sse
 from tests.running import Running, running
 
 Json = Any
@@ -88,10 +88,10 @@ class Voice(Protocol):
 
     def base(self, url: str) -> str: ...
     def text(self, text: str, usage: Usage = ...) -> Answer: ...
-    def stream(self, *texts: str, then: Sequence[Piece] = ..., usage: Usage = ...) -> Answer: ...
+    def events(self, *texts: str, usage: Usage = ...) -> list[Json]: ...
+    def begun(self, text: str) -> list[Json]: ...
     def calling(self, *, stream: bool = False) -> Answer: ...
     def error(self, status: int, message: str, code: str | None = None) -> Json: ...
-    def broken_stream(self, text: str, message: str) -> Answer: ...
     def heard(self, request: Received, key: str) -> Json: ...
     def texts(self, body: Json) -> list[tuple[str, str]]: ...
     def check_results(self, body: Json, *, signed: bool = True) -> None: ...
@@ -154,12 +154,14 @@ class OpenAI:
         }
 
     def text(self, text: str, usage: Usage = Usage(9, 3)) -> Answer:
-        return json_answer(chat_answer(text, usage=None, service_tier="default", **{"usage": self._usage(usage)}))
+        return json_answer(chat_answer(text, usage=None) | {"usage": self._usage(usage)})
 
-    def stream(self, *texts: str, then: Sequence[Piece] = (), usage: Usage = Usage(9, 3)) -> Answer:
+    def events(self, *texts: str, usage: Usage = Usage(9, 3)) -> list[Json]:
         *said, done = chat_stream(*texts)
-        counted = {**said[0], "choices": [], "usage": self._usage(usage)}
-        return sse(*said, counted, done, *then)
+        return [*said, {**said[0], "choices": [], "usage": self._usage(usage)}, done]
+
+    def begun(self, text: str) -> list[Json]:
+        return self.events(text)[:2]
 
     def calling(self, *, stream: bool = False) -> Answer:
         if stream:
@@ -169,9 +171,6 @@ class OpenAI:
     def error(self, status: int, message: str, code: str | None = None) -> Json:
         kind = {400: "invalid_request_error", 429: "requests"}.get(status, "server_error")
         return openai_error(message, kind, code)
-
-    def broken_stream(self, text: str, message: str) -> Answer:
-        return sse(*chat_stream(text)[:2], openai_error(message))
 
     def heard(self, request: Received, key: str) -> Json:
         body = request.json()
@@ -241,9 +240,12 @@ class Gemini:
     def text(self, text: str, usage: Usage = Usage(9, 3)) -> Answer:
         return json_answer(gemini_answer(text, model=self.model, usageMetadata=self._usage(usage)))
 
-    def stream(self, *texts: str, then: Sequence[Piece] = (), usage: Usage = Usage(9, 3)) -> Answer:
+    def events(self, *texts: str, usage: Usage = Usage(9, 3)) -> list[Json]:
         *said, last = gemini_stream(*texts)
-        return sse(*said, {**last, "usageMetadata": self._usage(usage)}, *then)
+        return [*said, {**last, "usageMetadata": self._usage(usage)}]
+
+    def begun(self, text: str) -> list[Json]:
+        return self.events(text, "")[:1]
 
     def calling(self, *, stream: bool = False) -> Answer:
         if stream:
@@ -255,9 +257,6 @@ class Gemini:
         names = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
         names |= {429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE"}
         return gemini_error(status, message, names[status])
-
-    def broken_stream(self, text: str, message: str) -> Answer:
-        return sse(gemini_stream(text, "")[0], self.error(503, message))
 
     def heard(self, request: Received, key: str) -> Json:
         body = request.json()
@@ -355,6 +354,10 @@ class Place:
                 "headers": {"Authorization": f"Bearer {GATEWAY_KEY}"},
             }
         return door
+
+    def stream(self, *texts: str, usage: Usage = Usage(9, 3)) -> Answer:
+        """The upstream's stream of these texts."""
+        return sse(*self.voice.events(*texts, usage=usage))
 
     def heard(self, turn: int = -1) -> Json:
         """The body of a request as the upstream got it, after all that must hold of every request was checked."""

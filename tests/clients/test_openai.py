@@ -13,7 +13,7 @@ import pytest
 
 from tests.clients.conftest import Client
 from tests.clients.lanes import ALIAS, GATEWAY_KEY, Place, Usage, Way, place, valid, ways
-from tests.fakes import RESET, Until, event, json_answer, sse, status
+from tests.fakes import RESET, Until, json_answer, sse, status
 
 Json = Any
 pytestmark = pytest.mark.clients
@@ -122,7 +122,7 @@ async def test_a_field_that_openai_adds_tomorrow_passes_both_ways(client: Client
 
 async def test_a_stream_is_read_to_its_end(here: Place, client: Client) -> None:
     """All texts arrive in order with one finish, and no usage that was not asked for."""
-    here.upstream.script(here.voice.stream("Hel", "lo ", "👋 wörld"))
+    here.upstream.script(here.stream("Hel", "lo ", "👋 wörld"))
     request = {"model": here.model, "messages": QUESTION}
 
     answer = await client.ask(here.door(), "stream", request=request)
@@ -136,7 +136,7 @@ async def test_a_stream_is_read_to_its_end(here: Place, client: Client) -> None:
 
 async def test_a_stream_tells_its_usage_when_asked(here: Place, client: Client) -> None:
     """With `include_usage` the last chunk has no choices and the whole count, in OpenAI's way of counting."""
-    here.upstream.script(here.voice.stream("Hel", "lo", usage=Usage(30, 12, thought=7, cached=8)))
+    here.upstream.script(here.stream("Hel", "lo", usage=Usage(30, 12, thought=7, cached=8)))
     request = {"model": here.model, "messages": QUESTION, "stream_options": {"include_usage": True}}
 
     answer = await client.ask(here.door(), "stream", request=request)
@@ -151,7 +151,7 @@ async def test_a_stream_tells_its_usage_when_asked(here: Place, client: Client) 
 
 async def test_the_sdk_gathers_a_stream_into_one_completion(here: Place, client: Client) -> None:
     """The SDK's accumulator, which is stricter than its chunk reader, ends with a whole message."""
-    here.upstream.script(here.voice.stream("Hel", "lo"))
+    here.upstream.script(here.stream("Hel", "lo"))
 
     answer = await client.ask(here.door(), "gather", request={"model": here.model, "messages": QUESTION})
 
@@ -163,13 +163,8 @@ async def test_the_sdk_gathers_a_stream_into_one_completion(here: Place, client:
 async def test_a_chunk_reaches_the_sdk_before_the_upstream_says_more(here: Place) -> None:
     """T-1.14: nothing is held back until the end."""
     read = asyncio.Event()
-    first, *rest = [step for step in here.voice.stream("first", "second").steps[1:]]
-    if here.way.upstream == "openai.chat":  # its first chunk has a role and no text
-        first, rest = rest[0], rest[1:]
-        head = here.voice.stream("first", "second").steps[:2]
-    else:
-        head = here.voice.stream("first", "second").steps[:1]
-    here.upstream.script([*head, first, Until(read), *rest])
+    begun, all = here.voice.begun("first"), here.voice.events("first", "second")
+    here.upstream.script(sse(*begun, Until(read), *all[len(begun) :]))
     texts = []
 
     async with openai.AsyncOpenAI(**here.door(), max_retries=0, timeout=5.0) as sdk:
@@ -194,7 +189,7 @@ async def test_parallel_calls_and_their_results_over_two_turns(
     Even where the client's history keeps nothing but what OpenAI documents (`known`), and so drops signatures.
     """
     voice = here.voice
-    here.upstream.script(voice.calling(stream=stream), voice.stream("Done.") if stream else voice.text("Done."))
+    here.upstream.script(voice.calling(stream=stream), here.stream("Done.") if stream else voice.text("Done."))
     request = {"model": here.model, "messages": QUESTION, "tools": TOOLS}
 
     answer = await client.ask(here.door(), "tools", request=request, echo=echo, stream=stream)
@@ -334,7 +329,8 @@ async def test_an_error_in_the_middle_of_a_stream_is_raised_after_the_text_befor
     here: Place, client: Client
 ) -> None:
     """The text stays; the upstream's reason is raised; there is no finish."""
-    here.upstream.script(here.voice.broken_stream("Once upon", "the model fell asleep"))
+    events = [*here.voice.begun("Once upon"), here.voice.error(503, "the model fell asleep")]
+    here.upstream.script(sse(*events))
 
     answer = await client.ask(here.door(), "stream", request={"model": here.model, "messages": QUESTION})
 
@@ -346,17 +342,12 @@ async def test_an_error_in_the_middle_of_a_stream_is_raised_after_the_text_befor
 
 async def test_a_connection_that_breaks_in_a_stream_is_raised(here: Place, client: Client) -> None:
     """S03: never a silent end that looks like a whole answer."""
-    *steps, _ = here.voice.stream("Once upon").steps[:3]
-    here.upstream.script([*steps, event_of_text(here, "Once upon"), RESET])
+    here.upstream.script(sse(*here.voice.begun("Once upon"), RESET))
 
     answer = await client.ask(here.door(), "stream", request={"model": here.model, "messages": QUESTION})
 
     assert "APIError" == answer["raised"]["class"]
     assert "upstream_connection" == answer["raised"]["code"]
-
-
-def event_of_text(here: Place, text: str) -> Any:
-    return here.voice.broken_stream(text, "unused").steps[-3 if here.way.upstream == "gemini" else -2]
 
 
 @pytest.mark.parametrize("way", ways("openai.chat"), ids=str)

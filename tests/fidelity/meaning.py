@@ -110,7 +110,7 @@ class Comparing:
         for name, mark in one.marks.items():
             if name in theirs and frozen(theirs[name].value) == frozen(mark.value):
                 continue
-            if not self.named(mark.at) and not below(mark.at, one.at) or not self.named(mark.at):
+            if (not self.named(mark.at) and not below(mark.at, one.at)) or not self.named(mark.at):
                 self.complain(f"{mark.at}: {name} did not arrive and is not named")
         for name in theirs.keys() - one.marks.keys():
             if not any(loss.kind in ("invented", "approximated") for loss in self.losses):

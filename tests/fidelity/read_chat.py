@@ -160,9 +160,15 @@ class _Conversation:
                 (one or self.add(role, "nothing", None, at)).marks[key] = Fact(value, f"{at}.{key}")
 
     def reasoning(self, rest: Json, at: str) -> None:
+        """Two servers' names for it; some clients send the same text under both."""
+        before: list[str] = []
         for key in _REASONING:
-            if isinstance(rest.get(key), str) and rest[key]:
-                self.add("assistant", "reasoning", rest.pop(key), f"{at}.{key}")
+            value = rest.get(key)
+            if isinstance(value, str) and value:
+                del rest[key]
+                if value not in before:
+                    self.add("assistant", "reasoning", value, f"{at}.{key}")
+                before.append(value)
 
     def spoken(self, rest: Json, at: str) -> None:
         refusal = rest.pop("refusal", None)
@@ -266,6 +272,7 @@ _FINISH = {
     "stop": "stop",
     "eos": "stop",
     "length": "length",
+    "max_tokens": "length",
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
@@ -306,6 +313,8 @@ def _hear(choice: Choice, said: Json) -> None:
     choice.refusal += said.get("refusal") or ""
     for image in said.get("images") or ():
         choice.media.append(from_url(image["image_url"]["url"]))
+    if (said.get("audio") or {}).get("data"):
+        choice.media.append({**content(None, said["audio"]["data"]), "type": "audio"})  # its format stands in the request
 
 
 def _call(raw: Json) -> Call:
@@ -371,7 +380,7 @@ def read_stream(data: bytes) -> Answer:
     for index, one in sorted(listening.items()):
         out.choices[index] = one.choice
         one.end()
-    out.complete = out.complete or bool(listening) and all(one.word for one in listening.values())
+    out.complete = out.complete or (bool(listening) and all(one.word for one in listening.values()))
     return out
 
 

@@ -102,7 +102,7 @@ class _Conversation:
         thought = rest.pop("thought", None) is True
         signature = rest.pop("thoughtSignature", None)
         marks: dict[str, Fact] = {}
-        kind = next((key for key in _DATA if says(rest.get(key)) or key in rest and key in _OBJECTS), None)
+        kind = next((key for key in _DATA if says(rest.get(key)) or (key in rest and key in _OBJECTS)), None)
         inner = rest.pop(kind, None) if kind else None
         where = f"{at}.{names[kind]}" if kind else at
         if thought and kind != "text":
@@ -292,7 +292,7 @@ def _config(out: Request, config: Json, at: str) -> None:
 
 # ── answers ────────────────────────────────────────────────────────────────────────────
 
-_FILTERED = "SAFETY RECITATION LANGUAGE BLOCKLIST PROHIBITED_CONTENT SPII MODEL_ARMOR ESCALATION".split()
+_FILTERED = ["SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR", "ESCALATION"]
 _FINISH = {"STOP": "stop", "MAX_TOKENS": "length", "CONTINUATION": "length", "1": "stop", "2": "length", "3": "content_filter"}
 
 
@@ -341,12 +341,17 @@ def _chunk(out: Answer, body: Json) -> None:
 def _hear(choice: Choice, part: Json) -> None:
     part, _ = opened(part)
     thought = part.get("thought") is True
-    if part.get("functionCall") and not thought:
+    if part.get("functionCall") is not None and not thought:
         call = part["functionCall"]
+        if "partialArgs" in call or "willContinue" in call or not call.get("name"):
+            _hear_piece(choice, part, call)
+            return
         made = Call(call["name"], call.get("args") or {}, call.get("id"), part.get("thoughtSignature"))
         choice.calls.append(made)
     elif part.get("inlineData") and not thought:
-        choice.media.append(content(part["inlineData"].get("mimeType"), part["inlineData"].get("data", "")))
+        made = content(part["inlineData"].get("mimeType"), part["inlineData"].get("data", ""))
+        # An answer that is spoken stands in chat without its type: compared by its bytes.
+        choice.media.append({**made, "type": "audio"} if made["type"] in ("", "audio") or made["type"][:6] == "audio/" else made)
     elif "text" in part:
         if thought:
             choice.reasoning += part["text"]
@@ -354,6 +359,20 @@ def _hear(choice: Choice, part: Json) -> None:
             choice.text += part["text"]
     else:
         choice.foreign += [key for key in part if key not in ("thought", "thoughtSignature")]
+
+
+def _hear_piece(choice: Choice, part: Json, call: Json) -> None:
+    """Arguments that come by path (Vertex): `{"name"}` opens a call, `{}` closes it."""
+    if call.get("name"):
+        choice.calls.append(Call(call["name"], {}, call.get("id"), part.get("thoughtSignature")))
+    for piece in call.get("partialArgs") or ():
+        steps = re.findall(r"[^.$\[\]'\"]+", piece["jsonPath"])
+        holder = choice.calls[-1].arguments
+        for step in steps[:-1]:
+            holder = holder.setdefault(step, {})
+        value = next((piece[key] for key in ("stringValue", "numberValue", "boolValue") if key in piece), None)
+        before = holder.get(steps[-1])
+        holder[steps[-1]] = before + value if isinstance(before, str) and isinstance(value, str) else value
 
 
 def _finish(out: Answer) -> None:

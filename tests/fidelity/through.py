@@ -100,7 +100,7 @@ class Case:
 def recorded(file: str) -> Iterator[Case]:
     """The calls of a file that speak its dialect; `others` counts the rest (embeddings, model lists, …)."""
     for raw in cases(file):
-        if file == "gemini" and raw["api"] in _TASKS or file != "gemini" and raw["api"] == "chat" and _is_chat(raw):
+        if (file == "gemini" and raw["api"] in _TASKS) or (file != "gemini" and raw["api"] == "chat" and _is_chat(raw)):
             yield Case(file, raw)
 
 

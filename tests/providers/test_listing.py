@@ -42,7 +42,14 @@ def test_openais_form() -> None:
     assert {"id", "object", "created", "owned_by"} == body["data"][0].keys()
 
 
-@pytest.mark.parametrize("asked", [{"path": "/v1beta/models"}, {"path": "/v1/models", "headers": ("x-goog-api-key",)}, {"path": "/v1/models", "query": {"key": "k"}}])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"path": "/v1beta/models"},
+        {"path": "/v1/models", "headers": ("x-goog-api-key",)},
+        {"path": "/v1/models", "query": {"key": "k"}},
+    ],
+)
 def test_geminis_form(asked: dict[str, Any]) -> None:
     """By its path's version, its key header, or `?key=`; it fits the schema."""
     body = listed(**asked)

@@ -43,7 +43,12 @@ def test_what_the_target_takes_stays() -> None:
         "title": "W",
         "properties": {
             "z": {"type": ["string", "null"], "description": "d", "enum": ["x", "y"]},
-            "a": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9}, "minItems": 1, "maxItems": 2},
+            "a": {
+                "type": "array",
+                "items": {"type": "integer", "minimum": 0, "maximum": 9},
+                "minItems": 1,
+                "maxItems": 2,
+            },
         },
         "required": ["z"],
         "additionalProperties": False,
@@ -188,7 +193,10 @@ def test_hostile_schemas_cost_little(target: Target) -> None:
     """References that double at every step, wide unions, long chains and cycles through allOf end within the bound."""
     doubling: Json = {f"d{i}": obj(a={"$ref": f"#/$defs/d{i + 1}"}, b={"$ref": f"#/$defs/d{i + 1}"}) for i in range(60)}
     doubling["d60"] = TEXT
-    cycle = {"allOf": [{"$ref": "#/$defs/c"}, {"$ref": "#/$defs/c"}], "$defs": {"c": {"allOf": [{"$ref": "#/$defs/c"}]}}}
+    cycle = {
+        "allOf": [{"$ref": "#/$defs/c"}, {"$ref": "#/$defs/c"}],
+        "$defs": {"c": {"allOf": [{"$ref": "#/$defs/c"}]}},
+    }
     wide = {"anyOf": [TEXT] * (MAX_NODES * 2)}
     long: Json = {f"d{i}": obj(a={"$ref": f"#/$defs/d{i + 1}"}) for i in range(3000)}
     merged: Json = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}, TEXT]} for i in range(3000)}
@@ -235,8 +243,12 @@ def test_what_openapi_cannot_say_is_named(value: Json, path: str) -> None:
 
 SCHEMAS = st.recursive(
     st.one_of(
-        st.sampled_from([{"type": "string"}, {"type": "integer", "minimum": 1}, {"const": "a"}, {"enum": [1, "a", None]}, {}]),
-        st.sampled_from([{"type": ["number", "null"]}, {"$ref": "#/$defs/d"}, {"type": "string", "format": "date"}, True]),
+        st.sampled_from(
+            [{"type": "string"}, {"type": "integer", "minimum": 1}, {"const": "a"}, {"enum": [1, "a", None]}, {}]
+        ),
+        st.sampled_from(
+            [{"type": ["number", "null"]}, {"$ref": "#/$defs/d"}, {"type": "string", "format": "date"}, True]
+        ),
     ),
     lambda inner: st.one_of(
         st.builds(lambda a, b: {"type": "object", "properties": {"a": a, "b": b}, "required": ["a"]}, inner, inner),
@@ -283,7 +295,10 @@ def _keywords(value: Json) -> set[str]:
         ({"type": "STRING", "format": "enum", "enum": ["a"]}, {"type": "string", "enum": ["a"]}),
         ({"type": "STRING", "enum": ["a"], "nullable": True}, {"type": ["string", "null"], "enum": ["a", None]}),
         ({"anyOf": [{"type": "STRING"}], "nullable": True}, {"anyOf": [TEXT, {"type": "null"}]}),
-        ({"type": "ARRAY", "minItems": "2", "items": {"type": "STRING"}}, {"type": "array", "minItems": 2, "items": TEXT}),
+        (
+            {"type": "ARRAY", "minItems": "2", "items": {"type": "STRING"}},
+            {"type": "array", "minItems": 2, "items": TEXT},
+        ),
         ({"type": "ARRAY", "min_items": 2}, {"type": "array", "minItems": 2}),
         ({"type": "TYPE_UNSPECIFIED", "example": 1}, {"examples": [1]}),
         ({"type": "STRING", "description": None}, TEXT),

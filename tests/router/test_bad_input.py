@@ -1,4 +1,5 @@
-"""Bad requests (reliability requirements B01 to B13): a clear error in the caller's dialect, nothing sent upstream, never a 500.
+"""Bad requests (reliability requirements B01 to B13): a clear error in the caller's dialect,
+nothing sent upstream, never a 500.
 
 Every rule holds in all four lanes: what the relay lane passes on is checked as strictly as what is translated.
 """
@@ -93,7 +94,10 @@ WRONG_CHAT: dict[str, tuple[Any, str]] = {
     "model-no-string": ({"model": 7, "messages": [{"role": "user", "content": "hi"}]}, "model"),
     "empty-model": ({"model": "", "messages": [{"role": "user", "content": "hi"}]}, "model"),
     "stream-no-boolean": ({"model": "$", "stream": "yes", "messages": [{"role": "user", "content": "hi"}]}, "stream"),
-    "temperature-text": ({"model": "$", "temperature": "hot", "messages": [{"role": "user", "content": "hi"}]}, "temperature"),
+    "temperature-text": (
+        {"model": "$", "temperature": "hot", "messages": [{"role": "user", "content": "hi"}]},
+        "temperature",
+    ),
     "tools-no-array": ({"model": "$", "tools": {}, "messages": [{"role": "user", "content": "hi"}]}, "tools"),
 }
 WRONG_GEMINI: dict[str, tuple[Any, str]] = {
@@ -162,7 +166,9 @@ async def test_b04_unknown_paths_and_methods(lane: Lane, gateway: Running) -> No
 @lanes
 async def test_b05_a_declared_length_over_the_limit_is_refused_unread(lane: Lane, gateway: Running) -> None:
     """413 at once, and the connection is closed; the body is not waited for."""
-    head = f"POST {lane.path()} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n"
+    head = (
+        f"POST {lane.path()} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n"
+    )
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(head.encode() + b"{" * 4096)
     line = await asyncio.wait_for(reader.readline(), 0.5)
@@ -175,7 +181,8 @@ async def test_b05_a_declared_length_over_the_limit_is_refused_unread(lane: Lane
 @lanes
 async def test_b06_a_chunked_body_over_the_limit_is_refused_when_it_is_passed(lane: Lane, gateway: Running) -> None:
     """413 when the limit is passed, not at the end."""
-    head = f"POST {lane.path()} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = f"POST {lane.path()} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += "Transfer-Encoding: chunked\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(head.encode())
     for _ in range(5):
@@ -216,8 +223,28 @@ async def test_b07_odd_text_arrives_as_it_was_sent(
 @lanes
 @pytest.mark.parametrize(
     "broken",
-    [b'"\\ud800"', b"NaN", b"Infinity", b"-Infinity", b"1e999", b"1" * 100_000, b"1" * 31, b"[" * 65 + b"]" * 65, b"[" * 100_000],
-    ids=["lone-surrogate", "nan", "infinity", "minus-infinity", "1e999", "100000-digits", "31-digits", "65-deep", "100000-open"],
+    [
+        b'"\\ud800"',
+        b"NaN",
+        b"Infinity",
+        b"-Infinity",
+        b"1e999",
+        b"1" * 100_000,
+        b"1" * 31,
+        b"[" * 65 + b"]" * 65,
+        b"[" * 100_000,
+    ],
+    ids=[
+        "lone-surrogate",
+        "nan",
+        "infinity",
+        "minus-infinity",
+        "1e999",
+        "100000-digits",
+        "31-digits",
+        "65-deep",
+        "100000-open",
+    ],
 )
 async def test_b08_b10_what_no_upstream_should_see_goes_no_further(
     lane: Lane, broken: bytes, gateway: Running, upstream: FakeUpstream
@@ -273,7 +300,9 @@ async def test_b13_compressed_bodies(lane: Lane, gateway: Running, upstream: Fak
     upstream.always(lane.whole())
     body = json.dumps(lane.body()).encode()
     good = await gateway.post(lane.path(), gzip.compress(body), headers={"content-encoding": "gzip"})
-    corrupt = await gateway.post(lane.path(), gzip.compress(body)[:-9] + b"garbage!!", headers={"content-encoding": "gzip"})
+    corrupt = await gateway.post(
+        lane.path(), gzip.compress(body)[:-9] + b"garbage!!", headers={"content-encoding": "gzip"}
+    )
     unknown = await gateway.post(lane.path(), body, headers={"content-encoding": "compress"})
 
     assert [200, 400, 415] == [good.status, corrupt.status, unknown.status]
@@ -315,7 +344,12 @@ async def test_an_unknown_model_is_a_404(gateway: Running) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"GET / HTTP/3.7\r\n\r\n", b"\x16\x03\x01\x02\x00", b"POST /v1/SECRETPATH HTTP/1.1\r\nHo st: x\r\n\r\n", b"GET /" + b"S" * 20_000 + b" HTTP/1.1\r\n\r\n"],
+    [
+        b"GET / HTTP/3.7\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+        b"POST /v1/SECRETPATH HTTP/1.1\r\nHo st: x\r\n\r\n",
+        b"GET /" + b"S" * 20_000 + b" HTTP/1.1\r\n\r\n",
+    ],
     ids=["version", "tls", "bad-header", "long-line"],
 )
 async def test_what_is_no_http_is_answered_in_json_that_echoes_nothing(data: bytes, gateway: Running) -> None:

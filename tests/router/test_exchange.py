@@ -70,7 +70,9 @@ async def test_every_answer_tells_how_it_came_about(lane: Lane) -> None:
             answer.headers["x-isthmus-lane"],
         )
         assert answer.headers["x-isthmus-route"] == line["route"]
-        phases = {part.split(";dur=")[0]: float(part.split("=")[1]) for part in answer.headers["server-timing"].split(", ")}
+        phases = {
+            part.split(";dur=")[0]: float(part.split("=")[1]) for part in answer.headers["server-timing"].split(", ")
+        }
         assert {"read", "access", "route", "encode", "first_byte"} <= phases.keys()
         assert abs(sum(phases.values()) - line["ms"]) < 5
         assert "isthmus" == answer.headers["server"]
@@ -150,9 +152,7 @@ async def test_nothing_lost_means_no_header(lane: Lane) -> None:
 async def test_losses_can_be_refused() -> None:
     """`on_loss: reject` answers 422 naming the fields, and nothing is sent."""
     async with between() as (gateway, upstream):
-        answer = await ask(
-            gateway, LANES[1], logit_bias={"1": 1}, headers={"x-isthmus-on-loss": "reject"}
-        )
+        answer = await ask(gateway, LANES[1], logit_bias={"1": 1}, headers={"x-isthmus-on-loss": "reject"})
 
         assert (422, "untranslatable", "logit_bias") == (
             answer.status,
@@ -375,7 +375,9 @@ async def test_u13_an_html_error_page_is_not_shown(lane: Lane) -> None:
     """502 in dialect, without the page."""
     async with between(attempts=1) as (gateway, upstream):
         page = b"<html><h1>502 Bad Gateway</h1>nginx</html>"
-        upstream.script(raw(b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(page) + page))
+        upstream.script(
+            raw(b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(page) + page)
+        )
         answer = await ask(gateway, lane)
 
         assert 502 == answer.status and b"<h" not in answer.body
@@ -481,7 +483,15 @@ async def test_signatures_survive_a_client_that_drops_them() -> None:
     async with between(table=table) as (gateway, upstream):
         call = {"functionCall": {"name": "get_weather", "args": {"city": "Paris"}}, "thoughtSignature": "c2lnbmVk"}
         upstream.script(json_answer(gemini_answer(None, parts=[call])), json_answer(gemini_answer("22 °C")))
-        tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]
+        tools = [
+            {
+                "type": "function",
+                "function": {
+                    "name": "get_weather",
+                    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+                },
+            }
+        ]
         first = await ask(gateway, LANES[1], tools=tools)
         given = first.json["choices"][0]["message"]["tool_calls"][0]
         known = {"id": given["id"], "type": "function", "function": given["function"]}
@@ -490,11 +500,13 @@ async def test_signatures_survive_a_client_that_drops_them() -> None:
             {"role": "assistant", "content": None, "tool_calls": [known]},
             {"role": "tool", "tool_call_id": given["id"], "content": "22 °C"},
         ]
-        second = await gateway.post("/v1/chat/completions", {"model": "gemini-model", "messages": history, "tools": tools})
+        second = await gateway.post(
+            "/v1/chat/completions", {"model": "gemini-model", "messages": history, "tools": tools}
+        )
         sent = upstream.requests[1].json()["contents"]
 
         assert "22 °C" == LANES[1].text_of(second.json)
         assert "c2lnbmVk" == given["extra_content"]["google"]["thought_signature"]
-        assert call == {key: value for key, value in sent[1]["parts"][0].items()}
+        assert call == sent[1]["parts"][0]
         assert "get_weather" == sent[2]["parts"][0]["functionResponse"]["name"]
         assert "x-isthmus-loss" not in second.headers

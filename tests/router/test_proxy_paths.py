@@ -40,7 +40,8 @@ access:
   keys: [{name: team, hash: "%s"}]
 providers:
   openai: {base_url: "https://api.openai.com/v1", speaks: [openai.chat], secret: "env:OURS"}
-  gemini: {base_url: "https://generativelanguage.googleapis.com", speaks: [gemini], auth: google_key, secret: "env:OURS"}
+  gemini:
+    {base_url: "https://generativelanguage.googleapis.com", speaks: [gemini], auth: google_key, secret: "env:OURS"}
   keyless: {base_url: "https://keyless.example/v1", speaks: [openai.chat], secret: "env:NOT_SET"}
   as-gemini: {base_url: "https://chat.example/v1", speaks: [openai.chat], secret: "env:OURS"}
   v6: {base_url: "http://[::1]:9/v1", speaks: [openai.chat], secret: "env:OURS"}
@@ -110,7 +111,9 @@ def urls(gateway: Running) -> list[str]:
 
 async def raw_post(gateway: Running, target: str, body: Any = CHAT, **headers: str) -> Any:
     """One POST whose target no client rewrites."""
-    named = {"authorization": f"Bearer {GATEWAY_KEY}"} | {name.replace("_", "-"): text for name, text in headers.items()}
+    named = {"authorization": f"Bearer {GATEWAY_KEY}"} | {
+        name.replace("_", "-"): text for name, text in headers.items()
+    }
     shown = [(name, value) for name, value in named.items() if value]
     return await raw_call(gateway.port, "POST", target, json.dumps(body).encode(), headers=shown)
 
@@ -201,7 +204,9 @@ async def test_t_1_2_every_bad_spelling_is_refused(vector: str, gateway: Running
 
 
 @pytest.mark.parametrize("unlisted", [True])
-@pytest.mark.parametrize("sent", ["https://169.254.169.254/latest/k…", "http://2130706433/v1/k…", "https://[::1]/v1/k…"])
+@pytest.mark.parametrize(
+    "sent", ["https://169.254.169.254/latest/k…", "http://2130706433/v1/k…", "https://[::1]/v1/k…"]
+)
 async def test_p20_addresses_are_refused_even_where_unlisted_upstreams_may_be_named(
     sent: str, gateway: Running, upstream: FakeUpstream
 ) -> None:
@@ -223,9 +228,7 @@ async def test_p14_an_unlisted_upstream_where_the_operator_allows_it(gateway: Ru
     assert "Bearer k" == upstream.requests[0].header("authorization")
     assert (upstream.requests[0].header("via") or "").startswith("1.1 isthmus-")
     assert "unlisted" == answer.header("x-isthmus-provider")
-    looped = await raw_post(
-        gateway, PROXY + "openai/k/chat/completions", via=upstream.requests[0].header("via") or ""
-    )
+    looped = await raw_post(gateway, PROXY + "openai/k/chat/completions", via=upstream.requests[0].header("via") or "")
     assert 508 == looped.code
 
 
@@ -248,7 +251,9 @@ async def test_p21_t_1_10_every_spelling_of_a_gemini_call(sent: str, gateway: Ru
     version = "v1" if "/v1/" in sent else "v1beta"
 
     assert 200 == answer.code, answer.body
-    assert [f"https://generativelanguage.googleapis.com/{version}/models/gemini-2.5-flash:generateContent"] == urls(gateway)
+    assert [f"https://generativelanguage.googleapis.com/{version}/models/gemini-2.5-flash:generateContent"] == urls(
+        gateway
+    )
     assert ("AIzaUP", None) == (
         upstream.requests[0].header("x-goog-api-key"),
         upstream.requests[0].header("authorization"),
@@ -298,7 +303,9 @@ async def test_t_1_5_an_upstreams_429_is_given_on_as_it_is(gateway: Running, ups
 
 
 @pytest.mark.parametrize("code", [401, 402, 403, 404, 422, 500, 503])
-async def test_the_callers_own_key_keeps_the_upstreams_status(code: int, gateway: Running, upstream: FakeUpstream) -> None:
+async def test_the_callers_own_key_keeps_the_upstreams_status(
+    code: int, gateway: Running, upstream: FakeUpstream
+) -> None:
     """With a configured key a 401 would be our failure; with the caller's own it is his."""
     upstream.always(status(code, openai_error("about your key", code="some_code")))
     own = await raw_post(gateway, PROXY + "openai/sk-KEY/chat/completions")
@@ -315,8 +322,15 @@ CANARY = "sk-CANARY-123456789012345678901234"
 @pytest.mark.parametrize("how", ["good", "p16", "too-long", "down", "slow", "500", "echo", "unlisted"])
 async def test_t_1_6_the_key_is_nowhere(how: str, stream: bool, gateway: Running, upstream: FakeUpstream) -> None:
     """In no log line, metric, answer or header, however the call goes."""
-    chunks = [{"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m",
-               "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]}]
+    chunks = [
+        {
+            "id": "x",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "m",
+            "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}],
+        }
+    ]
     replies: dict[str, Any] = {
         "good": sse(*chunks) if stream else json_answer(chat_answer("Hi!")),
         "down": None,
@@ -345,7 +359,8 @@ async def test_t_1_6_the_key_is_nowhere(how: str, stream: bool, gateway: Running
 
 async def raw_request_of(gateway: Running, target: str, body: Any) -> bytes:
     data = json.dumps(body).encode()
-    head = f"POST {target} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {GATEWAY_KEY}\r\nContent-Type: application/json\r\n"
+    head = f"POST {target} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {GATEWAY_KEY}\r\n"
+    head += "Content-Type: application/json\r\n"
     return await raw_request(gateway.port, f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
 
 
@@ -423,7 +438,9 @@ async def test_t_1_14_the_first_chunk_is_given_on_before_the_second_is_sent(
     assert ["one", "two"] == [piece["candidates"][0]["content"]["parts"][0]["text"] for piece in pieces]
 
 
-async def test_t_1_15_a_gemini_call_to_an_upstream_of_the_other_dialect(gateway: Running, upstream: FakeUpstream) -> None:
+async def test_t_1_15_a_gemini_call_to_an_upstream_of_the_other_dialect(
+    gateway: Running, upstream: FakeUpstream
+) -> None:
     """The fake gets a chat completion, the caller a Gemini answer."""
     upstream.script(json_answer(chat_answer("Hi!")))
     answer = await raw_post(gateway, PROXY + "as-gemini/v1beta/models/some-model:generateContent", HI)
@@ -463,7 +480,8 @@ async def test_p4_through_a_proxy_that_merges_slashes(
         f"""
 daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; worker_processes 1;
 events {{}}
-http {{ access_log off; client_body_temp_path {tmp_path}/b; proxy_temp_path {tmp_path}/p; fastcgi_temp_path {tmp_path}/f;
+http {{ access_log off; client_body_temp_path {tmp_path}/b; proxy_temp_path {tmp_path}/p;
+  fastcgi_temp_path {tmp_path}/f;
   uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;
   server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{gateway.port}/; }} }} }}
 """
@@ -487,5 +505,3 @@ http {{ access_log off; client_body_temp_path {tmp_path}/b; proxy_temp_path {tmp
 
     assert 200 == answer.code, answer.body
     assert OPENAI_KEY == upstream.requests[0].header("authorization")
-
-

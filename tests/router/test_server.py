@@ -57,7 +57,7 @@ async def serving(table: str, folder: Path, **environ: str) -> AsyncIterator[Ser
 
 
 async def test_it_starts_answers_and_stops(tmp_path: Path) -> None:
-    """Health, readiness, metrics and a call; SIGTERM with an idle kept connection ends it at once with exit 0 (L01, L04)."""
+    """Health, readiness, metrics and a call; SIGTERM with an idle kept connection ends it at once, exit 0 (L01, L04)."""
     async with serving(DEMO, tmp_path) as served, aiohttp.ClientSession() as session:
         async with session.post(served.main + "/v1/chat/completions", json=HELLO) as answer:
             body = await answer.json()
@@ -76,7 +76,7 @@ async def test_it_starts_answers_and_stops(tmp_path: Path) -> None:
 
         assert "Hello!" in body["choices"][0]["message"]["content"]
         assert {200} == set(seen.values()) and 404 == public
-        assert 'isthmus_requests_total{' in metrics and "isthmus_config_generation 1.0" in metrics
+        assert "isthmus_requests_total{" in metrics and "isthmus_config_generation 1.0" in metrics
         assert 0 == code and time.monotonic() - began < 1.5
 
 
@@ -110,7 +110,9 @@ async def test_sighup_takes_a_good_table_and_leaves_a_bad_one(tmp_path: Path) ->
                 return await answer.text()
 
         before = await ask("second")
-        (tmp_path / "routes.yaml").write_text(DEMO.replace("models: {demo:", "models: {second: [{provider: demo, model: b}], demo:"))
+        (tmp_path / "routes.yaml").write_text(
+            DEMO.replace("models: {demo:", "models: {second: [{provider: demo, model: b}], demo:")
+        )
         served.process.send_signal(signal.SIGHUP)
         await asyncio.sleep(0.6)
         good = await ask("second"), await scraped()

@@ -15,7 +15,6 @@ import pytest
 
 from tests.fakes import DONE, HANG, HANG_UP, RESET, FakeUpstream, Sleep, flood, gzip_bomb, json_answer, sse
 from tests.lanes import KEYS, LANES, TABLE, Heard, Lane
-from tests.raw import parse_answer
 from tests.running import Answer, Running, running
 
 pytestmark = pytest.mark.parametrize("lane", LANES, ids=[lane.name for lane in LANES])
@@ -314,7 +313,7 @@ async def test_s25_a_caller_who_does_not_read_holds_back_the_upstream(lane: Lane
     async with between() as (gateway, upstream):
         piece = _event(lane.chunk("x" * 2000))
         upstream.script(flood(64 << 20, fill=piece, headers=[("Content-Type", "text/event-stream")], framing="chunked"))
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=4096)
+        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=4096)
         writer.write(_raw(lane))
         request = await upstream.asked(1)
 

@@ -47,7 +47,9 @@ def test_what_looks_like_a_key_is_masked(secret: str) -> None:
     assert secret not in masked and "***" in masked and "Incorrect API key provided" in masked
 
 
-@pytest.mark.parametrize("text", ["a task-force of risk-takers", "the token is the key", "model gpt-4o-mini", "key: value"])
+@pytest.mark.parametrize(
+    "text", ["a task-force of risk-takers", "the token is the key", "model gpt-4o-mini", "key: value"]
+)
 def test_ordinary_words_are_left_alone(text: str) -> None:
     """No false alarms in prose."""
 

@@ -51,7 +51,11 @@ def test_a_long_header_joins_entries_of_one_list() -> None:
     assert "messages=dropped" == header(losses)
 
 
-@given(st.lists(st.builds(Loss, st.text(max_size=300), st.sampled_from(["dropped", "invented"]), st.just("why")), max_size=60))
+@given(
+    st.lists(
+        st.builds(Loss, st.text(max_size=300), st.sampled_from(["dropped", "invented"]), st.just("why")), max_size=60
+    )
+)
 def test_any_header_is_short_printable_ascii(losses: list[Loss]) -> None:
     """Whatever a caller calls a field."""
     text = header(losses)
@@ -61,8 +65,15 @@ def test_any_header_is_short_printable_ascii(losses: list[Loss]) -> None:
 
 def test_parameters_are_named_in_the_callers_words() -> None:
     """The dialect's usual place, or the one that the caller used; each once."""
-    losses = [dropped("top_k", "no"), dropped("max_output_tokens", "no"), dropped("top_k", "again"), dropped("x[0]", "no")]
-    named = in_callers_words(losses, request(paths={"max_output_tokens": "max_tokens"}), {"top_k": "generationConfig.topK"})
+    losses = [
+        dropped("top_k", "no"),
+        dropped("max_output_tokens", "no"),
+        dropped("top_k", "again"),
+        dropped("x[0]", "no"),
+    ]
+    named = in_callers_words(
+        losses, request(paths={"max_output_tokens": "max_tokens"}), {"top_k": "generationConfig.topK"}
+    )
 
     assert ["generationConfig.topK", "max_tokens", "x[0]"] == [loss.field for loss in named]
 
@@ -76,7 +87,10 @@ def test_what_only_the_callers_dialect_knows_is_declared_for_any_other() -> None
         response_format=ResponseFormat(kind="text", at="response_format", extra={"z": 1}),
     )
     message = Message(
-        role="tool", at="messages[0]", extra={"w": 1}, parts=(ToolResult(call_id="1", parts=(inner,), extra={"v": 1}, at="messages[0]"),)
+        role="tool",
+        at="messages[0]",
+        extra={"w": 1},
+        parts=(ToolResult(call_id="1", parts=(inner,), extra={"v": 1}, at="messages[0]"),),
     )
     import msgspec
 
@@ -85,7 +99,14 @@ def test_what_only_the_callers_dialect_knows_is_declared_for_any_other() -> None
     lose_extras(whole, "ours", losses)
     fields = {loss.field for loss in losses}
 
-    assert {"x", "tools[0].y", "response_format.z", "messages[0].w", "messages[0].v", "messages[0].content[0].odd"} == fields
+    assert {
+        "x",
+        "tools[0].y",
+        "response_format.z",
+        "messages[0].w",
+        "messages[0].v",
+        "messages[0].content[0].odd",
+    } == fields
     nothing: list[Loss] = []
     lose_extras(whole, "theirs", nothing)
     assert [] == nothing

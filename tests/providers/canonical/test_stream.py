@@ -55,14 +55,29 @@ CALL = ToolCallStart(id="c", name="f")
 _SEALS = st.none() | st.builds(Seal, value=st.text(max_size=3), origin=st.sampled_from(["gemini", "openai"]))
 _EXTRA = st.none() | st.dictionaries(st.text(max_size=2), st.integers(), min_size=1, max_size=2)
 _PARTS = st.one_of(
-    st.builds(Text, text=st.text(max_size=5), seal=_SEALS, extra=_EXTRA, citations=st.lists(st.builds(Citation, url=st.text(max_size=2)), max_size=2).map(tuple)),
+    st.builds(
+        Text,
+        text=st.text(max_size=5),
+        seal=_SEALS,
+        extra=_EXTRA,
+        citations=st.lists(st.builds(Citation, url=st.text(max_size=2)), max_size=2).map(tuple),
+    ),
     st.builds(Reasoning, text=st.text(max_size=5), seal=_SEALS, extra=_EXTRA),
     st.builds(Reasoning, redacted=st.just(True), seal=_SEALS),
     st.builds(Refusal, text=st.text(max_size=5), seal=_SEALS, extra=_EXTRA),
-    st.builds(ToolCall, id=st.text(max_size=3), name=st.text(max_size=3), arguments=st.text(max_size=5), kind=st.sampled_from(["function", "custom"]), invented_id=st.booleans(), seal=_SEALS, extra=_EXTRA),
+    st.builds(
+        ToolCall,
+        id=st.text(max_size=3),
+        name=st.text(max_size=3),
+        arguments=st.text(max_size=5),
+        kind=st.sampled_from(["function", "custom"]),
+        invented_id=st.booleans(),
+        seal=_SEALS,
+        extra=_EXTRA,
+    ),
     st.builds(Media, kind=st.just("image"), base64=st.just("AAAA")),
     st.builds(Opaque, dialect=st.just("d"), kind=st.just("k"), raw=st.integers()),
-)  # fmt: skip
+)
 _TOKENS = st.lists(st.builds(TokenLogprob, token=st.text(max_size=2), logprob=st.floats(-9, 0)), max_size=2).map(tuple)
 _RESPONSES = st.builds(
     ChatResponse,
@@ -84,8 +99,13 @@ _RESPONSES = st.builds(
             extra=_EXTRA,
         ),
         max_size=3,
-    ).map(lambda choices: tuple(Choice(index=i, parts=c.parts, finish=c.finish, logprobs=c.logprobs, extra=c.extra) for i, c in enumerate(choices))),
-)  # fmt: skip
+    ).map(
+        lambda choices: tuple(
+            Choice(index=i, parts=c.parts, finish=c.finish, logprobs=c.logprobs, extra=c.extra)
+            for i, c in enumerate(choices)
+        )
+    ),
+)
 
 
 @given(_RESPONSES)

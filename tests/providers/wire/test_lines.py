@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from providers.canonical.errors import BadUpstreamBytes
 from providers.wire.lines import JsonArrayDecoder, LineDecoder
 
-VALUES = st.dictionaries(st.text(max_size=5), st.one_of(st.text(max_size=8), st.integers(), st.lists(st.text(max_size=3))))
+VALUES = st.dictionaries(
+    st.text(max_size=5), st.one_of(st.text(max_size=8), st.integers(), st.lists(st.text(max_size=3)))
+)
 
 
 def elements(data: bytes, step: int) -> list[bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,7 +62,7 @@ def test_any_split_gives_the_same_events(lines: list[bytes], end: bytes, cuts: l
     """Also inside a character, and between CR and LF."""
     stream = end.join([*lines, b"data: z", b"", b""])
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    pieces = [stream[a:b] for a, b in zip(edges, edges[1:])]
+    pieces = [stream[a:b] for a, b in pairwise(edges)]
 
     whole = said(stream)
     assert whole == said(*pieces)
@@ -73,14 +75,19 @@ def test_bytes_are_neither_lost_nor_doubled(lines: list[bytes], cuts: list[int])
     stream = b"\n".join([*lines, b"data: z", b"", b"rest"])
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     decoder = SseDecoder()
-    raw = [event[2] for a, b in zip(edges, edges[1:]) for event in decoder.feed(stream[a:b])]
+    raw = [event[2] for a, b in pairwise(edges) for event in decoder.feed(stream[a:b])]
 
     assert stream == b"".join(raw) + decoder.close()
 
 
 def test_the_rest() -> None:
     """What is left of an unfinished event; nothing where there is none."""
-    for stream, rest in ((b"data: x\n\ndata: ha", b"data: ha"), (b"data: x\n\n", b""), (b"data: x\r\n\r\ndata: h\r\n", b"data: h\r\n"), (b"\xef\xbb\xbf", b"")):  # fmt: skip
+    for stream, rest in (
+        (b"data: x\n\ndata: ha", b"data: ha"),
+        (b"data: x\n\n", b""),
+        (b"data: x\r\n\r\ndata: h\r\n", b"data: h\r\n"),
+        (b"\xef\xbb\xbf", b""),
+    ):
         decoder = SseDecoder()
         decoder.feed(stream)
 

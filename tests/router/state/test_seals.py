@@ -56,7 +56,9 @@ def test_what_the_caller_brought_is_not_overwritten() -> None:
     memory.keep_all("me", ANSWER)
     own = Seal(value="his own", origin="gemini")
 
-    assert [None, own] == seals(memory.restore("me", history(ToolCall(id="call_1", name="f", arguments="{}", seal=own))))
+    assert [None, own] == seals(
+        memory.restore("me", history(ToolCall(id="call_1", name="f", arguments="{}", seal=own)))
+    )
 
 
 def test_the_memory_is_bounded_and_forgets_the_oldest() -> None:

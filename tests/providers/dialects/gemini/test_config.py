@@ -185,7 +185,9 @@ def test_older_models_read_the_openapi_form() -> None:
 
 def test_losses_of_a_tools_schema_are_named_at_the_tool() -> None:
     """By the tool's path and the place in the schema."""
-    tool = Tool(name="f", parameters={"properties": {"a": {"type": "string", "format": "email"}}}, at="tools[0].function")
+    tool = Tool(
+        name="f", parameters={"properties": {"a": {"type": "string", "format": "email"}}}, at="tools[0].function"
+    )
 
     assert ["approximated tools[0].function.parameters.properties.a.format"] == losses(tools=(tool,))
 
@@ -222,7 +224,8 @@ def test_names_without_validation_are_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    "tool", [ServerTool(dialect="x", kind="web_search", raw={}, at="tools[0]"), Tool(name="f", kind="custom", at="tools[0]")]
+    "tool",
+    [ServerTool(dialect="x", kind="web_search", raw={}, at="tools[0]"), Tool(name="f", kind="custom", at="tools[0]")],
 )
 def test_other_kinds_of_tools_are_refused(tool: Any) -> None:
     """A tool that the target does not have cannot be left out silently: another target may have it."""

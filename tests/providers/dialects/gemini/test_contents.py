@@ -299,7 +299,9 @@ def test_what_else_is_lost_is_named() -> None:
     opaque = Opaque(dialect="other", kind="block", raw={}, at="m[2]")
     found = lost(request(user("Hi"), assistant(text, refusal, opaque)))
 
-    assert ["dropped m[0].annotations", "approximated m[1]", "dropped m[2]"] == [one for one in found if "cache" not in one]
+    assert ["dropped m[0].annotations", "approximated m[1]", "dropped m[2]"] == [
+        one for one in found if "cache" not in one
+    ]
     assert 1 == sum("cache" in one for one in found)
 
 
@@ -327,9 +329,15 @@ def media(**fields: Any) -> Media:
         (media(base64="AA==", mime_type="image/png"), {"inlineData": {"mimeType": "image/png", "data": "AA=="}}),
         (media(url="data:image/png;base64,AA=="), {"inlineData": {"mimeType": "image/png", "data": "AA=="}}),
         (media(url="data:text/plain,a%20b", kind="file"), {"inlineData": {"mimeType": "text/plain", "data": "YSBi"}}),
-        (media(base64="AA==", mime_type="audio/wav", kind="audio"), {"inlineData": {"mimeType": "audio/wav", "data": "AA=="}}),
+        (
+            media(base64="AA==", mime_type="audio/wav", kind="audio"),
+            {"inlineData": {"mimeType": "audio/wav", "data": "AA=="}},
+        ),
         (media(url="https://h/x.png?y=1"), {"fileData": {"mimeType": "image/png", "fileUri": "https://h/x.png?y=1"}}),
-        (media(url="https://h/a.pdf", kind="file"), {"fileData": {"mimeType": "application/pdf", "fileUri": "https://h/a.pdf"}}),
+        (
+            media(url="https://h/a.pdf", kind="file"),
+            {"fileData": {"mimeType": "application/pdf", "fileUri": "https://h/a.pdf"}},
+        ),
         (
             media(url="https://generativelanguage.googleapis.com/v1beta/files/abc", kind="file"),
             {"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/abc"}},
@@ -390,7 +398,9 @@ def test_file_names_are_lost() -> None:
 def test_images_in_results() -> None:
     """Models of 3 take media inside a result; older ones take none."""
     image = media(base64="AA==", mime_type="image/png")
-    answers = Message(role="tool", parts=(ToolResult(call_id="call_1", parts=(Text(text="x"), image), at="messages[2]"),))
+    answers = Message(
+        role="tool", parts=(ToolResult(call_id="call_1", parts=(Text(text="x"), image), at="messages[2]"),)
+    )
     found = contents(user("Hi"), assistant(call("f")), answers, model=NEW)[2]["parts"][0]["functionResponse"]
     with pytest.raises(UnsupportedParameter) as caught:
         contents(user("Hi"), assistant(call("f")), answers, model=OLD)
@@ -421,4 +431,6 @@ def test_custom_calls_in_the_history() -> None:
     """Free text stands under `input`."""
     custom = without(call("f", "free text"), kind="custom")
 
-    assert {"input": "free text"} == contents(user("Hi"), assistant(custom), result("x"))[1]["parts"][0]["functionCall"]["args"]
+    assert {"input": "free text"} == contents(user("Hi"), assistant(custom), result("x"))[1]["parts"][0][
+        "functionCall"
+    ]["args"]

@@ -76,7 +76,11 @@ def test_parameters() -> None:
     [
         ({"responseMimeType": "application/json"}, "json_object", None),
         ({"responseMimeType": "text/plain"}, "text", None),
-        ({"responseMimeType": "application/json", "responseJsonSchema": {"type": "string"}}, "json_schema", {"type": "string"}),
+        (
+            {"responseMimeType": "application/json", "responseJsonSchema": {"type": "string"}},
+            "json_schema",
+            {"type": "string"},
+        ),
         ({"responseSchema": {"type": "STRING", "nullable": True}}, "json_schema", {"type": ["string", "null"]}),
     ],
 )
@@ -97,7 +101,9 @@ def test_formats_that_only_this_dialect_has() -> None:
 
 def test_thinking() -> None:
     """Level, budget and whether to show it."""
-    reasoning = configured(thinkingConfig={"thinkingLevel": "HIGH", "thinkingBudget": 5, "includeThoughts": True}).reasoning
+    reasoning = configured(
+        thinkingConfig={"thinkingLevel": "HIGH", "thinkingBudget": 5, "includeThoughts": True}
+    ).reasoning
 
     assert ("high", 5, True) == (reasoning.effort, reasoning.budget, reasoning.show)
 
@@ -113,7 +119,13 @@ def test_voices() -> None:
 
 def test_the_rest() -> None:
     """Top-level fields, and what only this dialect knows."""
-    body = {"serviceTier": "standard", "labels": {"a": "b"}, "store": True, "cachedContent": "cachedContents/x", "new": 1}
+    body = {
+        "serviceTier": "standard",
+        "labels": {"a": "b"},
+        "store": True,
+        "cachedContent": "cachedContents/x",
+        "new": 1,
+    }
     request = decoded({**HI, **body})
 
     assert ("default", {"a": "b"}, True, "cachedContents/x") == (

@@ -31,10 +31,18 @@ def test_generation_and_kind(name: str, generation: tuple[int, int], kind: str) 
 
 def test_abilities_follow_the_generation() -> None:
     """What a request may say to a model."""
-    old, new, newest, gemma = map(family, ("gemini-1.5-pro", "gemini-3-pro-preview", "gemini-3.6-flash", "gemma-3-27b-it"))
+    old, new, newest, gemma = map(
+        family, ("gemini-1.5-pro", "gemini-3-pro-preview", "gemini-3.6-flash", "gemma-3-27b-it")
+    )
 
     assert (False, False, False, True, "") == (old.json_schema, old.signs, old.reads_urls, old.penalties, old.thinking)
-    assert (True, True, True, False, "level") == (new.json_schema, new.signs, new.reads_urls, new.penalties, new.thinking)
+    assert (True, True, True, False, "level") == (
+        new.json_schema,
+        new.signs,
+        new.reads_urls,
+        new.penalties,
+        new.thinking,
+    )
     assert (True, False) == (new.samples, newest.samples)
     assert (False, False, "") == (gemma.json_schema, gemma.signs, gemma.thinking)
 
@@ -74,7 +82,9 @@ def test_levels(model: str, effort: str, level: tuple[str, bool]) -> None:
     assert level == level_for(family(model), effort)
 
 
-@pytest.mark.parametrize(("budget", "fitting"), [(-1, (-1, True)), (0, (128, False)), (99999, (32768, False)), (200, (200, True))])
+@pytest.mark.parametrize(
+    ("budget", "fitting"), [(-1, (-1, True)), (0, (128, False)), (99999, (32768, False)), (200, (200, True))]
+)
 def test_budgets_are_brought_into_range(budget: int, fitting: tuple[int, bool]) -> None:
     """2.5 pro thinks with 128 to 32768 tokens and cannot be switched off."""
     assert fitting == budget_within(family("gemini-2.5-pro"), budget)

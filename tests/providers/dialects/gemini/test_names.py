@@ -39,7 +39,9 @@ def test_raw_results_keep_their_spelling() -> None:
     assert '{"n":100000000000000000000}' == part.response
 
 
-@pytest.mark.parametrize("data", [b"[]", b'{"candidates":[{"content":{"parts":[{"text":"x"}]}}]}', b'{"args":1', b"\\ud83d"])
+@pytest.mark.parametrize(
+    "data", [b"[]", b'{"candidates":[{"content":{"parts":[{"text":"x"}]}}]}', b'{"args":1', b"\\ud83d"]
+)
 def test_where_there_are_none(data: bytes) -> None:
     """Bodies without arguments, or damaged ones, have no raw parts."""
     assert raw_part(raw_answer(data), 0, 0) is None

@@ -72,7 +72,10 @@ def test_signatures_are_seals() -> None:
 
 def test_results_are_bare_text_where_that_is_all() -> None:
     """`output`, `result` and `error` are wrappers of a text; any other object is a text of JSON."""
-    texts = [part({"functionResponse": {"name": "f", "response": one}}) for one in ({"result": "x"}, {"a": 1}, {"error": "x"})]
+    texts = [
+        part({"functionResponse": {"name": "f", "response": one}})
+        for one in ({"result": "x"}, {"a": 1}, {"error": "x"})
+    ]
 
     assert ["x", '{"a":1}', "x"] == [one.parts[0].text for one in texts]
     assert [False, False, True] == [one.is_error for one in texts]
@@ -117,7 +120,12 @@ def test_calls_without_ids_get_some() -> None:
     """In order and by name; results pair by id, else by name in order, else with what is open."""
     ids = RequestIds()
     calls = [ids.call("a", None, ""), ids.call("a", None, ""), ids.call("b", "x", ""), ids.call("c", None, "")]
-    results = [ids.result("a", None, ""), ids.result("b", "x", ""), ids.result("a", None, ""), ids.result("z", None, "")]
+    results = [
+        ids.result("a", None, ""),
+        ids.result("b", "x", ""),
+        ids.result("a", None, ""),
+        ids.result("z", None, ""),
+    ]
 
     assert [("call_0_a", True), ("call_1_a", True), ("x", False), ("call_3_c", True)] == calls
     assert [("call_0_a", True), ("x", False), ("call_1_a", True), ("call_4_z", True)] == results

@@ -191,7 +191,30 @@ _JSON = st.recursive(
     max_leaves=8,
 )
 _KEYS = st.sampled_from(
-    ["stream", "stream_options", "temperature", "n", "stop", "tools", "functions", "tool_choice", "function_call", "response_format", "logit_bias", "metadata", "audio", "modalities", "reasoning_effort", "prediction", "user", "safety_identifier", "max_tokens", "service_tier", "top_k", "store"]
+    [
+        "stream",
+        "stream_options",
+        "temperature",
+        "n",
+        "stop",
+        "tools",
+        "functions",
+        "tool_choice",
+        "function_call",
+        "response_format",
+        "logit_bias",
+        "metadata",
+        "audio",
+        "modalities",
+        "reasoning_effort",
+        "prediction",
+        "user",
+        "safety_identifier",
+        "max_tokens",
+        "service_tier",
+        "top_k",
+        "store",
+    ]
 )
 _KINDS = st.sampled_from(["text", "refusal", "image_url", "file", "input_audio", "thinking", "hologram"])
 _URL = st.fixed_dictionaries(

@@ -30,7 +30,13 @@ def openai(message: str = "no", kind: str | None = None, code: Any = None, param
         (400, openai("too long", "too_many_prompt_tokens", 400), tree.ContextTooLong, 400, "never"),
         (400, openai("This endpoint's maximum context length is 9", None, 400), tree.ContextTooLong, 400, "never"),
         (400, openai(code="content_filter"), tree.ContentBlocked, 400, "never"),
-        (400, {"error": {"message": "x", "innererror": {"code": "ResponsibleAIPolicyViolation"}}}, tree.ContentBlocked, 400, "never"),
+        (
+            400,
+            {"error": {"message": "x", "innererror": {"code": "ResponsibleAIPolicyViolation"}}},
+            tree.ContentBlocked,
+            400,
+            "never",
+        ),
         (404, openai(code="model_not_found"), tree.ModelNotFound, 404, "elsewhere"),
         (404, {"error": "model 'x' not found"}, tree.ModelNotFound, 404, "elsewhere"),
         (404, openai("nothing here"), tree.UpstreamRejected, 404, "never"),
@@ -39,7 +45,13 @@ def openai(message: str = "no", kind: str | None = None, code: Any = None, param
         (402, openai(), tree.UpstreamDenied, 502, "elsewhere"),
         (403, openai(), tree.UpstreamDenied, 502, "elsewhere"),
         (429, openai(kind="insufficient_quota", code="insufficient_quota"), tree.UpstreamDenied, 502, "elsewhere"),
-        (400, [{"error": {"code": 400, "message": "API key not valid", "details": [{"reason": "API_KEY_INVALID"}]}}], tree.UpstreamDenied, 502, "elsewhere"),
+        (
+            400,
+            [{"error": {"code": 400, "message": "API key not valid", "details": [{"reason": "API_KEY_INVALID"}]}}],
+            tree.UpstreamDenied,
+            502,
+            "elsewhere",
+        ),
         (429, openai(kind="requests", code="rate_limit_exceeded"), tree.UpstreamBusy, 429, "elsewhere"),
         (408, openai(), tree.UpstreamFailed, 504, "same"),
         (504, openai(), tree.UpstreamFailed, 504, "same"),
@@ -48,9 +60,9 @@ def openai(message: str = "no", kind: str | None = None, code: Any = None, param
         (529, openai(), tree.UpstreamFailed, 503, "same"),
         (520, b"<html>", tree.UpstreamFailed, 502, "same"),
     ],
-)  # fmt: skip
+)
 def test_classes(status: int, body: Any, kind: type, ours: int, retry: str) -> None:
-    """Status first, the body where one status has several meanings; our own credential's failure is never the caller's."""
+    """Status first, the body where one status has several meanings; our credential is never the caller's."""
     error = CHAT.decode_error(answered(body, status))
 
     assert (kind, ours, status, retry) == (type(error), error.status, error.upstream_status, error.retry)
@@ -124,7 +136,23 @@ def test_recorded_errors(file: str) -> None:
             assert not error.message.startswith("the upstream answered with")
 
 
-@given(st.binary(max_size=40) | st.recursive(st.none() | st.text(max_size=3) | st.integers(), lambda x: st.lists(x, max_size=2) | st.dictionaries(st.sampled_from(["error", "message", "detail", "code", "type", "metadata", "details", "innererror", "loc", "msg"]), x, max_size=3)), st.integers(200, 599))  # fmt: skip
+@given(
+    st.binary(max_size=40)
+    | st.recursive(
+        st.none() | st.text(max_size=3) | st.integers(),
+        lambda x: (
+            st.lists(x, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["error", "message", "detail", "code", "type", "metadata", "details", "innererror", "loc", "msg"]
+                ),
+                x,
+                max_size=3,
+            )
+        ),
+    ),
+    st.integers(200, 599),
+)
 def test_any_body_is_an_error(body: Any, status: int) -> None:
     """Reading an error never fails."""
     error = CHAT.decode_error(answered(body, status))
@@ -159,7 +187,9 @@ def test_any_body_is_an_error(body: Any, status: int) -> None:
         (tree.BadUpstreamBytes("x"), 502, "upstream_error", "upstream_invalid_response"),
         (tree.StreamTruncated("x"), 502, "upstream_error", "upstream_truncated"),
         (
-            tree.UpstreamRejected("x", upstream_status=400, dialect="openai.chat", upstream_type="t", upstream_code="c"),
+            tree.UpstreamRejected(
+                "x", upstream_status=400, dialect="openai.chat", upstream_type="t", upstream_code="c"
+            ),
             400,
             "t",
             "c",
@@ -171,7 +201,7 @@ def test_any_body_is_an_error(body: Any, status: int) -> None:
             "model_not_found",
         ),
     ],
-)  # fmt: skip
+)
 def test_the_envelope(error: RouterError, status: int, kind: str, code: str) -> None:
     """Four keys always; an upstream's own words only where they are this dialect's."""
     wire = CHAT.encode_error(error)

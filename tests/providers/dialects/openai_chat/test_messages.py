@@ -97,7 +97,7 @@ def test_roles() -> None:
             [{"dialect": "openai.chat", "kind": "hologram", "raw": {"type": "hologram", "x": 1}}],
         ),
     ],
-)  # fmt: skip
+)
 def test_content(content: Any, expected: Any) -> None:
     """Strings and parts: text, images, sounds, films, files; what we do not know is kept whole."""
     assert expected == parts(content)

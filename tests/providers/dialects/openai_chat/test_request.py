@@ -23,7 +23,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Losses, in_callers_words
-from providers.dialect import Traits
+from providers.dialect import PLAIN, Traits
 from tests.corpus import schema
 from tests.providers.dialects.openai_chat.samples import fields
 from tests.providers.dialects.openai_chat.speak import ALL, CHAT, HI, as_asked, ask, decoded, recorded, written
@@ -39,7 +39,7 @@ def foreign(**fields: Any) -> ChatRequest:
     return ChatRequest(**{"dialect": "elsewhere", "model": "m", "messages": USER, **fields})
 
 
-def sent(request: ChatRequest, traits: Traits = Traits()) -> tuple[dict[str, Any], list[str]]:
+def sent(request: ChatRequest, traits: Traits = PLAIN) -> tuple[dict[str, Any], list[str]]:
     """What goes upstream; it fits the closed schema."""
     body, losses = written(request, traits)
     CLOSED.validate(body)
@@ -123,13 +123,33 @@ def test_known_fields_mean_what_canonical_says() -> None:
         stream_options={"include_usage": True},
     )
     expected = {
-        "max_output_tokens": 9, "temperature": 0.5, "top_p": 0.25, "top_k": 3, "frequency_penalty": 1, "presence_penalty": -1,
-        "seed": 4, "n": 2, "logprobs": True, "top_logprobs": 2, "logit_bias": {"1": 2}, "parallel_tool_calls": False,
-        "service_tier": "flex", "end_user": "u", "metadata": {"a": "b"}, "store": True, "verbosity": "low", "cache_key": "k",
-        "prediction": {"type": "content", "content": "x"}, "stop": ("END",), "modalities": ("text", "audio"),
+        "max_output_tokens": 9,
+        "temperature": 0.5,
+        "top_p": 0.25,
+        "top_k": 3,
+        "frequency_penalty": 1,
+        "presence_penalty": -1,
+        "seed": 4,
+        "n": 2,
+        "logprobs": True,
+        "top_logprobs": 2,
+        "logit_bias": {"1": 2},
+        "parallel_tool_calls": False,
+        "service_tier": "flex",
+        "end_user": "u",
+        "metadata": {"a": "b"},
+        "store": True,
+        "verbosity": "low",
+        "cache_key": "k",
+        "prediction": {"type": "content", "content": "x"},
+        "stop": ("END",),
+        "modalities": ("text", "audio"),
         "audio": AudioConfig(voice="alloy", format="mp3", at="audio"),
-        "reasoning": ReasoningConfig(effort="high", at="reasoning_effort"), "stream": True, "include_usage": True, "extra": None,
-    }  # fmt: skip
+        "reasoning": ReasoningConfig(effort="high", at="reasoning_effort"),
+        "stream": True,
+        "include_usage": True,
+        "extra": None,
+    }
 
     assert expected == {name: getattr(request, name) for name in expected}
 
@@ -240,11 +260,15 @@ def test_a_stream_is_always_asked_for_usage() -> None:
         ({"reasoning": ReasoningConfig(budget=-1, show=True)}, {}, ["reasoning=dropped"]),
         ({"modalities": ("text", "image")}, {"modalities": ["text"]}, ["modalities=dropped"]),
         ({"audio": AudioConfig(voice="x", format="mp3")}, {"audio": {"voice": "x", "format": "mp3"}}, []),
-        ({"audio": AudioConfig(voice={"a": 1})}, {"audio": {"voice": "alloy", "format": "wav"}}, ["audio=approximated", "audio=invented"]),
+        (
+            {"audio": AudioConfig(voice={"a": 1})},
+            {"audio": {"voice": "alloy", "format": "wav"}},
+            ["audio=approximated", "audio=invented"],
+        ),
         ({"extra": {"labels": {}}}, {}, ["labels=dropped"]),
         ({"stream": True}, {"stream": True, "stream_options": {"include_usage": True}}, []),
     ],
-)  # fmt: skip
+)
 def test_parameters(given: dict[str, Any], expected: dict[str, Any], losses: list[str]) -> None:
     """Said in this dialect's words and ranges; what cannot be said is named."""
     body, lost = sent(foreign(**given))
@@ -337,7 +361,7 @@ def test_json_mode_needs_the_word() -> None:
 # ── the row's traits, in both lanes ────────────────────────────────────────────────────
 
 
-def relayed(traits: Traits = Traits(), model: str = "m", **fields: Any) -> tuple[Any, list[str]]:
+def relayed(traits: Traits = PLAIN, model: str = "m", **fields: Any) -> tuple[Any, list[str]]:
     losses: Losses = []
     wire = CHAT.relay_request(ask(**fields), model, losses, traits)
     return json.loads(wire.body), [f"{loss.field}={loss.kind}" for loss in losses]
@@ -380,7 +404,9 @@ def test_own_fields_of_the_row() -> None:
     """What canonical knows and this upstream takes beyond the official schema."""
     traits = Traits(own=frozenset({"top_k"}))
 
-    assert (5, []) == (lambda body, losses: (body["top_k"], losses))(*written(foreign(top_k=5), traits))
+    body, losses = written(foreign(top_k=5), traits)
+
+    assert (5, []) == (body["top_k"], losses)
 
 
 # ── the relay lane ─────────────────────────────────────────────────────────────────────

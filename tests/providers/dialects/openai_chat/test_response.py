@@ -91,7 +91,7 @@ def put_right(body: Any) -> Any:
 
 @pytest.mark.parametrize("file", ALL)
 def test_recorded_answers_come_back_equal(file: str) -> None:
-    """Decoded and encoded again, an answer is the same JSON, but for deviations that are put right; OpenAI's fit the schema."""
+    """Decoded and encoded again an answer is the same JSON, but for what is put right; OpenAI's fit the schema."""
     count = 0
     for case in recorded(file):
         if case["status"] != 200 or "response_body" not in case:
@@ -142,10 +142,14 @@ def test_reads_what_was_said() -> None:
         ("", {"content": "x"}, "stop"),
         ("surprise", {"content": "x"}, "other"),
         ("stop", {"content": None, "refusal": "no"}, "refusal"),
-        ("stop", {"content": None, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": ""}}]}, "tool_calls"),
+        (
+            "stop",
+            {"content": None, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": ""}}]},
+            "tool_calls",
+        ),
         ("function_call", {"content": None, "function_call": {"name": "f", "arguments": "{}"}}, "tool_calls"),
     ],
-)  # fmt: skip
+)
 def test_finish_reasons(word: str, message: Any, reason: str) -> None:
     """Known words, and what servers mean where they say another."""
     finish = read(completion({"role": "assistant", **message}, word)).choices[0].finish
@@ -161,14 +165,31 @@ def test_reads_usage() -> None:
         "completion_tokens": 12,
         "total_tokens": 21,
         "prompt_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 2, "audio_tokens": 1, "image_tokens": 4},
-        "completion_tokens_details": {"reasoning_tokens": 5, "audio_tokens": 6, "accepted_prediction_tokens": 7, "rejected_prediction_tokens": 8},
-    }  # fmt: skip
+        "completion_tokens_details": {
+            "reasoning_tokens": 5,
+            "audio_tokens": 6,
+            "accepted_prediction_tokens": 7,
+            "rejected_prediction_tokens": 8,
+        },
+    }
 
-    assert Usage(
-        input_tokens=9, output_tokens=12, total_tokens=21, cache_read_tokens=3, cache_write_tokens=2, input_audio_tokens=1,
-        input_image_tokens=4, reasoning_tokens=5, output_audio_tokens=6, accepted_prediction_tokens=7,
-        rejected_prediction_tokens=8, raw=usage,
-    ) == read(completion(usage=usage)).usage  # fmt: skip
+    assert (
+        Usage(
+            input_tokens=9,
+            output_tokens=12,
+            total_tokens=21,
+            cache_read_tokens=3,
+            cache_write_tokens=2,
+            input_audio_tokens=1,
+            input_image_tokens=4,
+            reasoning_tokens=5,
+            output_audio_tokens=6,
+            accepted_prediction_tokens=7,
+            rejected_prediction_tokens=8,
+            raw=usage,
+        )
+        == read(completion(usage=usage)).usage
+    )
     assert read(completion()).usage is None
     assert Usage(input_tokens=1, raw={"prompt_tokens": 1}) == read(completion(usage={"prompt_tokens": 1})).usage
 
@@ -276,8 +297,13 @@ def test_an_answer_of_another_dialect() -> None:
         "created": 1,
         "model": "m",
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 4}},
-    } == body  # fmt: skip
+        "usage": {
+            "prompt_tokens": 9,
+            "completion_tokens": 2,
+            "total_tokens": 11,
+            "prompt_tokens_details": {"cached_tokens": 4},
+        },
+    } == body
     assert [] == losses
 
 
@@ -292,8 +318,13 @@ def test_thinking_and_signatures() -> None:
     google = {"google": {"thought_signature": "AA=="}}
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": google}
     assert {
-        "role": "assistant", "content": None, "refusal": None, "reasoning_content": "hm", "tool_calls": [call], "extra_content": google,
-    } == choice["message"]  # fmt: skip
+        "role": "assistant",
+        "content": None,
+        "refusal": None,
+        "reasoning_content": "hm",
+        "tool_calls": [call],
+        "extra_content": google,
+    } == choice["message"]
     assert ("tool_calls", []) == (choice["finish_reason"], losses)
 
 

@@ -25,7 +25,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import UnsupportedParameter
-from providers.dialect import Traits
+from providers.dialect import PLAIN, Traits
 from tests.corpus import schema
 from tests.providers.dialects.openai_chat.speak import decoded, written
 
@@ -35,7 +35,7 @@ PNG = Media(kind="image", mime_type="image/png", base64="AAAA", at="contents[0].
 SEAL = Seal(value="AA==", origin="gemini")
 
 
-def sent(*messages: Message, traits: Traits = Traits()) -> tuple[list[Any], list[str]]:
+def sent(*messages: Message, traits: Traits = PLAIN) -> tuple[list[Any], list[str]]:
     request = ChatRequest(dialect="elsewhere", model="m", messages=messages)
     body, losses = written(request, traits)
     if not traits.own:
@@ -261,7 +261,11 @@ def meaning(request: ChatRequest) -> Any:
         texts = "".join(part.text for part in message.parts if isinstance(part, Text))
         refusals = [part.text for part in message.parts if isinstance(part, Refusal)]
         calls = [(part.id, part.name, part.arguments) for part in message.parts if isinstance(part, ToolCall)]
-        results = [(part.call_id, part.parts[0].text) for part in message.parts if isinstance(part, ToolResult) and isinstance(part.parts[0], Text)]  # fmt: skip
+        results = [
+            (part.call_id, part.parts[0].text)
+            for part in message.parts
+            if isinstance(part, ToolResult) and isinstance(part.parts[0], Text)
+        ]
         found += [(message.role, texts)] if texts else []
         found += ["".join(refusals)] * bool(refusals) + calls + results
     pictures = sum(isinstance(part, Media) for message in request.messages for part in message.parts)

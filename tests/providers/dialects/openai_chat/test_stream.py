@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -123,7 +124,7 @@ def test_any_split_gives_the_same_events(cuts: list[int], line_end: bytes) -> No
     decoder = CHAT.stream_decoder()
     found: list[StreamEvent] = []
     edges = [0, *sorted(cut for cut in cuts), len(data)]
-    for start, end in zip(edges, edges[1:]):
+    for start, end in pairwise(edges):
         found += decoder.feed(data[start:end])
     found += decoder.close()
 
@@ -176,10 +177,24 @@ def test_id_and_model_of_the_first_useful_chunk() -> None:
         ([call(0, "c1", None, "{"), call(0, None, "f", "}")], [("c1", "f", "{}")]),
         ([call(0, "c1", "f", {"a": 1})], [("c1", "f", '{"a":1}')]),
         ([call(0, "c1", "f")], [("c1", "f", "{}")]),
-        ([call(0, "c1", "f", ""), call(1, "c2", "g", "{"), call(0, None, None, "[]"), call(1, None, None, "}")], [("c1", "f", "[]"), ("c2", "g", "{}")]),
+        (
+            [call(0, "c1", "f", ""), call(1, "c2", "g", "{"), call(0, None, None, "[]"), call(1, None, None, "}")],
+            [("c1", "f", "[]"), ("c2", "g", "{}")],
+        ),
     ],
-    ids=["index 1", "one index for two", "no index", "blank id and name", "repeated", "late id", "late name", "object", "none", "interleaved"],
-)  # fmt: skip
+    ids=[
+        "index 1",
+        "one index for two",
+        "no index",
+        "blank id and name",
+        "repeated",
+        "late id",
+        "late name",
+        "object",
+        "none",
+        "interleaved",
+    ],
+)
 def test_tool_calls(deltas: list[Any], expected: Any) -> None:
     """In all the forms in which servers send them."""
     assert expected == parts(*deltas)
@@ -258,15 +273,19 @@ def test_pictures_sound_citations_and_the_unknown() -> None:
     """Whole parts, sound joined from its pieces, annotations on their text."""
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     cited = {"type": "url_citation", "url_citation": {"url": "u", "title": "t", "start_index": 0, "end_index": 1}}
-    found = answer(
-        chunk({"content": "x"}),
-        chunk({"annotations": [cited]}),
-        chunk({"images": [image]}),
-        chunk({"content": [{"type": "reference", "reference_ids": [1]}]}),
-        chunk({"audio": {"id": "a", "data": "QQ==", "transcript": "A"}}),
-        chunk({"audio": {"data": "Qg==", "transcript": "B"}}),
-        STOP,
-    ).choices[0].parts  # fmt: skip
+    found = (
+        answer(
+            chunk({"content": "x"}),
+            chunk({"annotations": [cited]}),
+            chunk({"images": [image]}),
+            chunk({"content": [{"type": "reference", "reference_ids": [1]}]}),
+            chunk({"audio": {"id": "a", "data": "QQ==", "transcript": "A"}}),
+            chunk({"audio": {"data": "Qg==", "transcript": "B"}}),
+            STOP,
+        )
+        .choices[0]
+        .parts
+    )
 
     assert Text(text="x", citations=(Citation(url="u", title="t", start=0, end=1),)) == found[0]
     assert [Media, Opaque, Media] == [type(part) for part in found[1:]]
@@ -293,8 +312,11 @@ def test_the_last_usage_counts(chunks: list[Any]) -> None:
 def test_several_choices_interleave() -> None:
     """Each has a state of its own."""
     found = answer(
-        chunk({"content": "a"}, index=1), chunk({"content": "b"}), chunk({"content": "A"}, "stop", index=1), chunk({"content": "B"}, "length")
-    )  # fmt: skip
+        chunk({"content": "a"}, index=1),
+        chunk({"content": "b"}),
+        chunk({"content": "A"}, "stop", index=1),
+        chunk({"content": "B"}, "length"),
+    )
 
     assert [("bB", "length"), ("aA", "stop")] == [
         (choice.parts[0].text, choice.finish.reason)  # type: ignore[union-attr]
@@ -342,14 +364,38 @@ def test_done_with_the_bill_is_an_end() -> None:
     assert ["stop", "stop"] == [choice.finish and choice.finish.reason for choice in both.choices]
 
 
-@pytest.mark.parametrize("data", [b"", b"\n\n", b": ping\n\n", b"data: [DONE]\n\n", b"data:\n\n", b"<html>Bad</html>", b"<html>\n\n</html>\n\n", b"hello"])  # fmt: skip
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n\n",
+        b": ping\n\n",
+        b"data: [DONE]\n\n",
+        b"data:\n\n",
+        b"<html>Bad</html>",
+        b"<html>\n\n</html>\n\n",
+        b"hello",
+    ],
+)
 def test_a_stream_without_events_cannot_be_used(data: bytes) -> None:
     """Empty, only comments, or no event stream at all: never an empty success."""
     with pytest.raises(BadUpstreamBytes):
         events(data)
 
 
-@pytest.mark.parametrize("bad", [b"{", b"[1]", b"1", b'"x"', b'{"choices":1}', b'{"choices":[1]}', b'{"choices":[{"delta":{"tool_calls":[1]}}]}', b'{"choices":[{"delta":{"content":"\xff"}}]}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"{",
+        b"[1]",
+        b"1",
+        b'"x"',
+        b'{"choices":1}',
+        b'{"choices":[1]}',
+        b'{"choices":[{"delta":{"tool_calls":[1]}}]}',
+        b'{"choices":[{"delta":{"content":"\xff"}}]}',
+    ],
+)
 def test_an_event_that_cannot_be_read(bad: bytes) -> None:
     """The text before it is given out, then the fault."""
     decoder = CHAT.stream_decoder()
@@ -407,7 +453,11 @@ def test_recorded_errors_in_streams() -> None:
 
 def test_going_on_after_the_end_of_a_choice() -> None:
     """Empty deltas with the usage are harmless (OpenRouter); more text is not."""
-    assert ["x"] == [part.text for part in answer(chunk({"content": "x"}, "stop"), chunk({"content": ""})).choices[0].parts if isinstance(part, Text)]  # fmt: skip
+    assert ["x"] == [
+        part.text
+        for part in answer(chunk({"content": "x"}, "stop"), chunk({"content": ""})).choices[0].parts
+        if isinstance(part, Text)
+    ]
     with pytest.raises(BadUpstreamBytes):
         answer(STOP, chunk({"content": "more"}))
 
@@ -430,7 +480,48 @@ def test_events_are_bounded() -> None:
             decoder.feed(b"data: " + b"x" * 100)
 
 
-@given(st.lists(st.recursive(st.none() | st.text(max_size=2) | st.integers(-1, 2), lambda x: st.lists(x, max_size=2) | st.dictionaries(st.sampled_from(["choices", "delta", "content", "tool_calls", "index", "id", "function", "name", "arguments", "finish_reason", "usage", "error", "logprobs", "audio", "images", "annotations", "reasoning_details", "function_call", "extra_content", "x_groq", "type", "text"]), x, max_size=4), max_leaves=12), max_size=3))  # fmt: skip
+@given(
+    st.lists(
+        st.recursive(
+            st.none() | st.text(max_size=2) | st.integers(-1, 2),
+            lambda x: (
+                st.lists(x, max_size=2)
+                | st.dictionaries(
+                    st.sampled_from(
+                        [
+                            "choices",
+                            "delta",
+                            "content",
+                            "tool_calls",
+                            "index",
+                            "id",
+                            "function",
+                            "name",
+                            "arguments",
+                            "finish_reason",
+                            "usage",
+                            "error",
+                            "logprobs",
+                            "audio",
+                            "images",
+                            "annotations",
+                            "reasoning_details",
+                            "function_call",
+                            "extra_content",
+                            "x_groq",
+                            "type",
+                            "text",
+                        ]
+                    ),
+                    x,
+                    max_size=4,
+                )
+            ),
+            max_leaves=12,
+        ),
+        max_size=3,
+    )
+)
 def test_any_json_is_read_or_refused(chunks: list[Any]) -> None:
     """Whatever an upstream sends, it is events in legal order or one of our errors."""
     for data in (sse(*chunks), sse(*[chunk(one if isinstance(one, dict) else {}) for one in chunks], STOP)):

@@ -91,8 +91,10 @@ def test_a_whole_stream() -> None:
 def test_usage_only_for_who_asked() -> None:
     """Then in the last chunk, without choices, and `usage: null` in the others."""
     response = ChatResponse(
-        dialect="elsewhere", choices=(Choice(parts=(Text(text="x"),), finish=STOP),), usage=Usage(input_tokens=1, output_tokens=2)
-    )  # fmt: skip
+        dialect="elsewhere",
+        choices=(Choice(parts=(Text(text="x"),), finish=STOP),),
+        usage=Usage(input_tokens=1, output_tokens=2),
+    )
     *others, last = written(*unfold(response))
 
     totals = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
@@ -139,7 +141,7 @@ def test_parts() -> None:
 
 
 def test_signatures() -> None:
-    """That of a call stands in its first delta when it comes right after the start, else in one of its own; foreign ones are named."""
+    """That of a call in its first delta if it comes at once, else in one of its own; foreign ones are named."""
     seal = Seal(value="AA==", origin="gemini")
     google = {"extra_content": {"google": {"thought_signature": "AA=="}}}
     losses: Losses = []

@@ -41,10 +41,10 @@ def test_urls_come_back_as_they_were(url: str) -> None:
 
 def test_data_urls_are_taken_apart() -> None:
     """Another dialect gets the bytes and the type; without one it is text (RFC 2397)."""
-    assert ("image/png", "AAAA") == (lambda m: (m.mime_type, m.base64))(
-        from_url("data:image/png;base64,AAAA", kind="image")
-    )
-    assert ("text/plain", "YSBi") == (lambda m: (m.mime_type, m.base64))(from_url("data:,a%20b", kind="file"))
+    image, text = from_url("data:image/png;base64,AAAA", kind="image"), from_url("data:,a%20b", kind="file")
+
+    assert ("image/png", "AAAA") == (image.mime_type, image.base64)
+    assert ("text/plain", "YSBi") == (text.mime_type, text.base64)
     assert to_url(Media(kind="image", file_id="x"), own=False) is None
 
 
@@ -98,10 +98,14 @@ def test_marks() -> None:
     "raw",
     [
         {"type": "url_citation", "url_citation": {"url": "u", "title": "t", "start_index": 1, "end_index": 2}},
-        {"type": "url_citation", "url_citation": {"url": "u", "title": "t", "start_index": 1, "end_index": 2, "content": "c"}, "x": 1},
+        {
+            "type": "url_citation",
+            "url_citation": {"url": "u", "title": "t", "start_index": 1, "end_index": 2, "content": "c"},
+            "x": 1,
+        },
         {"type": "file_citation", "file_citation": {"file_id": "f"}},
     ],
-)  # fmt: skip
+)
 def test_citations_come_back_as_they_were(raw: Any) -> None:
     """Those that we do not know are kept whole, and nothing for another dialect."""
     assert raw == write_citation(read_citation(raw), own=True)
