@@ -7,8 +7,8 @@
     answer   whole, or as a stream from its first meaningful event on; errors in the caller's language
 
 Until the first byte of an answer has gone out, a failure may be tried again (`router/policy/retries.py` says whether
-and where). After that a fault ends the stream in the caller's dialect. Whatever happens is written into one Record, which
-metrics and log get once, at the end.
+and where). After that a fault ends the stream in the caller's dialect. Whatever happens is written into one Record,
+which metrics and log get once, at the end.
 """
 
 from __future__ import annotations

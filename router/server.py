@@ -280,6 +280,7 @@ class Life:
         self.runners: list[web.ServerRunner | web.AppRunner] = []
         self.stopping = asyncio.Event()
         self.hurry = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> tuple[str, str | None]:
         """Opens the doors. Gives the addresses that callers and operators use. StartError."""
@@ -298,6 +299,7 @@ class Life:
         )
         self.front = Front(self.gateway, self.state)
         self._take(self.gateway.generation)
+        self._watch = asyncio.create_task(watch_loop(self.metrics))
         main = await self._open(
             Server(self.front.handle, limits=settings.limits, metrics=self.metrics), settings.listen
         )
@@ -363,7 +365,6 @@ class Life:
 
     async def serve(self) -> None:
         """Until told to stop; then drains: readiness first, running calls finish, the rest is told and ended."""
-        watch = asyncio.create_task(watch_loop(self.metrics))
         await self.stopping.wait()
         self.gateway.draining = self.state.draining = True
         self.log.event("info", "draining", running=self.gateway.running)
@@ -372,7 +373,6 @@ class Life:
             exchange.alarm.ring("drain")
         if self.front.running:
             await self._drained(1.0)
-        watch.cancel()
 
     async def _drained(self, seconds: float) -> None:
         """Waits until no call is running, `seconds` have passed, or a second signal came."""
@@ -384,6 +384,8 @@ class Life:
                 await asyncio.wait_for(self.hurry.wait(), 0.05)
 
     async def close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
         for runner in self.runners:
             await runner.cleanup()
         gateway = getattr(self, "gateway", None)

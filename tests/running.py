@@ -1,7 +1,8 @@
 """The real server on loopback, in this process: `async with running(table) as gateway`.
 
 `table` is a routes.yaml as text; `$NAME` in it is replaced by what is given (addresses of fakes).
-Everything is real but the upstreams: sockets, parser, table, metrics, log. `gateway.lines()` gives the log lines, `gateway.metric(...)` a value.
+Everything is real but the upstreams: sockets, parser, table, metrics, log.
+`gateway.lines()` gives the log lines, `gateway.metric(...)` a value.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ server: {listen: "127.0.0.1:0", admin: null, drain: 1s}
 class Running:
     """A gateway that runs, and a client to talk to it."""
 
-    def __init__(self, life: Life, url: str, log: Path, session: aiohttp.ClientSession) -> None:
+    def __init__(self, life: Life, url: str, admin: str | None, log: Path, session: aiohttp.ClientSession) -> None:
         self.life = life
         self.url = url
+        self.admin = admin
         self.port = int(url.rpartition(":")[2])
         self._log = log
         self.session = session
@@ -107,8 +109,8 @@ async def running(table: str, environ: dict[str, str] | None = None, **names: ob
         life = Life(path, loaded.settings, log_fd=fd)
         session = aiohttp.ClientSession(auto_decompress=False)
         try:
-            url, _ = await life.start()
-            gateway = Running(life, url, log, session)
+            url, admin = await life.start()
+            gateway = Running(life, url, admin, log, session)
             yield gateway
             assert gateway.metric("isthmus_requests_total", outcome="bug") == 0.0, await gateway.log_text()
         finally:

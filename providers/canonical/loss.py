@@ -19,11 +19,15 @@ Kind: TypeAlias = Literal["dropped", "approximated", "invented"]
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """One thing that did not survive: `field` is a path in the caller's body, `reason` one sentence for the caller."""
+    """One thing that did not survive: `field` is a path in the caller's body, `reason` one sentence for the caller.
+
+    `literal`: the path is already in the caller's words, though it may look like a canonical parameter.
+    """
 
     field: str
     kind: Kind
     reason: str
+    literal: bool = False
 
 
 Losses: TypeAlias = list[Loss]
@@ -51,7 +55,7 @@ def in_callers_words(losses: Iterable[Loss], request: ChatRequest, names: Mappin
     paths = request.paths or {}
     seen: dict[tuple[str, str], Loss] = {}
     for loss in losses:
-        field = paths.get(loss.field) or names.get(loss.field) or loss.field
+        field = loss.field if loss.literal else paths.get(loss.field) or names.get(loss.field) or loss.field
         seen.setdefault((field, loss.kind), Loss(field, loss.kind, loss.reason))
     return list(seen.values())
 
@@ -88,7 +92,7 @@ def _lose_extra(value: Value, losses: Losses) -> None:
         outer = value.form.get("outer", ()) if value.form else ()
         for key in value.extra:
             at = value.at.rpartition(".")[0] if key in outer else value.at
-            losses.append(dropped(join(at, key), "the target has no such field"))
+            losses.append(Loss(join(at, key), "dropped", "the target has no such field", literal=not at))
 
 
 def lose_marks(part: Part, losses: Losses, *, origin: str | None = None) -> None:

@@ -1,12 +1,13 @@
 """The dashboard against a real Prometheus that scraped a real page: every panel shows data.
 
-What is scraped comes from the fixture `target`: here, the admin listener with records fed to it for as long as
-Prometheus looks. Overriding that fixture points the same tests at any other gateway.
+What is scraped comes from the fixture `target`: a running gateway between a caller and an upstream that have every kind
+of day at once, for as long as Prometheus looks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import math
 import re
@@ -22,18 +23,15 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
-from aiohttp import web
 
-from providers.canonical.chat import Usage
-from providers.canonical.loss import approximated, dropped, invented
-from router.admin import Admin, State
-from router.metrics import INSTRUMENTS, Metrics, watch_loop
-from router.record import AttemptRecord, Record
+from router.metrics import INSTRUMENTS, Metrics
+from tests.answers import chat_answer, chat_stream, gemini_answer, gemini_stream, openai_error
 from tests.conftest import program
+from tests.fakes import RESET, FakeUpstream, Received, Reply, json_answer, sse, status
+from tests.running import Running, running
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "isthmus.json").read_text(encoding="utf-8"))
-CHAT, GENERATE = "/v1/chat/completions", "/v1beta/models/{model}:{task}"
 
 
 class Query(NamedTuple):
@@ -50,103 +48,76 @@ QUERIES = [
 
 # ── what is scraped ──────────────────────────────────────────────────────────────────────────
 
-
-def attempt(provider: str, model: str, seconds: float, **fields: Any) -> AttemptRecord:
-    return AttemptRecord(provider=provider, model=model, operation="chat", started=1.0, ended=1.0 + seconds, **fields)
-
-
-def exchange(*attempts: AttemptRecord, **fields: Any) -> Record:
-    last = attempts[-1] if attempts else None
-    given: dict[str, Any] = {
-        "id": "r",
-        "method": "POST",
-        "path": CHAT,
-        "route": CHAT,
-        "caller_dialect": "openai.chat",
-        "started": 0.9,
-        "ended": (last.ended if last else 0.9) + 0.01,
-        "status": 200,
-        "attempts": list(attempts),
-        "provider": last.provider if last else "none",
-        "model": last.model if last else "other",
-        "lane": "translate",
-        "phases": {"read": 2e-4, "route": 2e-5, "access": 3e-5, "decode": 4e-5, "encode": 9e-5, "answer": 6e-5},
-    }
-    return Record(**(given | fields))
+CALLER_KEY = "isthmus-dashboard-caller-key-0123456789"
+TABLE = """
+server: {listen: "127.0.0.1:0", admin: "127.0.0.1:0", drain: 1s}
+access:
+  keys: [{name: team-a, hash: "$hash"}]
+providers:
+  acme: {base_url: "$up/v1", speaks: [openai.chat], auth: none}
+  spare: {base_url: "$up", speaks: [gemini], auth: none}
+models:
+  large: [{provider: acme, model: large}]
+  small: [{provider: spare, model: gemini-small}]
+  busy: [{provider: acme, model: busy}, {provider: spare, model: busy}]
+  moody: [{provider: acme, model: moody}]
+policies:
+  default: {attempts: 2, wait: {first: 1ms, most: 2ms}, timeouts: {first_byte: 300ms, idle: 300ms, total: 2s}}
+routes:
+  - {path: /v1/chat/completions, speaks: openai.chat, to: models}
+  - {path: "/v1beta/models/{model}:{task}", speaks: gemini, to: models}
+  - {path: "/proxy/{u:url}/{k:secret}/chat/completions", speaks: openai.chat, to: named, egress: {listed: [acme]}}
+"""
 
 
-def traffic() -> list[Record]:
-    """A moment of a gateway that has every kind of day at once."""
-    streamed = {"first_chunk": 1.3, "last_chunk": 2.2, "chunks": 40, "status": 200}
-    return [
-        exchange(
-            attempt("acme", "large", 0.8, status=200),
-            usage=Usage(input_tokens=900, output_tokens=120),
-            key="team-a",
-            losses=[dropped("logit_bias", "no such field"), approximated("temperature", "clamped")],
-        ),
-        exchange(
-            attempt("spare", "small", 1.4, **streamed),
-            route=GENERATE,
-            caller_dialect="gemini",
-            lane="relay",
-            stream=True,
-            stream_end="done",
-            usage=Usage(input_tokens=40, output_tokens=300),
-            key="team-b",
-            losses=[invented("messages[1].id", "made up")],
-            resent=1,
-        ),
-        exchange(
-            attempt("acme", "large", 0.2, status=429, error="upstream_busy"),
-            attempt("spare", "small", 0.5, status=503, error="upstream_failed", waited=0.3),
-            status=503,
-            outcome="upstream_error",
-            error="upstream_failed",
-            denied_retries=["budget"],
-        ),
-        exchange(attempt("acme", "large", 60.0, error="timeout"), status=504, outcome="timeout", error="timeout"),
-        exchange(
-            attempt("acme", "large", 2.0, **(streamed | {"error": "client_left"})),
-            outcome="client_left",
-            stream=True,
-            stream_end="client_left",
-        ),
-        exchange(status=400, outcome="rejected", error="malformed"),
-        exchange(status=401, outcome="rejected", error="not_authenticated", reason="expired"),
-        exchange(status=403, outcome="rejected", error="upstream_not_allowed", reason="private"),
-        exchange(status=503, outcome="shed", error="overloaded"),
-    ]
+def upstream_says(request: Received) -> Reply:
+    """An upstream with every kind of day: busy, moody about kept connections, and good."""
+    if "busy" in request.body.decode() + request.target:
+        return status(429, openai_error("busy"), headers={"retry-after": "99"})
+    if request.turn > 1 and "moody" in request.body.decode():
+        return RESET
+    if "stream" in request.target:
+        return sse(*gemini_stream("Hel", "lo", "!"), every=0.01)
+    if "gemini-small" in request.target:
+        return json_answer(gemini_answer("Hello"))
+    if b'"stream":true' in request.body:
+        return sse(*chat_stream("Hel", "lo", "!", usage=(9, 3)), every=0.01)
+    return json_answer(chat_answer())
+
+
+async def one_round(gateway: Running) -> None:
+    """Calls that end well, and one of each way in which a call can end badly."""
+    auth = {"authorization": f"Bearer {CALLER_KEY}"}
+    hello = {"messages": [{"role": "user", "content": "Hello!"}]}
+
+    async def chat(model: str, headers: dict[str, str] = auth, **more: Any) -> None:
+        await gateway.post("/v1/chat/completions", {"model": model, **hello, **more}, headers=headers)
+
+    await chat("large")
+    await chat("small", logit_bias={"1": 1})
+    await chat("small", stream=True)
+    await chat("large", stream=True)
+    await chat("busy")
+    await chat("moody")
+    await chat("moody")
+    await chat("large", headers={"authorization": "Bearer wrong"})
+    await chat("large", messages=[])
+    await gateway.post("/proxy/https://elsewhere.example/v1/k/chat/completions", {"model": "m", **hello}, headers=auth)
+    contents = {"contents": [{"parts": [{"text": "Hello!"}]}]}
+    await gateway.post("/v1beta/models/large:generateContent", contents, headers=auth)
 
 
 async def _serve(port: Callable[[int], None], stop: threading.Event) -> None:
-    metrics, state = Metrics(), State()
-    metrics.configured(
-        1,
-        routes=[CHAT, GENERATE],
-        dialects=["openai.chat", "gemini"],
-        providers=["acme", "spare"],
-        models=["large", "small"],
-        keys=["team-a", "team-b"],
-    )
-    state.loaded(1, "2026-11-21T12:00:00Z")
-    lag = asyncio.create_task(watch_loop(metrics, interval=0.05))
-    runner = web.ServerRunner(web.Server(Admin(metrics, state)))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    port(runner.addresses[0][1])
-    generation = 1
-    with metrics.inflight(CHAT):
-        while not stop.is_set():
-            for record in traffic():
-                metrics.observe(record)
-            metrics.log_lines_dropped(1)
-            metrics.config_refused()
-            generation += 1
-            metrics.configured(generation, routes=[], dialects=[], providers=[], models=[])
-            await asyncio.sleep(0.1)
-    lag.cancel()
-    await runner.cleanup()
+    async with FakeUpstream() as upstream:
+        upstream.always(upstream_says)
+        digest = "sha256:" + hashlib.sha256(CALLER_KEY.encode()).hexdigest()
+        async with running(TABLE, up=upstream.url, hash=digest) as gateway:
+            assert gateway.admin is not None
+            port(int(gateway.admin.rpartition(":")[2]))
+            while not stop.is_set():
+                await one_round(gateway)
+                gateway.life.reload()
+                await asyncio.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

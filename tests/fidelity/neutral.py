@@ -106,6 +106,7 @@ class Choice:
     media: list[Json] = field(default_factory=list)
     finish: str | None = None  # stop, length, tool_calls, content_filter, error, other
     word: str | None = None  # the provider's own
+    why: str = ""  # the provider's explanation
     tokens: list[str] | None = None  # of the log probabilities
     foreign: list[str] = field(default_factory=list)  # blocks of the provider's own tools
 

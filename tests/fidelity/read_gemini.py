@@ -333,6 +333,7 @@ def _chunk(out: Answer, body: Json) -> None:
             _hear(choice, part)
         word = candidate.get("finishReason")
         choice.word = str(word) if word not in (None, "FINISH_REASON_UNSPECIFIED", 0) else choice.word
+        choice.why = candidate.get("finishMessage") or choice.why
         tokens = (candidate.get("logprobsResult") or {}).get("chosenCandidates")
         if tokens is not None:
             choice.tokens = (choice.tokens or []) + [token.get("token", "") for token in tokens]
@@ -366,13 +367,23 @@ def _hear_piece(choice: Choice, part: Json, call: Json) -> None:
     if call.get("name"):
         choice.calls.append(Call(call["name"], {}, call.get("id"), part.get("thoughtSignature")))
     for piece in call.get("partialArgs") or ():
-        steps = re.findall(r"[^.$\[\]'\"]+", piece["jsonPath"])
-        holder = choice.calls[-1].arguments
-        for step in steps[:-1]:
-            holder = holder.setdefault(step, {})
+        steps = [int(step) if step.isdigit() else step for step in re.findall(r"[^.$\[\]'\"]+", piece["jsonPath"])]
         value = next((piece[key] for key in ("stringValue", "numberValue", "boolValue") if key in piece), None)
-        before = holder.get(steps[-1])
-        holder[steps[-1]] = before + value if isinstance(before, str) and isinstance(value, str) else value
+        _put(choice.calls[-1].arguments, steps, value)
+
+
+def _put(holder: Any, steps: list[str | int], value: Json) -> None:
+    """Sets what stands at a path; a text that is there already goes on."""
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, int):
+        holder.extend([None] * (step + 1 - len(holder)))
+    before = holder[step] if isinstance(step, int) else holder.get(step)
+    if rest:
+        if before is None:
+            before = holder[step] = [] if isinstance(rest[0], int) else {}
+        _put(before, rest, value)
+    else:
+        holder[step] = before + value if isinstance(before, str) and isinstance(value, str) else value
 
 
 def _finish(out: Answer) -> None:
@@ -382,6 +393,8 @@ def _finish(out: Answer) -> None:
         choice.finish = "content_filter" if filtered else _FINISH.get(word, "error" if word else "stop" if choice.heard else None)
         if choice.calls and choice.finish == "stop":
             choice.finish = "tool_calls"
+        if choice.finish == "content_filter":
+            choice.refusal = choice.why
 
 
 def _usage(raw: Json) -> Usage:

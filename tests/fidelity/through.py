@@ -57,7 +57,11 @@ class Case:
 
     @property
     def body(self) -> Json:
-        return self.raw["request_body"]
+        """As it was sent; Azure's callers name the model in the path, ours in the body."""
+        body = self.raw["request_body"]
+        if self.file != "gemini" and isinstance(body, dict) and not body.get("model"):
+            return {"model": "deployment", **{key: value for key, value in body.items() if key != "model"}}
+        return body
 
     @property
     def params(self) -> dict[str, str]:
@@ -105,7 +109,7 @@ def recorded(file: str) -> Iterator[Case]:
 
 
 def _is_chat(raw: dict[str, Json]) -> bool:
-    return str(raw["url_path"]).partition("?")[0].endswith("/chat/completions")
+    return not str(raw["url_path"]).endswith("/api/chat")  # Ollama's own language
 
 
 FILES = (*_CHAT_FILES, "gemini")

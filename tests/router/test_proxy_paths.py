@@ -33,11 +33,10 @@ CHAT = {
     "messages": [{"role": "system", "content": "You are a helpful AI."}, {"role": "user", "content": "Hello!"}],
 }
 HI = {"contents": [{"parts": [{"text": "Hi"}]}]}
-TABLE = (
-    """
+TABLE = """
 server: {listen: "127.0.0.1:0", admin: null, drain: 1s}
 access:
-  keys: [{name: team, hash: "%s"}]
+  keys: [{name: team, hash: "$hash"}]
 providers:
   openai: {base_url: "https://api.openai.com/v1", speaks: [openai.chat], secret: "env:OURS"}
   gemini:
@@ -60,8 +59,6 @@ routes:
     to: named
     egress: {listed: [gemini, as-gemini], unlisted: false}
 """
-    % HASH
-)
 
 
 class StandIn(HttpTransport):
@@ -96,7 +93,7 @@ def default() -> str:
 
 @pytest.fixture
 async def gateway(upstream: FakeUpstream, unlisted: bool, default: str) -> AsyncIterator[Running]:
-    names = {"unlisted": str(unlisted).lower(), "default": default}
+    names = {"unlisted": str(unlisted).lower(), "default": default, "hash": HASH}
     async with running(TABLE, {"OURS": "sk-configured-key"}, **names) as gateway:
         stand_in = StandIn(upstream.url)
         gateway.life.gateway.transports = {"https": stand_in, "http": stand_in, "unlisted": stand_in}

@@ -57,7 +57,7 @@ async def serving(table: str, folder: Path, **environ: str) -> AsyncIterator[Ser
 
 
 async def test_it_starts_answers_and_stops(tmp_path: Path) -> None:
-    """Health, readiness, metrics and a call; SIGTERM with an idle kept connection ends it at once, exit 0 (L01, L04)."""
+    """Health, readiness, metrics and a call; SIGTERM with an idle kept connection ends it, exit 0 (L01, L04)."""
     async with serving(DEMO, tmp_path) as served, aiohttp.ClientSession() as session:
         async with session.post(served.main + "/v1/chat/completions", json=HELLO) as answer:
             body = await answer.json()

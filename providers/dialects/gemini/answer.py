@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -82,8 +83,8 @@ def _decode(body: Json, data: bytes) -> ChatResponse:
     if type(body) is not dict:
         raise BadUpstreamBytes("the upstream's answer is not a JSON object")
     usage = decode_usage(body.get("usageMetadata"))
-    blocked = decode_blocked(body.get("promptFeedback"))
     candidates = wire_json.take_list(body, "candidates") or []
+    blocked = None if candidates else decode_blocked(body.get("promptFeedback"))
     if not candidates and blocked is None:
         raise no_candidates()
     ids = AnswerIds(wire_json.take_string(body, "responseId"))
@@ -91,18 +92,38 @@ def _decode(body: Json, data: bytes) -> ChatResponse:
     choices = tuple(_decode_candidate(one, i, ids, raws) for i, one in enumerate(candidates))
     for choice in choices:
         check_usable(choice.finish, choice.parts)
-    known = ("candidates", "usageMetadata", "modelVersion", "responseId")
+    created = decode_time(body.get("createTime"))
+    form: dict[str, Json] = {} if created is None else {"createTime": body["createTime"]}
+    if "candidates" in body and not candidates:
+        form["candidates"] = body["candidates"]
+    known = {"candidates", "usageMetadata", "modelVersion", "responseId"} | form.keys()
+    extra = {key: value for key, value in body.items() if key not in known}
+    if blocked is not None:
+        keep_feedback(extra)
     return ChatResponse(
         dialect=NAME,
         id=body.get("responseId"),
         model=wire_json.take_string(body, "modelVersion"),
+        created=created,
         choices=choices,
         usage=usage,
         service_tier=tier_of(usage),
-        blocked=blocked if not candidates else None,
-        extra={key: value for key, value in body.items() if key not in known} or None,
-        form={"candidates": body["candidates"]} if "candidates" in body and not candidates else None,
+        blocked=blocked,
+        extra=extra or None,
+        form=form or None,
     )
+
+
+def decode_time(value: Json) -> int | None:
+    """createTime (Vertex) in Unix seconds."""
+    try:
+        return int(datetime.fromisoformat(value).timestamp()) if isinstance(value, str) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def encode_time(created: int) -> str:
+    return datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def no_candidates() -> UpstreamFailed:
@@ -210,8 +231,21 @@ def decode_blocked(feedback: Json) -> Finish | None:
     if not isinstance(reason, str) or reason == "BLOCKED_REASON_UNSPECIFIED":
         return None
     message = feedback.get("blockReasonMessage")
-    text = message if isinstance(message, str) else f"blocked by the provider: {reason}"
-    return Finish(reason="content_filter", raw=reason, message=text)
+    return Finish(
+        reason="content_filter", raw=reason, message=message if isinstance(message, str) else _blocked(reason)
+    )
+
+
+def _blocked(reason: str | None) -> str:
+    return f"blocked by the provider: {reason}"
+
+
+def keep_feedback(extra: dict[str, Json]) -> None:
+    """Leaves of promptFeedback in `extra` only what `blocked` does not say already."""
+    feedback = extra.pop("promptFeedback")
+    rest = {key: value for key, value in feedback.items() if key not in ("blockReason", "blockReasonMessage")}
+    if rest:
+        extra["promptFeedback"] = rest
 
 
 # ── usage ──────────────────────────────────────────────────────────────────────────────
@@ -429,9 +463,6 @@ def encode_answer(response: ChatResponse, model: str, losses: Losses) -> bytes:
         body["candidates"] = [_encode_choice(choice, own, losses) for choice in response.choices]
     elif own and response.form and "candidates" in response.form:
         body["candidates"] = response.form["candidates"]
-    feedback = encode_blocked(response.blocked)
-    if feedback is not None:
-        body["promptFeedback"] = feedback
     usage = encode_usage(response.usage, own=own)
     if usage is not None:
         body["usageMetadata"] = usage
@@ -441,15 +472,18 @@ def encode_answer(response: ChatResponse, model: str, losses: Losses) -> bytes:
         body["responseId"] = response.id
     if own and response.extra:
         body.update(response.extra)
+    if own and response.form and "createTime" in response.form:
+        body["createTime"] = response.form["createTime"]
+    if response.blocked is not None:
+        body["promptFeedback"] = {**encode_blocked(response.blocked, own), **body.get("promptFeedback", {})}
     return wire_json.encode(body)
 
 
-def encode_blocked(blocked: Finish | None) -> dict[str, Json] | None:
-    if blocked is None:
-        return None
+def encode_blocked(blocked: Finish, own: bool) -> dict[str, Json]:
+    """promptFeedback for a prompt that was refused."""
     known = {"SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY", "MODEL_ARMOR", "JAILBREAK"}
-    feedback: dict[str, Json] = {"blockReason": blocked.raw if blocked.raw in known else "OTHER"}
-    if blocked.message:
+    feedback: dict[str, Json] = {"blockReason": blocked.raw if own or blocked.raw in known else "OTHER"}
+    if blocked.message and not (own and blocked.message == _blocked(blocked.raw)):
         feedback["blockReasonMessage"] = blocked.message
     return feedback
 

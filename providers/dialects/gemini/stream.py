@@ -52,6 +52,7 @@ from providers.dialects.gemini.answer import (
     citations_for,
     decode_blocked,
     decode_logprobs,
+    decode_time,
     decode_usage,
     encode_answer_call,
     encode_answer_part,
@@ -59,10 +60,12 @@ from providers.dialects.gemini.answer import (
     encode_citations,
     encode_finish,
     encode_logprobs,
+    encode_time,
     encode_usage,
     failed_finish,
     finish_of,
     finish_word,
+    keep_feedback,
     no_candidates,
     tier_of,
 )
@@ -221,6 +224,8 @@ class Decoder:
         if usage is not None:
             events.append(UsageUpdate(usage=usage))
         blocked = self._blocked if not self._choices else None
+        if blocked is not None and "promptFeedback" in self._extra:
+            keep_feedback(self._extra)
         events.append(ResponseEnd(blocked=blocked, service_tier=tier_of(usage), extra=self._extra or None))
         return events
 
@@ -265,12 +270,14 @@ class Decoder:
         identifier, model = body.get("responseId"), body.get("modelVersion")
         identifier = identifier if isinstance(identifier, str) else None
         self._ids = AnswerIds(identifier)
-        events.append(ResponseStart(dialect=NAME, id=identifier, model=model if isinstance(model, str) else None))
+        created = decode_time(body.get("createTime"))
+        model = model if isinstance(model, str) else None
+        events.append(ResponseStart(dialect=NAME, id=identifier, model=model, created=created))
         self._rest(body)
 
     def _rest(self, body: dict[str, Json]) -> None:
         for key, value in body.items():
-            if key not in _BODY:
+            if key not in _BODY and (key != "createTime" or decode_time(value) is None):
                 self._extra[key] = value
         if "promptFeedback" in body:
             self._blocked = decode_blocked(body["promptFeedback"]) or self._blocked
@@ -476,6 +483,7 @@ class Encoder:
         self._model = request.model
         self._losses = losses
         self._own = False
+        self._created: int | None = None
         self._tail = b"}"
         self._named: dict[str, Json] = {}
         self._calls: dict[tuple[int, int], tuple[ToolCallStart, list[str]]] = {}
@@ -515,15 +523,16 @@ class Encoder:
         body: dict[str, Json] = {}
         if self._ends:
             body["candidates"] = [self._finished(end) for _, end in sorted(self._ends.items())]
-        feedback = encode_blocked(self._blocked)
-        if feedback is not None:
-            body["promptFeedback"] = feedback
         usage = encode_usage(self._usage, own=self._own)
         if usage is not None:
             body["usageMetadata"] = usage
         body.update(self._named)
         if self._own:
             body.update(self._extra)
+            if self._created is not None:
+                body["createTime"] = encode_time(self._created)
+        if self._blocked is not None:
+            body["promptFeedback"] = {**encode_blocked(self._blocked, self._own), **body.get("promptFeedback", {})}
         return self._writer.frame(wire_json.encode(body)) + self._writer.end()
 
     def error(self, error: RouterError) -> bytes:
@@ -533,6 +542,7 @@ class Encoder:
 
     def _start(self, event: ResponseStart) -> bytes:
         self._own = event.dialect == NAME
+        self._created = event.created
         if event.model or not self._own:
             self._named["modelVersion"] = event.model or self._model
         if event.id is not None:

@@ -319,6 +319,8 @@ def _fit(request: ChatRequest, body: Object, losses: Losses, traits: Traits) -> 
             losses.append(approximated(key, f"the target takes {low} to {high}"))
     if request.n is not None and not 1 <= request.n <= 128:
         raise refuse("n", "the target gives 1 to 128 choices")
+    if request.n == 1:
+        del body["n"]  # the default; some servers know no n at all
     if "top_k" in body and "top_k" not in traits.own:
         del body["top_k"]
         losses.append(dropped("top_k", "the target has no such parameter"))

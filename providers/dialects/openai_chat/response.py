@@ -204,6 +204,9 @@ def _token(raw: Object) -> TokenLogprob:
 
 
 def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses) -> WireResponse:
+    """An answer for a caller. What only another dialect's callers would read of it (`extra`: times, ratings, scores)
+    is left out without a word: nobody here asked for it. Parts that have no place are losses.
+    """
     own = response.dialect == NAME
     legacy = request.dialect == NAME and bool(form_of(request).get("legacy"))
     body: Object = {
@@ -225,8 +228,6 @@ def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses
     if own:
         body.update(response.extra or {})
         restore(body, response.form)
-    elif response.extra:
-        losses += [dropped(key, "the caller's dialect has no place for it in an answer") for key in response.extra]
     return WireResponse(status=200, headers={"content-type": "application/json"}, body=encode(body))
 
 
@@ -279,11 +280,6 @@ def _write_choice(choice: Choice, own: bool, legacy: bool, losses: Losses) -> Ob
         restore(message, {"keep": form.get("silent", {})})
         out |= extra
         restore(out, form)
-    elif choice.extra:
-        losses += [
-            dropped(f"choices[{choice.index}].{key}", "the caller's dialect has no place for it")
-            for key in choice.extra
-        ]
     return out
 
 
@@ -343,7 +339,17 @@ class _Spoken:
                 self._losses.append(dropped(self._at, f"the caller's dialect has no place for this part ({kind})"))
 
     def _sealed(self, part: AnyPart) -> None:
-        if part.seal is not None and part.seal.origin != "gemini":
+        """A signature of Google's goes to its call, or to the message, which has room for one."""
+        if part.seal is None:
+            return
+        if part.seal.origin == "gemini":
+            if isinstance(part, ToolCall):
+                return
+            if "extra_content" not in self._out:
+                put_seal(self._out, part.seal)
+            else:
+                self._losses.append(dropped(self._at, "a message has room for one signature"))
+        else:
             self._losses.append(
                 dropped(self._at, f"the caller's dialect has no place for a signature of {part.seal.origin}")
             )
@@ -353,8 +359,6 @@ class _Spoken:
         self._raw.append({"type": "text", "text": part.text, **(part.extra or {})})
         if (part.text or not part.seal) and not part.at.endswith((".extra_content", ".annotations")):
             self._texts.append(part.text)
-        if part.seal is not None and part.seal.origin == "gemini":
-            put_seal(self._out, part.seal)
         self._sealed(part)
         for citation in part.citations:
             written = write_citation(citation, self._own, before, len(part.text))

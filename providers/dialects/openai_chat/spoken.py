@@ -21,7 +21,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_marks
+from providers.canonical.loss import Losses, approximated, dropped, invented, lose_marks
 from providers.dialect import Traits
 
 from .messages import form_of
@@ -32,7 +32,7 @@ _FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audi
 
 def refuse(field: str, reason: str) -> UnsupportedParameter:
     """The loss would make a wrong answer: nothing is sent."""
-    return UnsupportedParameter(f"{field}: {reason}", param=field)
+    return UnsupportedParameter(reason, param=field)
 
 
 class Writer:
@@ -158,7 +158,7 @@ class Writer:
                 self._lose(part)
         content = _shortest(texts)
         if result.is_error:
-            self._losses.append(approximated(join(at, "is_error"), "the target has no such field: said in the text"))
+            self._losses.append(approximated(at, "the target has no mark of failed results: said in the text"))
             if isinstance(content, str) and not content.lower().startswith("error"):
                 content = f"Error: {content}"
         return {"role": "tool", "tool_call_id": result.call_id, "content": content}

@@ -59,6 +59,7 @@ class ChatStreamEncoder:
         self._argued: set[tuple[int, int]] = set()
         self._waiting: ToolCallStart | None = None
         self._signed: Object = {}
+        self._sealed: set[int] = set()  # choices whose message has a signature
         self._refused: set[int] = set()
         self._usage: Usage | None = None
         self._blocked: Finish | None = None
@@ -188,6 +189,11 @@ class ChatStreamEncoder:
             self._signed = signed
             return b""
         index = self._calls.get((event.choice, event.index))
+        if index is None:
+            if event.choice in self._sealed:  # clients would join the two
+                self._losses.append(dropped(f"choices[{event.choice}].delta", "a message has room for one signature"))
+                return b""
+            self._sealed.add(event.choice)
         return self._chunk(event.choice, signed if index is None else {"tool_calls": [{"index": index, **signed}]})
 
     def _citation(self, event: CitationDelta) -> bytes:

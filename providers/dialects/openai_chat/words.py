@@ -132,10 +132,11 @@ _MARKS = ("prompt_cache_breakpoint", "cache_control")  # OpenAI's; that of Anthr
 
 def take_mark(rest: Object, at: str) -> tuple[CacheMark | None, Object | None]:
     """A cache mark, and how it was written."""
-    written = {key: rest.pop(key) for key in _MARKS if isinstance(rest.get(key), dict)}
-    if not written:
+    key = next((key for key in _MARKS if isinstance(rest.get(key), dict)), None)
+    if key is None:
         return None, None
-    key, mark = next(iter(written.items()))
+    mark = rest.pop(key)
+    written = {key: mark}  # a second mark stays where it is, and is named on its own
     ttl = mark.get("ttl")
     return CacheMark(ttl=ttl if isinstance(ttl, str) else None, at=f"{at}.{key}"), written
 

@@ -91,8 +91,11 @@ def test_no_candidate_is_a_failure(body: Json) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"[]", b'"x"', b"<html>", b'{"candidates":[', b'{"candidates":[1]}', b'{"candidates":{}}', b'{"a":NaN}']
-    + [b'{"candidates":[{"content":{"parts":[{"text":1}]}}]}', b'{"candidates":[{"content":{"parts":7}}]}'],
+    [
+        *(b"", b"[]", b'"x"', b"<html>", b'{"candidates":[', b'{"candidates":[1]}', b'{"candidates":{}}', b'{"a":NaN}'),
+        b'{"candidates":[{"content":{"parts":[{"text":1}]}}]}',
+        b'{"candidates":[{"content":{"parts":7}}]}',
+    ],
 )
 def test_what_is_no_answer_is_refused(data: bytes) -> None:
     """Broken JSON or another shape: 502, elsewhere."""
@@ -335,6 +338,25 @@ def test_citations_are_told_in_bytes() -> None:
     assert {"partIndex": 0, "startIndex": 9, "endIndex": 14, "text": "5 €"} == metadata["groundingSupports"][0][
         "segment"
     ]
+
+
+@pytest.mark.parametrize("feedback", [{"blockReason": "SAFETY"}, {"blockReason": "NEW", "safetyRatings": [{}]}])
+def test_what_was_blocked_goes_out_as_it_came(feedback: Json) -> None:
+    """In this dialect promptFeedback is what it was; only what `blocked` does not say is left for others to lose."""
+    response = answer({"promptFeedback": feedback})
+    body = json.loads(GEMINI.encode_response(response, _request(), []).body)
+
+    assert {"promptFeedback": feedback} == body
+    assert ("safetyRatings" in feedback) == (response.extra is not None)
+
+
+def test_times() -> None:
+    """createTime is Unix seconds, and goes out as it was."""
+    body = {"candidates": [candidate(TEXT)], "createTime": "2026-05-04T20:01:02.264968Z"}
+
+    assert 1777924862 == answer(body).created
+    assert body == told(answer(body))
+    assert {"createTime": "soon"} == answer({**body, "createTime": "soon"}).extra
 
 
 def test_a_blocked_prompt_is_told() -> None:

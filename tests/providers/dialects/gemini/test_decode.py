@@ -49,7 +49,8 @@ def test_parameters() -> None:
     """generationConfig in canonical words."""
     request = configured(
         temperature=0.5, topP=0.9, topK=5, maxOutputTokens=9, stopSequences=["a"], candidateCount=2, seed=7,
-        presencePenalty=0.1, frequencyPenalty=0.2, responseLogprobs=True, logprobs=3, responseModalities=["TEXT", "Image"],
+        presencePenalty=0.1, frequencyPenalty=0.2, responseLogprobs=True, logprobs=3,
+        responseModalities=["TEXT", "Image"],
     )  # fmt: skip
 
     assert (0.5, 0.9, 5, 9, ("a",), 2, 7) == (

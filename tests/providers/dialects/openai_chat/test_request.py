@@ -240,6 +240,8 @@ def test_a_stream_is_always_asked_for_usage() -> None:
     ("given", "expected", "losses"),
     [
         ({"max_output_tokens": 9}, {"max_completion_tokens": 9}, []),
+        ({"n": 2}, {"n": 2}, []),
+        ({"n": 1}, {}, []),
         ({"end_user": "u"}, {"safety_identifier": "u"}, []),
         ({"cache_key": "k"}, {"prompt_cache_key": "k"}, []),
         ({"stop": ("a", "b")}, {"stop": ["a", "b"]}, []),
