@@ -123,6 +123,7 @@ class Dialect(Protocol):
     family: str  # origin of its seals: "openai", "gemini"
     auth: str  # how its own vendor takes a key (a name of providers/auth.py), for upstreams without a row
     passes: frozenset[str]  # request headers (lower case) of its own that go to an upstream of the same dialect
+    passes_with_key: frozenset[str]  # those that choose an account: only together with the caller's own key
     paths: Mapping[str, str]  # canonical parameter -> where a caller of this dialect writes it
 
     def operation(self, task: str) -> str:

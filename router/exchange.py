@@ -25,6 +25,7 @@ from providers.canonical.count import estimate
 from providers.canonical.errors import (
     BadUpstreamBytes,
     Bug,
+    CallerError,
     MalformedRequest,
     Overloaded,
     RouterError,
@@ -34,7 +35,7 @@ from providers.canonical.errors import (
     UpstreamDenied,
     UpstreamError,
 )
-from providers.canonical.loss import Losses, approximated, in_callers_words
+from providers.canonical.loss import Losses, approximated, blame, in_callers_words
 from providers.dialect import PLAIN, Asked, Dialect, StreamDecoder, WireRequest, WireResponse
 from providers.provider import Provider, address
 from router.admission import Admission, Incoming, Plan
@@ -50,7 +51,7 @@ from router.table import Match, Route, Target
 from router.transport import Clocks, UpstreamCall
 
 ERROR_BODY = 64 << 10
-_PASSED = ("idempotency-key", "traceparent", "tracestate")
+_PASSED = frozenset({"idempotency-key", "traceparent", "tracestate"})
 _JSON_TYPES = ("application/json", "text/json")
 
 
@@ -329,7 +330,11 @@ class Exchange:
             request = self._canonical(asked)
             if model != request.model:
                 request = msgspec.structs.replace(request, model=model)
-            wire = upstream.encode_request(request, losses, traits)
+            try:
+                wire = upstream.encode_request(request, losses, traits)
+            except CallerError as error:
+                blame(error, request, self.dialect.paths)
+                raise
         self.losses = losses
         if losses:
             if self._request is not None:
@@ -358,7 +363,9 @@ class Exchange:
             "user-agent": "isthmus",
             "x-request-id": self.record.id,
         }
-        passed = (*_PASSED, *upstream.passes) if upstream is self.dialect else _PASSED
+        passed = {*_PASSED, *upstream.passes} if upstream is self.dialect else _PASSED
+        if upstream is self.dialect and self._has_own_key:
+            passed = {*passed, *upstream.passes_with_key}
         for name in passed:
             value = incoming.get(name)
             if value is not None:

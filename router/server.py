@@ -150,7 +150,7 @@ class Server(web.Server):
 
 
 def new_id() -> str:
-    return f"req_{os.urandom(12).hex()}"
+    return f"req_{random.getrandbits(96):024x}"
 
 
 class Front:
@@ -409,6 +409,7 @@ async def _live(path: Path, settings: Settings, ready: Callable[[str], None]) ->
         ready(f"isthmus: listening on {main}" + (f" (admin {operators})" if operators else ""))
         gc.collect()
         gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
         await life.serve()
     except StartError as error:
         say(f"isthmus: {error}")

@@ -11,11 +11,14 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import aiohttp
 import msgspec
 from aiohttp import hdrs
+from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from providers.canonical import errors
@@ -34,6 +37,7 @@ from router.egress import EgressDenied
 KEEP_ALIVE = 60.0
 DNS_TTL = 60
 READ_BUFFER = 128 << 10
+MOST_LINES = 256
 
 
 class Clocks(msgspec.Struct, kw_only=True):
@@ -99,6 +103,79 @@ class NotingConnector(aiohttp.TCPConnector):
         return connection
 
 
+class Answer:
+    """What `Line.send` got: as much of aiohttp's ClientResponse as a call needs."""
+
+    __slots__ = ("_connection", "content", "headers", "status")
+
+    def __init__(self, connection: Connection, message: RawResponseMessage, content: aiohttp.StreamReader) -> None:
+        self._connection = connection
+        self.status = message.code
+        self.headers = message.headers
+        self.content = content
+        content.on_eof(self._release)
+
+    def _release(self) -> None:
+        """The connection is kept, unless the upstream answered before it had taken the whole request."""
+        connection = self._connection
+        transport = connection.transport
+        if transport is None or transport.get_write_buffer_size() or self.status == 101:
+            connection.close()
+        else:
+            connection.release()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Line:
+    """The way to one base URL: aiohttp's pool and parser, without what its session does for each request anew.
+
+    The session builds URL, headers, cookies, timers, a writer's task and a response object for every call, half of what
+    a proxied call costs. Requests here are one write of bytes that are known beforehand; connections and answers are
+    aiohttp's own, as strict as ever.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, base: URL) -> None:
+        self._connector = cast("aiohttp.BaseConnector", session.connector)
+        # What the connector wants to know of a request is where it goes.
+        self._request = aiohttp.ClientRequest(
+            hdrs.METH_POST, base, loop=asyncio.get_running_loop(), session=session, ssl=True
+        )
+        self._host = self._request.headers[hdrs.HOST]
+
+    async def send(self, path: str, wire: WireRequest, clock: aiohttp.ClientTimeout) -> Answer:
+        """Posts the request. Raises what ClientSession.request would."""
+        lines = [f"{wire.method} {path} HTTP/1.1\r\nhost: {self._host}\r\n"]
+        lines += [f"{name}: {value}\r\n" for name, value in wire.headers.items()]
+        lines.append(f"content-length: {len(wire.body)}\r\n\r\n")
+        head = "".join(lines)
+        if head.count("\n") != len(lines) + 2 or head.count("\r") != len(lines) + 2 or "\0" in head:
+            raise ValueError("a line break in a header")
+        try:
+            connection = await self._connector.connect(self._request, traces=[], timeout=clock)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError("no connection in time") from error
+        try:
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None:
+                raise aiohttp.ServerDisconnectedError
+            protocol.set_response_params(read_until_eof=True, read_bufsize=READ_BUFFER)
+            transport.write(head.encode() + wire.body)
+            while True:
+                message, content = await protocol.read()
+                if not 100 <= message.code <= 199 or message.code == 101:
+                    return Answer(connection, message, content)
+        except HttpProcessingError as error:
+            connection.close()
+            raise aiohttp.ClientResponseError(
+                self._request.request_info, (), status=error.code, message=error.message
+            ) from error
+        except BaseException:
+            connection.close()
+            raise
+
+
 class HttpTransport:
     """aiohttp's client, pooled. One session for each way of reaching upstreams (TLS files, proxy)."""
 
@@ -106,6 +183,7 @@ class HttpTransport:
         self._connector = connector  # for upstreams that a caller names: its addresses are checked
         self._sessions: dict[tuple[str | None, str | None], aiohttp.ClientSession] = {}
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
+        self._lines: dict[tuple[str, str], Line] = {}
 
     async def send(self, wire: WireRequest, url: str, provider: Provider, clocks: Clocks) -> UpstreamCall:
         note = _Note()
@@ -120,23 +198,38 @@ class HttpTransport:
         clocks.connected = note.took
         return HttpCall(response, clocks)
 
-    async def _request(self, wire: WireRequest, url: str, provider: Provider, clocks: Clocks) -> aiohttp.ClientResponse:
+    async def _request(
+        self, wire: WireRequest, url: str, provider: Provider, clocks: Clocks
+    ) -> Answer | aiohttp.ClientResponse:
         at = min(asyncio.get_running_loop().time() + clocks.first_byte, clocks.deadline)
+        timeout = self._timeout(clocks.connect)
+        where = URL(url, encoded=True)
         try:
             with waiting(clocks.alarm, at, "first_byte"):
+                if provider.proxy is None and wire.method == hdrs.METH_POST:
+                    return await self._line(provider, where).send(where.raw_path_qs, wire, timeout)
                 return await self._session(provider).request(
                     wire.method,
-                    URL(url, encoded=True),
+                    where,
                     data=wire.body if wire.method != hdrs.METH_GET else None,
                     headers=wire.headers,
                     allow_redirects=False,
                     proxy=provider.proxy,
-                    timeout=self._timeout(clocks.connect),
+                    timeout=timeout,
                 )
         except EgressDenied as error:
             raise errors.EgressDenied(reason=error.reason) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise translated(error) from error
+
+    def _line(self, provider: Provider, where: URL) -> Line:
+        key = (provider.name, provider.base_url)
+        line = self._lines.get(key)
+        if line is None:
+            if len(self._lines) >= MOST_LINES:  # base URLs that callers named
+                self._lines.clear()
+            line = self._lines[key] = Line(self._session(provider), where)
+        return line
 
     def _timeout(self, connect: float) -> aiohttp.ClientTimeout:
         found = self._timeouts.get(connect)
@@ -193,7 +286,7 @@ class HttpCall:
 
     __slots__ = ("_clocks", "_response", "headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse, clocks: Clocks) -> None:
+    def __init__(self, response: Answer | aiohttp.ClientResponse, clocks: Clocks) -> None:
         self._response = response
         self._clocks = clocks
         self.status = response.status
@@ -220,6 +313,9 @@ class HttpCall:
 
     async def read(self, limit: int) -> bytes:
         """The whole body. More than `limit` bytes after decompression: BadUpstreamBytes, and the rest is not taken."""
+        content = self._response.content
+        if content.is_eof() and content.total_bytes <= limit and content.exception() is None:
+            return content.read_nowait()  # it came with its head
         pieces: list[bytes] = []
         size = 0
         async for data in self.chunks():

@@ -112,6 +112,12 @@ LONGEST_FUNCTION = 100
 
 # Source files whose test has another name: file -> (test file, why).
 TESTED_BY: dict[str, tuple[str, str]] = {
+    "providers/canonical/chat.py": ("tests/providers/canonical/test_stream.py", "values without behaviour"),
+    "providers/dialect.py": ("tests/providers/test_provider.py", "a contract; the type checker holds it"),
+    "router/admission.py": ("tests/router/test_proxy_paths.py", "a part of the exchange, tested by conversations"),
+    "router/gateway.py": ("tests/router/test_exchange.py", "what exchanges share, tested by them"),
+    "router/relay.py": ("tests/router/test_streaming.py", "the caller's socket: tested over one"),
+    "router/record.py": ("tests/router/test_metrics.py", "a value without behaviour"),
     "router/settings.py": ("tests/router/test_config.py", "values that only reading a file makes"),
     "router/reference.py": ("tests/router/test_config.py", "it reads the models that are there"),
     "router/complaints.py": ("tests/router/test_config.py", "what it collects is what those tests read"),

@@ -41,10 +41,12 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Opaque state of the model that made a part: signature, thoughtSignature, encrypted_content.
 
     `origin` says who can read it again: the dialect family that wrote it (`gemini`, `anthropic`, …).
+    `at`: where it stood in the caller's body.
     """
 
     value: str
     origin: str
+    at: str = ""
 
 
 class CacheMark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

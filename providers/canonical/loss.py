@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from providers.canonical.chat import ChatRequest, Message, Part, ToolResult, Value
+from providers.canonical.errors import CallerError
 
 Kind: TypeAlias = Literal["dropped", "approximated", "invented"]
 
@@ -60,6 +61,18 @@ def in_callers_words(losses: Iterable[Loss], request: ChatRequest, names: Mappin
     return list(seen.values())
 
 
+def blame(error: CallerError, request: ChatRequest, names: Mapping[str, str]) -> None:
+    """Puts a refusal that names a canonical parameter into the caller's words: its `param` and the head of its text."""
+    word = error.param
+    if word is None:
+        return
+    field = (request.paths or {}).get(word) or names.get(word)
+    if field is not None and field != word:
+        error.param = field
+        if error.message.startswith(f"{word}:"):
+            error.message = field + error.message[len(word) :]
+
+
 def lose_extras(request: ChatRequest, dialect: str, losses: Losses) -> None:
     """Declares everything that only the caller's dialect understands, when the target speaks another.
 
@@ -101,7 +114,7 @@ def lose_marks(part: Part, losses: Losses, *, origin: str | None = None) -> None
         at = part.cache.at or join(part.at, "cache_control")
         losses.append(dropped(at, "the target takes no cache marks here"))
     if part.seal is not None and part.seal.origin != origin:
-        losses.append(dropped(part.at or "signature", "a signature of another model family"))
+        losses.append(dropped(part.seal.at or part.at or "signature", "a signature of another model family"))
 
 
 # ── the header ─────────────────────────────────────────────────────────────────────────

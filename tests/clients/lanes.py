@@ -80,6 +80,7 @@ class Voice(Protocol):
     """What an upstream of one dialect says and hears."""
 
     speaks: str
+    schema: tuple[str, str]
     auth: str
     model: str
     configured_key: str
@@ -108,15 +109,16 @@ def _events(stream: str) -> list[Json]:
 
 
 def valid(file: str, entry: str, value: Json) -> None:
-    """Fails with all that the schema finds wrong."""
-    wrong = [f"{error.json_path}: {error.message}" for error in corpus.schema(file, entry).iter_errors(value)]
-    assert not wrong, (wrong, value)
+    """Fails with where the schema finds the value wrong."""
+    wrong = [f"{error.json_path}: {error.message[-200:]}" for error in corpus.schema(file, entry).iter_errors(value)]
+    assert not wrong, wrong
 
 
 class OpenAI:
     """An OpenAI upstream, as recorded with gpt-4o-mini calling two functions at once."""
 
     speaks = "openai.chat"
+    schema = ("openai.chat.request", "ChatCompletionRequest")
     auth = "bearer"
     model = "gpt-4o-mini"
     configured_key = "sk-configured-of-the-gateway"
@@ -178,7 +180,6 @@ class OpenAI:
         assert f"Bearer {key}" == request.header("authorization")
         assert [] == request.all("x-goog-api-key")
         assert self.model == body["model"]
-        valid("openai.chat.request", "ChatCompletionRequest", body)
         return body
 
     def texts(self, body: Json) -> list[tuple[str, str]]:
@@ -206,6 +207,7 @@ class Gemini:
     """A Gemini upstream, as recorded with gemini-3.5-flash calling one function twice: the first call is signed."""
 
     speaks = "gemini"
+    schema = ("gemini.v1beta.request", "GenerateContentRequest")
     auth = "google_key"
     model = "gemini-3.5-flash"
     configured_key = "AIzaConfiguredOfTheGateway"
@@ -259,14 +261,13 @@ class Gemini:
         return gemini_error(status, message, names[status])
 
     def heard(self, request: Received, key: str) -> Json:
-        body = request.json()
+        body = _camel(request.json())
         task = r"(v1|v1alpha|v1beta)/models/([^/:]+):(generateContent|streamGenerateContent\?alt=sse)"
         found = re.fullmatch(f"/{task}", request.target)
         assert found is not None, request.target
         assert self.model == found[2]
         assert key == request.header("x-goog-api-key")
         assert [] == request.all("authorization")
-        valid("gemini.v1beta.request", "GenerateContentRequest", body)
         return body
 
     def texts(self, body: Json) -> list[tuple[str, str]]:
@@ -294,6 +295,19 @@ class Gemini:
             for one in (part["functionResponse"] for part in results["parts"])
         ]
         assert ("model", "user") == (called["role"], results["role"])
+
+
+_GIVEN = {"args", "response", "parametersJsonSchema", "responseJsonSchema"}  # names in there are not the protocol's
+
+
+def _camel(value: Json) -> Json:
+    """With the names that answers use: Python's SDKs write inner names with underscores, and Google reads both."""
+    if isinstance(value, list):
+        return [_camel(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    renamed = {re.sub(r"_([a-z])", lambda found: found[1].upper(), name): inner for name, inner in value.items()}
+    return {name: inner if name in _GIVEN else _camel(inner) for name, inner in renamed.items()}
 
 
 def _bytes(signature: str | None) -> bytes | None:
@@ -359,13 +373,19 @@ class Place:
         """The upstream's stream of these texts."""
         return sse(*self.voice.events(*texts, usage=usage))
 
-    def heard(self, turn: int = -1) -> Json:
-        """The body of a request as the upstream got it, after all that must hold of every request was checked."""
+    def heard(self, turn: int = -1, *, sdks_own: bool = False) -> Json:
+        """The body of a request as the upstream got it, after all that must hold of every request was checked.
+
+        `sdks_own`: the SDK itself sends what its vendor does not document, and the relay does not touch it.
+        """
         request = self.upstream.requests[turn]
         sent = [request.target, request.body.decode(), *(f"{name}: {value}" for name, value in request.headers)]
         assert "POST" == request.method
         assert not any(GATEWAY_KEY in text for text in sent), sent
-        return self.voice.heard(request, self.upstream_key)
+        body = self.voice.heard(request, self.upstream_key)
+        if not (sdks_own and self.way.lane == "relay"):
+            valid(*self.voice.schema, body)
+        return body
 
     async def losses(self) -> list[str]:
         """The fields that the last exchange could not carry."""

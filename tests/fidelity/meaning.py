@@ -62,17 +62,21 @@ class Comparing:
 
     # ── is it named? ───────────────────────────────────────────────────────────────
 
-    def named(self, at: str) -> bool:
-        """Is what stands at this path, or something in it, declared as a loss?"""
-        return any(below(at, loss.field) or below(loss.field, at) for loss in self.losses if self.may_cover(loss))
+    def named(self, at: str, *, gone: bool = False) -> bool:
+        """Is what stands at this path, or something in it, declared as a loss? What is `gone` is not approximated."""
+        return any(
+            below(at, loss.field) or below(loss.field, at)
+            for loss in self.losses
+            if self.may_cover(loss) and not (gone and loss.kind == "approximated")
+        )
 
-    def gone(self, one: Said) -> bool:
-        """Is it declared that this is lost or changed as a whole?"""
+    def gone(self, one: Said, *, replaced: bool) -> bool:
+        """Is it declared that this is lost, or changed where something stands in its place?"""
         marks = [mark.at for mark in one.marks.values()]
         return any(
             below(one.at, loss.field) or (below(loss.field, one.at) and not any(below(loss.field, m) for m in marks if m != one.at))
             for loss in self.losses
-            if self.may_cover(loss)
+            if self.may_cover(loss) and (replaced or loss.kind != "approximated")
         )
 
     def may_cover(self, loss: Lost) -> bool:
@@ -99,7 +103,7 @@ class Comparing:
                     self.compare_marks(a, b)
                 continue
             for a in mine[i1:i2]:
-                if not self.gone(a):
+                if not self.gone(a, replaced=tag == "replace"):
                     self.complain(f"{a.at}: {a.core[:120]} did not arrive; instead {[b.core[:120] for b in arrived[j1:j2]]}")
             added += max(0, (j2 - j1) - (i2 - i1))
         if added > self.invented():
@@ -110,7 +114,7 @@ class Comparing:
         for name, mark in one.marks.items():
             if name in theirs and frozen(theirs[name].value) == frozen(mark.value):
                 continue
-            if (not self.named(mark.at) and not below(mark.at, one.at)) or not self.named(mark.at):
+            if not self.named(mark.at):
                 self.complain(f"{mark.at}: {name} did not arrive and is not named")
         for name in theirs.keys() - one.marks.keys():
             if not any(loss.kind in ("invented", "approximated") for loss in self.losses):
@@ -151,6 +155,9 @@ class Comparing:
                 self.complain(f"{what}: added")
             return
         ours, theirs = normal(one.value), normal(other.value if other else None)
+        wanted = self.asked.facts.get("json_schema.description")
+        if wanted is not None and ours is not None and self.described(str(wanted.value)):
+            ours.setdefault("description", wanted.value)
         inside = [loss.field for loss in self.losses if below(loss.field, one.at) or below(one.at, loss.field) or _sibling(loss.field, one.at)]
         for path, keyword in differences(ours, theirs):
             if not any(keyword.lower() in field.rpartition(".")[2].lower() or below(one.at, field) for field in inside):
@@ -164,13 +171,20 @@ class Comparing:
         theirs = dict(self.sent.facts)
         for name, fact in self.asked.facts.items():
             other = theirs.pop(name, None)
+            if name == "json_schema.description" and self.described(str(fact.value)):
+                continue
             if other is not None and same(name, fact.value, other.value):
                 continue
-            if not self.named(fact.at):
+            if not self.named(fact.at, gone=other is None and name not in ("tool_choice", "validated")):
                 self.complain(f"{fact.at}: {frozen(fact.value)[:120]} arrived as {other and frozen(other.value)[:120]}, not named")
         for name, fact in theirs.items():
             if not self.explained(name):
                 self.complain(f"{name} = {frozen(fact.value)[:120]} was added and is not named")
+
+    def described(self, text: str) -> bool:
+        """Did the description of the wanted answer become that of its schema?"""
+        schema = self.sent.schema.value if self.sent.schema is not None else None
+        return isinstance(schema, dict) and schema.get("description") == text
 
     def explained(self, name: str) -> bool:
         strict = any("strict" in one.marks for one in self.asked.functions)

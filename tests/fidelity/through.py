@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from providers.canonical.chat import ChatRequest, ChatResponse
-from providers.canonical.errors import RouterError
-from providers.canonical.loss import Losses, in_callers_words
+from providers.canonical.errors import CallerError, RouterError
+from providers.canonical.loss import Losses, blame, in_callers_words
 from providers.canonical.stream import StreamEvent, check
 from providers.dialect import Asked, Dialect, WireRequest, WireResponse
 from providers.dialects.gemini import Gemini
@@ -140,9 +140,13 @@ def send(caller: Dialect, upstream: Dialect, body: Json, model: str, params: dic
     losses: Losses = []
     try:
         request = caller.decode_request(ask(caller, body, params))
-        request = msgspec.structs.replace(request, model=model)
-        wire = upstream.encode_request(request, losses)
     except RouterError as error:
+        return Sent(error=error)
+    request = msgspec.structs.replace(request, model=model)
+    try:
+        wire = upstream.encode_request(request, losses)
+    except CallerError as error:
+        blame(error, request, caller.paths)
         return Sent(error=error)
     return Sent(json.loads(wire.body), named(losses, request, caller), request=request)
 

@@ -502,3 +502,18 @@ http {{ access_log off; client_body_temp_path {tmp_path}/b; proxy_temp_path {tmp
 
     assert 200 == answer.code, answer.body
     assert OPENAI_KEY == upstream.requests[0].header("authorization")
+
+
+async def test_headers_of_the_allow_list_pass_and_those_of_an_account_only_with_its_key(
+    gateway: Running, upstream: FakeUpstream
+) -> None:
+    """An organization is chosen by whoever brings the key; everything else that a caller sends stays here."""
+    upstream.always(json_answer(chat_answer("Hi!")))
+    sent = {"openai_organization": "org-1", "openai_beta": "b", "traceparent": "00-1-2-03", "x_forwarded_for": "1.2.3.4"}
+    await raw_post(gateway, PROXY + "openai/sk-KEY/chat/completions", **sent)
+    await raw_post(gateway, PROXY + "openai/-/chat/completions", **sent)
+    own, ours = upstream.requests
+
+    assert ("org-1", None) == (own.header("openai-organization"), ours.header("openai-organization"))
+    assert ("b", "00-1-2-03") == (ours.header("openai-beta"), ours.header("traceparent"))
+    assert None is own.header("x-forwarded-for")

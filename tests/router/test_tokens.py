@@ -329,7 +329,7 @@ def test_a_key_set_cannot_weaken_the_configuration() -> None:
         {"b64": False, "crit": ["b64"]},
         {"zip": "DEF"},
     ],
-    ids=str,
+    ids="-".join,
 )
 def test_a_token_brings_no_keys_and_no_rules(header: dict[str, Any]) -> None:
     """Even with a good signature: whatever would choose, bring or fetch a key, or change the reading, is refused."""

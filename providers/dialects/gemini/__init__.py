@@ -48,6 +48,7 @@ class Gemini:
     family = FAMILY
     auth = "google_key"
     passes: frozenset[str] = frozenset()
+    passes_with_key: frozenset[str] = frozenset()
     paths: Mapping[str, str] = PATHS
 
     def operation(self, task: str) -> str:

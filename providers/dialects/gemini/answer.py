@@ -42,6 +42,7 @@ from providers.dialects.gemini.parts import (
     encode_own_result,
     encode_text,
     finish_part,
+    unplaced,
 )
 from providers.wire import json as wire_json
 
@@ -139,7 +140,7 @@ def _decode_candidate(candidate: Json, position: int, ids: AnswerIds, raws: Any)
         decode_part(part, f"{at}.content.parts[{j}]", ids.call, _no_result, raw_part(raws, position, j))
         for j, part in enumerate(_parts(candidate, at, form))
     )
-    parts = tuple(msgspec.structs.replace(part, at="") for part in parts)
+    parts = tuple(unplaced(part) for part in parts)
     if "index" not in candidate:
         form["index"] = False
     finish = decode_finish(candidate, any(isinstance(part, ToolCall) for part in parts))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from providers.canonical.chat import (
     AnyPart,
     AudioConfig,
@@ -77,8 +79,8 @@ def decode_request(asked: Asked) -> ChatRequest:
         work.form["wrapped"] = {key: value for key, value in body.items() if key != "generateContentRequest"}
         body = work.open(body["generateContentRequest"], "")
         raw = None
-        prefix = "generateContentRequest."
-    _decode_config(work, body.pop("generationConfig", None) if "generationConfig" in body else None, body)
+        prefix = f"{work.snake.get('generateContentRequest', 'generateContentRequest')}."
+    _decode_config(work, body.get("generationConfig"))
     messages = _decode_messages(work, body, bytes(raw) if raw else b"", prefix)
     _decode_tool_config(work, body)
     _decode_top(work, body)
@@ -153,18 +155,35 @@ def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix:
     if system is not None:
         messages.append(_decode_system(work, system, prefix + work.snake.get("systemInstruction", "systemInstruction")))
     raws = raw_contents(raw)
+    call_id, result_id = work.ids.call, work.ids.result
     for i, content in enumerate(body["contents"]):
         at = f"{prefix}contents[{i}]"
-        parts = [
-            decode_part(part, f"{at}.parts[{j}]", work.ids.call, work.ids.result, raw_part(raws, i, j))
+        parts = tuple(
+            decode_part(part, f"{at}.parts[{j}]", call_id, result_id, raw_part(raws, i, j) if raws else None)
             for j, part in enumerate(content["parts"])
-        ]
-        form = {"role": content.get("role")} if content.get("role") not in ("user", "model") else {}
-        if "role" not in content:
-            form = {"role": False}
-        extra = {key: value for key, value in content.items() if key not in ("role", "parts")}
-        messages.extend(_split(content.get("role"), parts, at, form, extra))
+        )
+        if any(part.seal is not None for part in parts):
+            parts = tuple(map(_placed, parts, content["parts"]))
+        role = content.get("role", False)
+        form = None if role == "user" or role == "model" else {"role": role}
+        extra = None
+        if len(content) > 2:
+            extra = {key: value for key, value in content.items() if key not in ("role", "parts")} or None
+        if role == "model":
+            messages.append(Message(role="assistant", parts=parts, at=at, form=form, extra=extra))
+        elif not any(type(part) is ToolResult for part in parts):
+            messages.append(Message(role="user", parts=parts, at=at, form=form, extra=extra))
+        else:
+            messages.extend(_split(parts, at, form, extra))
     return tuple(messages)
+
+
+def _placed(part: AnyPart, raw: dict[str, Json]) -> AnyPart:
+    """The part with the place of its signature, so that the loss of it can be named."""
+    if part.seal is None:
+        return part
+    key = "thoughtSignature" if "thoughtSignature" in raw else "thought_signature"
+    return msgspec.structs.replace(part, seal=msgspec.structs.replace(part.seal, at=f"{part.at}.{key}"))
 
 
 def _decode_system(work: _Decoding, system: Json, at: str) -> Message:
@@ -179,11 +198,9 @@ def _decode_system(work: _Decoding, system: Json, at: str) -> Message:
 
 
 def _split(
-    role: str | None, parts: list[AnyPart], at: str, form: dict[str, Json], extra: dict[str, Json]
+    parts: tuple[AnyPart, ...], at: str, form: dict[str, Json] | None, extra: dict[str, Json] | None
 ) -> list[Message]:
-    """One content as one message, or as several where results of tools and other parts stand together."""
-    if role == "model":
-        return [Message(role="assistant", parts=tuple(parts), at=at, form=form or None, extra=extra or None)]
+    """A content with results of tools as one message, or as several where other parts stand between them."""
     messages: list[Message] = []
     run: list[AnyPart] = []
     for i, part in enumerate(parts):
@@ -192,16 +209,8 @@ def _split(
         if i + 1 < len(parts) and isinstance(parts[i + 1], ToolResult) is is_result:
             continue
         kind: Role = "tool" if is_result else "user"
-        joined = {**form, "joined": True} if messages else form
-        messages.append(
-            Message(
-                role=kind,
-                parts=tuple(run),
-                at=at,
-                form=joined or None,
-                extra=None if messages else extra or None,
-            )
-        )
+        joined = {"joined": True} if messages else form
+        messages.append(Message(role=kind, parts=tuple(run), at=at, form=joined, extra=None if messages else extra))
         run = []
     return messages
 
@@ -209,7 +218,7 @@ def _split(
 # ── generationConfig ───────────────────────────────────────────────────────────────────
 
 
-def _decode_config(work: _Decoding, config: Json, body: dict[str, Json]) -> None:
+def _decode_config(work: _Decoding, config: Json) -> None:
     if config is None:
         return
     config = dict(work.open(config, "generationConfig"))

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from providers.canonical.chat import (
     AnyPart,
     ChatRequest,
@@ -67,7 +69,7 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
     """The request as an upstream of this dialect takes it. Losses and refusals name the caller's fields."""
     own = request.dialect == NAME
     form: Mapping[str, Any] = (request.form or {}) if own else {}
-    body = _own_body(request, form) if own else _foreign_body(request, losses)
+    body = _own_body(request, form) if own else _foreign_body(request, losses, traits)
     apply_traits(body, traits, losses)
     task = "streamGenerateContent" if request.stream else "generateContent"
     if request.count:
@@ -84,7 +86,8 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
 def _counted(model: str, body: dict[str, Json], form: Mapping[str, Any], own: bool) -> dict[str, Json]:
     """The body of countTokens: contents alone, or a whole request, which then names the model again."""
     if "wrapped" in form:
-        return {**form["wrapped"], "generateContentRequest": body}
+        key = form.get("snake", {}).get("generateContentRequest", "generateContentRequest")
+        return {**form["wrapped"], key: body}
     if own or body.keys() <= {"contents"}:
         return body
     name = model if "/" in model else f"models/{model}"
@@ -121,8 +124,10 @@ def _find(body: dict[str, Json], field: str) -> tuple[dict[str, Json], str] | No
 # ── from another dialect ───────────────────────────────────────────────────────────────
 
 
-def _foreign_body(request: ChatRequest, losses: Losses) -> dict[str, Json]:
-    lose_extras(request, NAME, losses)
+def _foreign_body(request: ChatRequest, losses: Losses, traits: Traits) -> dict[str, Json]:
+    passed = {key: value for key, value in (request.extra or {}).items() if key in traits.own}
+    extra = {key: value for key, value in (request.extra or {}).items() if key not in passed}
+    lose_extras(msgspec.structs.replace(request, extra=extra or None), NAME, losses)
     model = family(request.model)
     built = Contents(request, model, losses)
     if not built.contents:
@@ -140,6 +145,7 @@ def _foreign_body(request: ChatRequest, losses: Losses) -> dict[str, Json]:
     if config:
         body["generationConfig"] = config
     encode_rest(request, body, losses)
+    body.update(passed)
     return body
 
 

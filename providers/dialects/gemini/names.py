@@ -35,6 +35,7 @@ PATHS: Mapping[str, str] = {
     "top_logprobs": "generationConfig.logprobs",
     "response_format": "generationConfig.responseMimeType",
     "reasoning": "generationConfig.thinkingConfig",
+    "show_reasoning": "generationConfig.thinkingConfig.includeThoughts",
     "modalities": "generationConfig.responseModalities",
     "audio": "generationConfig.speechConfig",
     "tool_choice": "toolConfig.functionCallingConfig",

@@ -74,15 +74,15 @@ def _decode_data(
         if kind in part:
             data = part[kind]
             data = plain(data, names) if type(data) is dict else data
-            return Opaque(dialect=NAME, kind=kind, raw=data, at=at, **_marks(part, kind, at))
+            return Opaque(dialect=NAME, kind=kind, raw=data, at=at, **_marks(part, kind, at, names))
     if thought is True:
         if "text" not in part:
             form["text"] = None
-        return Reasoning(text=_text(part, at), at=at, **_marks(part, "text", at))
+        return Reasoning(text=_text(part, at), at=at, **_marks(part, "text", at, names))
     if "text" in part or "thoughtSignature" in part:
         if "text" not in part:
             form["text"] = None
-        return Text(text=_text(part, at), at=at, **_marks(part, "text", at))
+        return Text(text=_text(part, at), at=at, **_marks(part, "text", at, names))
     form["whole"] = True
     return Opaque(dialect=NAME, kind=next(iter(part), "part"), raw=part, at=at)
 
@@ -91,12 +91,14 @@ def _text(part: dict[str, Json], at: str) -> str:
     return wire_json.take_string(part, "text", at) or ""
 
 
-def _marks(part: dict[str, Json], kind: str, at: str) -> dict[str, Any]:
+def _marks(part: dict[str, Json], kind: str, at: str, names: Names) -> dict[str, Any]:
     """The seal of a part, and everything beside its data that we do not know."""
     fields: dict[str, Any] = {}
     signature = wire_json.take_string(part, "thoughtSignature", at)
     if signature is not None:
-        fields["seal"] = Seal(value=signature, origin=FAMILY)
+        fields["seal"] = Seal(
+            value=signature, origin=FAMILY, at=f"{at}.{names.get('thoughtSignature', 'thoughtSignature')}"
+        )
     rest = {key: item for key, item in part.items() if key != kind and key not in _MARKS}
     if rest:
         fields["extra"] = rest
@@ -118,7 +120,7 @@ def _more(marks: dict[str, Any], kind: str, rest: dict[str, Json]) -> dict[str, 
 def _decode_call(
     part: dict[str, Json], at: str, names: Names, form: dict[str, Json], call_id: Ids, raw: RawPart | None
 ) -> ToolCall:
-    where = f"{at}.functionCall"
+    where = f"{at}.{names.get('functionCall', 'functionCall')}"
     call = _inner(part, "functionCall", at, names)
     name = wire_json.take_string(call, "name", where)
     if not name:
@@ -134,20 +136,20 @@ def _decode_call(
     if given == "":
         form["id"] = ""
     rest = {key: item for key, item in call.items() if key not in ("name", "args", "id")}
-    marks = _more(_marks(part, "functionCall", at), "functionCall", rest)
+    marks = _more(_marks(part, "functionCall", at, names), "functionCall", rest)
     return ToolCall(id=call_key, name=name, arguments=arguments, invented_id=invented, at=at, **marks)
 
 
 def _decode_media(part: dict[str, Json], at: str, names: Names, form: dict[str, Json]) -> Media:
     kind = "inlineData" if "inlineData" in part else "fileData"
     data = _inner(part, kind, at, names)
-    where = f"{at}.{kind}"
+    where = f"{at}.{names.get(kind, kind)}"
     mime_type = wire_json.take_string(data, "mimeType", where)
     content = wire_json.take_string(data, "data" if kind == "inlineData" else "fileUri", where)
     if content is None:
         raise wrong(f"{where}.{'data' if kind == 'inlineData' else 'fileUri'}", "a string", None)
     rest = {key: item for key, item in data.items() if key not in ("mimeType", "data", "fileUri", "displayName")}
-    marks = _more(_marks(part, kind, at), kind, rest)
+    marks = _more(_marks(part, kind, at, names), kind, rest)
     return Media(
         kind=media_kind(mime_type),
         mime_type=mime_type,
@@ -184,7 +186,7 @@ def media_kind(mime_type: str | None) -> Literal["image", "audio", "video", "fil
 def _decode_result(
     part: dict[str, Json], at: str, names: Names, form: dict[str, Json], result_id: Ids, raw: RawPart | None
 ) -> ToolResult:
-    where = f"{at}.functionResponse"
+    where = f"{at}.{names.get('functionResponse', 'functionResponse')}"
     result = _inner(part, "functionResponse", at, names)
     name = wire_json.take_string(result, "name", where)
     response = wire_json.take_object(result, "response", where)
@@ -205,7 +207,7 @@ def _decode_result(
     if name is None:
         form["name"] = None
     rest = {key: item for key, item in result.items() if key not in ("name", "response", "id", "parts")}
-    marks = _more(_marks(part, "functionResponse", at), "functionResponse", rest)
+    marks = _more(_marks(part, "functionResponse", at, names), "functionResponse", rest)
     return ToolResult(
         call_id=call_key,
         name=name,
@@ -225,6 +227,12 @@ def _result_text(response: dict[str, Json], raw: RawPart | None, form: dict[str,
             form["response"] = key
             return value
     return (raw.response if raw else None) or wire_json.encode(response).decode()
+
+
+def unplaced(part: AnyPart) -> AnyPart:
+    """A part of an answer: it stood in no caller's body."""
+    seal = None if part.seal is None else msgspec.structs.replace(part.seal, at="")
+    return msgspec.structs.replace(part, at="", seal=seal)
 
 
 # ── ids ────────────────────────────────────────────────────────────────────────────────

@@ -12,8 +12,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from providers.canonical.chat import (
     AnyPart,
     ChatRequest,
@@ -73,7 +71,7 @@ from providers.dialects.gemini.contents import read_name
 from providers.dialects.gemini.errors import decode_error, envelope
 from providers.dialects.gemini.frames import Frames
 from providers.dialects.gemini.names import FAMILY, NAME, Json, RawPart, raw_answer, raw_part
-from providers.dialects.gemini.parts import AnswerIds, decode_part
+from providers.dialects.gemini.parts import AnswerIds, decode_part, unplaced
 from providers.wire import json as wire_json
 from providers.wire.sse import encode_event
 
@@ -252,7 +250,7 @@ class Decoder:
                 raws = raw_answer(payload) if b'"args"' in payload else []
                 for i, candidate in enumerate(candidates):
                     self._candidate(candidate, i, raws, events)
-            if len(body) > 3:
+            if not body.keys() <= _BODY:
                 self._rest(body)
         except MalformedRequest as error:
             raise BadUpstreamBytes(f"the upstream's stream is not as it should be: {error.message}") from None
@@ -356,7 +354,7 @@ class Decoder:
         if type(call) is dict and ("partialArgs" in call or "willContinue" in call or not call.get("name")):
             self._partial(choice, part, call, events)
             return
-        decoded = decode_part(part, "part", self._ids.call, _no_result, raw)
+        decoded = unplaced(decode_part(part, "part", self._ids.call, _no_result, raw))
         self._close_part(choice, events)
         self._whole(choice, decoded, events)
 
@@ -372,8 +370,7 @@ class Decoder:
             events.append(ToolCallDelta(choice=at, index=index, arguments=part.arguments))
         elif isinstance(part, Media | Opaque):
             choice.useful = True
-            whole = msgspec.structs.replace(part, at="")
-            events.append(PartWhole(choice=at, index=index, part=whole))
+            events.append(PartWhole(choice=at, index=index, part=part))
             return
         elif isinstance(part, Text):
             choice.useful = choice.useful or bool(part.text)

@@ -38,8 +38,9 @@ class OpenAIChat:
     name = NAME
     family = FAMILY
     auth = "bearer"
-    # Not organization and project: with a key of ours they would choose whom of ours a call is charged to.
     passes = frozenset({"openai-beta"})
+    # With a key of ours these would choose whom of ours a call is charged to.
+    passes_with_key = frozenset({"openai-organization", "openai-project"})
     paths: Mapping[str, str] = request.PATHS
 
     def operation(self, task: str) -> str:

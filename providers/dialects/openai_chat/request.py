@@ -470,7 +470,7 @@ def _write_reasoning(request: ChatRequest, body: Object, losses: Losses) -> None
         )
         losses.append(approximated(wanted.at or "reasoning", "the target takes an effort, not a number of tokens"))
     if wanted.show:
-        losses.append(dropped(wanted.at or "reasoning", "the target does not show its thinking on request"))
+        losses.append(dropped("show_reasoning", "the target does not show its thinking on request"))
 
 
 def _write_audio(request: ChatRequest, body: Object, losses: Losses, own: bool) -> None:

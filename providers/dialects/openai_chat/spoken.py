@@ -200,7 +200,7 @@ class Writer:
             lose_marks(part, self._losses)
             return
         if not self._own and part.seal is not None:
-            self._losses.append(dropped(part.at or "signature", "a signature of another model family"))
+            self._losses.append(dropped(part.seal.at or part.at or "signature", "a signature of another model family"))
 
     def _media(self, media: Media, form: Mapping[str, Json]) -> Object:
         kind, inner = self._inside(media, form)

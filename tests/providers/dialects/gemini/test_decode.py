@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from providers.canonical.chat import AudioConfig, ServerTool, Tool, ToolChoice
 from providers.canonical.errors import MalformedRequest
-from tests.providers.dialects.gemini.spoken import HI, Json, decoded
+from tests.providers.dialects.gemini.spoken import GEMINI, HI, Json, asked, decoded
 
 
 def configured(**config: Json) -> Any:
@@ -178,6 +179,25 @@ def test_counts() -> None:
     assert whole.count
     assert "generateContentRequest.contents[0].parts[0]" == whole.messages[0].parts[0].at
     assert decoded(HI, task="countTokens").count
+
+
+def test_what_was_read_is_not_changed() -> None:
+    """A request may be decoded for several attempts, and relayed after that."""
+    body = {**HI, "generationConfig": {"topK": 1, "thinkingConfig": {"thinkingBudget": 1}}, "toolConfig": {}}
+    one = asked(body)
+    first = GEMINI.decode_request(one)
+
+    assert first == GEMINI.decode_request(one)
+    assert body == one.body
+
+
+def test_a_count_in_snake_case_goes_out_as_it_came() -> None:
+    """Also the wrapper is spelled as the caller did."""
+    body = {"generate_content_request": {**HI, "generation_config": {"top_k": 1}}}
+    request = decoded(body, task="countTokens")
+
+    assert body == json.loads(GEMINI.encode_request(request, []).body)
+    assert "generate_content_request.contents[0]" == request.messages[0].at
 
 
 @pytest.mark.parametrize(

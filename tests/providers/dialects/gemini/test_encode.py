@@ -73,6 +73,16 @@ def test_what_a_row_rejects_is_refused() -> None:
     assert "service_tier" == caught.value.param
 
 
+def test_what_is_a_rows_own_is_passed_through() -> None:
+    """Fields that only this upstream knows go into the body as they are; others of the caller are lost by name."""
+    losses: list[Any] = []
+    one = request(extra={"cachedContent": "cachedContents/x", "odd": 1})
+    body = sent(one, losses, Traits(own=frozenset({"cachedContent"})))
+
+    assert "cachedContents/x" == body["cachedContent"]
+    assert ["odd"] == [loss.field for loss in losses]
+
+
 def test_a_threshold_is_spelled_as_the_service_does() -> None:
     """T-1.13, in the translate lane of the same dialect."""
     one = decoded({**HI, "safetySettings": [{"category": "X", "threshold": "BLOCK_HIGH_AND_ABOVE"}]})
@@ -165,7 +175,7 @@ def bare(one: ChatRequest) -> Json:
 @given(REQUESTS)
 @settings(max_examples=120, deadline=None)
 def test_a_foreign_request_survives_both_halves(one: ChatRequest) -> None:
-    """Encoded for this dialect and decoded again, a request means what it meant: nothing but signatures was invented."""
+    """Encoded for this dialect and decoded again, a request means the same: only signatures were invented."""
     losses: list[Any] = []
     body = sent(one, losses)
     again = decoded(body, model=one.model)

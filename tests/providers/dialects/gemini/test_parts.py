@@ -66,8 +66,11 @@ def test_parts_are_written_as_they_were_read(value: Json, kind: type) -> None:
 
 
 def test_signatures_are_seals() -> None:
-    """A signature on any part is a seal of this family."""
-    assert Seal(value="s", origin="gemini") == part({"text": "x", "thoughtSignature": "s"}).seal
+    """A signature on any part is a seal of this family, and knows where it stood."""
+    camel, snake = (part({"text": "x", name: "s"}).seal for name in ("thoughtSignature", "thought_signature"))
+
+    assert Seal(value="s", origin="gemini", at="p.thoughtSignature") == camel
+    assert "p.thought_signature" == snake.at
 
 
 def test_results_are_bare_text_where_that_is_all() -> None:

@@ -96,8 +96,10 @@ def test_texts_of_one_kind_are_one_part() -> None:
 def test_calls_come_whole() -> None:
     """Parallel calls in one chunk or in several; arguments as they were written; the finish is that of calls."""
     data = (
-        b'data: {"candidates":[{"content":{"parts":[{"text":"x"},{"functionCall":{"name":"f","args":{"a": 1.10}}}]}}]}\n\n'
-        b'data: {"candidates":[{"content":{"parts":[{"functionCall":{"name":"g","id":"q"}}]},"finishReason":"STOP"}]}\n\n'
+        b'data: {"candidates":[{"content":{"parts":[{"text":"x"},'
+        b'{"functionCall":{"name":"f","args":{"a": 1.10}}}]}}]}\n\n'
+        b'data: {"candidates":[{"content":{"parts":[{"functionCall":{"name":"g","id":"q"}}]},'
+        b'"finishReason":"STOP"}]}\n\n'
     )
     choice = fold(events(data)).choices[0]
 
@@ -133,6 +135,13 @@ def test_candidates_are_kept_apart() -> None:
     both = {"candidates": [{**candidate({"text": "B"}), "index": 1}, candidate({"text": "A"})]}
 
     assert [(0, "A"), (1, "B")] == [(one.index, one.parts[0].text) for one in fold(events(sse(both))).choices]  # type: ignore[union-attr]  # texts
+
+
+def test_feedback_beside_an_answer_is_kept() -> None:
+    """In whatever chunk it comes, also with others' fields that have no canonical place."""
+    chunk = {"candidates": [candidate({"text": "x"})], "promptFeedback": {"safetyRatings": []}}
+
+    assert {"promptFeedback": {"safetyRatings": []}} == fold(events(sse(part({"text": "a"}), chunk))).extra
 
 
 def test_a_blocked_prompt() -> None:
