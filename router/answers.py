@@ -83,8 +83,13 @@ def stream_end_of(error: RouterError) -> StreamEnd:
 
 
 def with_own_status(error: UpstreamError) -> UpstreamError:
-    """The error with the upstream's own status, for callers who brought their own key."""
+    """The error with the upstream's own status, for callers who brought their own key.
+
+    An error told in a good answer (an event of a stream, a body with status 200) has no status of its own.
+    """
     status = error.upstream_status
+    if status < 400:
+        return error
     own = UpstreamRejected(
         error.message,
         upstream_status=status,

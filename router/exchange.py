@@ -31,6 +31,7 @@ from providers.canonical.errors import (
     RouterError,
     TransportError,
     UnsupportedMediaType,
+    UnsupportedParameter,
     Untranslatable,
     UpstreamDenied,
     UpstreamError,
@@ -39,7 +40,7 @@ from providers.canonical.loss import Losses, approximated, blame, in_callers_wor
 from providers.dialect import PLAIN, Asked, Dialect, StreamDecoder, WireRequest, WireResponse
 from providers.provider import Provider, address
 from router.admission import Admission, Incoming, Plan
-from router.alarm import Alarm
+from router.alarm import Alarm, waiting
 from router.answers import head, kept, outcome_of, own_body, stream_end_of, with_own_status
 from router.gateway import UNLISTED, Gateway
 from router.policy.retries import Attempt, GiveUp, next_step
@@ -52,6 +53,7 @@ from router.transport import Clocks, UpstreamCall
 
 ERROR_BODY = 64 << 10
 _PASSED = frozenset({"idempotency-key", "traceparent", "tracestate"})
+_ANSWERS = frozenset({200, 201, 202, 203})
 _JSON_TYPES = ("application/json", "text/json")
 
 
@@ -108,6 +110,7 @@ class Exchange:
             self.gateway.log.bug(error, request_id=self.record.id, route=self.record.route)
             if self.door.began:
                 self.record.outcome, self.record.error = "bug", Bug.kind
+                self.door.cut()  # a clean end would be taken for a whole answer
                 raise CallerGone("client_left") from error
             await self._refuse(Bug())
         finally:
@@ -206,7 +209,8 @@ class Exchange:
                 budget = self.generation.budget(step.target.provider, plan.policy.retry_budget)
                 budget.note_retry(self.gateway.clock())
             if step.after:
-                await asyncio.sleep(step.after)
+                with waiting(self.alarm, plan.ends, "total"):
+                    await asyncio.sleep(step.after)
             self.watch.lap("wait")
             target = step.target
 
@@ -221,7 +225,9 @@ class Exchange:
         record.model = self.generation.model_label(target, model)
         secret = plan.own_key or self.generation.secret(provider)
         record.lane = "relay" if upstream is self.dialect else "translate"
-        if record.operation == "count_tokens" and upstream is not self.dialect:
+        if upstream is not self.dialect and record.operation != "chat":
+            if record.operation != "count_tokens":
+                raise UnsupportedParameter(f"this target cannot be asked for {asked.task}", param="model")
             return await self._count(asked)
         wire = self._encoded(asked, upstream, provider, model, plan)
         wire = self._addressed(wire, upstream, provider, secret, asked)
@@ -308,7 +314,7 @@ class Exchange:
 
     async def _check_status(self, call: UpstreamCall, upstream: Dialect, secret: str | None) -> None:
         status = call.status
-        if status == 200:
+        if status in _ANSWERS:
             return
         if status < 400:
             raise BadUpstreamBytes("the upstream answered with something that is no answer")

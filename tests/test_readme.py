@@ -19,7 +19,10 @@ from typing import NamedTuple
 
 import pytest
 
+from providers.canonical.errors import LimitExceeded, RouterError
 from router.config import load
+from router.logs import _Line
+from router.metrics import INSTRUMENTS
 from tests.conftest import program
 
 ROOT = Path(__file__).parent.parent
@@ -199,10 +202,58 @@ def test_every_block_is_run_or_plain() -> None:
     assert set(RUN) <= languages
 
 
-def test_links_lead_somewhere() -> None:
-    """A link of README.md into the tree names what is there."""
-    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
-    missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+# ── the other documents ────────────────────────────────────────────────────────────────
 
-    assert links
+PAGES = [*ROOT.glob("*.md"), ROOT / "deploy" / "README.md", *(ROOT / "docs").rglob("*.md")]
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+_FILE = re.compile(r"`((?:router|providers|tests|docs|deploy|scripts|bench)/[\w./-]+)`")
+_LINK = re.compile(r"\]\(([^)#\s]+)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_links_and_files_are_there(page: Path) -> None:
+    """What a document links to, or names as a file of the tree, exists."""
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in _LINK.findall(text) if "://" not in link and not (page.parent / link).exists()]
+    files = [name for name in _FILE.findall(text) if not (ROOT / name).exists()]
+
+    assert [] == links + files
+
+
+def test_operations_has_every_metric() -> None:
+    """An instrument that docs/operations.md does not name is one that nobody watches."""
+    missing = [row.name for row in INSTRUMENTS if f"`{row.name}`" not in OPERATIONS]
+
+    assert [] == missing
+
+
+def test_operations_has_every_metric_label() -> None:
+    """A row of one metric names its labels as they are scraped."""
+    rows = {line.split("|")[1].strip(" `"): line.split("|")[2] for line in OPERATIONS.splitlines() if "` | " in line}
+    wrong = [
+        row.name
+        for row in INSTRUMENTS
+        if row.name in rows
+        and "the same" not in rows[row.name]
+        and rows[row.name].strip() != ", ".join(row.label_names)
+    ]
+
+    assert [] == wrong
+
+
+def _codes(error: type[RouterError]) -> set[str]:
+    return {error.code}.union(*(_codes(child) for child in error.__subclasses__()))
+
+
+def test_operations_has_every_code() -> None:
+    """Codes are what programs look at: docs/operations.md lists each that an answer can have."""
+    missing = [code for code in sorted(_codes(RouterError) - {LimitExceeded.code}) if f"`{code}`" not in OPERATIONS]
+
+    assert [] == missing
+
+
+def test_operations_has_every_field_of_the_log() -> None:
+    """A line's fields are a promise to whoever collects them."""
+    missing = [name for name in _Line.__struct_fields__ if f"`{name}`" not in OPERATIONS]
+
     assert [] == missing

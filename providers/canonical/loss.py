@@ -133,9 +133,9 @@ def header(losses: Iterable[Loss], limit: int = HEADER_LIMIT) -> str:
     if len(whole) < limit:
         return whole
     joined = _written((loss.field.split("[", 1)[0], loss.kind) for loss in items)
-    while len(joined) >= limit:
-        joined = joined.rpartition(", ")[0]
-    return joined
+    if len(joined) < limit:
+        return joined
+    return joined[: max(joined.rfind(", ", 0, limit + 1), 0)]  # at one cut: a caller may name very many fields
 
 
 def _written(pairs: Iterable[tuple[str, str]]) -> str:

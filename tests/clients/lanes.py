@@ -95,7 +95,7 @@ class Voice(Protocol):
     def error(self, status: int, message: str, code: str | None = None) -> Json: ...
     def heard(self, request: Received, key: str) -> Json: ...
     def texts(self, body: Json) -> list[tuple[str, str]]: ...
-    def check_results(self, body: Json, *, signed: bool = True) -> None: ...
+    def check_results(self, body: Json, results: Sequence[Json] | None = None) -> None: ...
 
 
 def _case(file: str, id: str) -> str:
@@ -186,15 +186,16 @@ class OpenAI:
         """Roles and texts in order."""
         return [(one["role"], _text_of(one["content"])) for one in body["messages"] if one.get("content")]
 
-    def check_results(self, body: Json, *, signed: bool = True) -> None:
+    def check_results(self, body: Json, results: Sequence[Json] | None = None) -> None:
+        """The last two turns: the calls as we made them, and what the client answered them with."""
         *_, called, first, second = body["messages"]
         assert [(call.id, call.name, call.arguments) for call in self.calls] == [
             (call["id"], call["function"]["name"], json.loads(call["function"]["arguments"]))
             for call in called["tool_calls"]
         ]
-        assert [("tool", call.id, call.result) for call in self.calls] == [
-            (one["role"], one["tool_call_id"], json.loads(_text_of(one["content"]))) for one in (first, second)
-        ]
+        assert [("tool", call.id) for call in self.calls] == [(o["role"], o["tool_call_id"]) for o in (first, second)]
+        found = [json.loads(_text_of(one["content"])) for one in (first, second)]
+        assert (results or [call.result for call in self.calls]) == found
 
 
 def _text_of(content: Json) -> str:
@@ -280,21 +281,20 @@ class Gemini:
             for one in [*contents, *body["contents"]]
         ]
 
-    def check_results(self, body: Json, *, signed: bool = True) -> None:
-        *_, called, results = body["contents"]
+    def check_results(self, body: Json, results: Sequence[Json] | None = None) -> None:
+        """The last two turns: the calls as we made them, and what the client answered them with."""
+        *_, called, answered = body["contents"]
         parts = [part for part in called["parts"] if "functionCall" in part]
         assert [(call.id, call.name, call.arguments) for call in self.calls] == [
             (part["functionCall"].get("id"), part["functionCall"]["name"], part["functionCall"]["args"])
             for part in parts
         ]
-        if signed:
-            signatures = [_bytes(part.get("thoughtSignature")) for part in parts]
-            assert [_bytes(call.signature) for call in self.calls] == signatures
-        assert [(call.id, call.name, call.result) for call in self.calls] == [
-            (one.get("id"), one["name"], one["response"])
-            for one in (part["functionResponse"] for part in results["parts"])
-        ]
-        assert ("model", "user") == (called["role"], results["role"])
+        signatures = [_bytes(part.get("thoughtSignature")) for part in parts]
+        assert [_bytes(call.signature) for call in self.calls] == signatures
+        found = [part["functionResponse"] for part in answered["parts"]]
+        assert [(call.id, call.name) for call in self.calls] == [(one.get("id"), one["name"]) for one in found]
+        assert (results or [call.result for call in self.calls]) == [one["response"] for one in found]
+        assert ("model", "user") == (called["role"], answered["role"])
 
 
 _GIVEN = {"args", "response", "parametersJsonSchema", "responseJsonSchema"}  # names in there are not the protocol's

@@ -412,7 +412,7 @@ class _Listening:
             current = {"index": index, "id": None, "name": "", "text": "", "custom": False, "signature": None}
             self.calls.append(current)
         current["id"] = current["id"] or id_
-        kind = "custom" if "custom" in raw else "function"
+        kind = "custom" if "custom" in raw and "function" not in raw else "function"
         current["custom"] = current["custom"] or kind == "custom"
         inner = raw.get(kind) or {}
         current["name"] = current["name"] or inner.get("name") or ""

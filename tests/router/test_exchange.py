@@ -190,6 +190,31 @@ async def test_tokens_are_counted_by_the_upstream_or_estimated_and_said_so() -> 
         assert 1 == len(upstream.requests)
 
 
+@pytest.mark.parametrize("task", ["embedContent", "batchEmbedContents", "predict", "nonsense"])
+async def test_a_task_that_the_target_does_not_have_is_the_callers_affair(task: str) -> None:
+    """4xx in dialect, and nothing is sent."""
+    async with between() as (gateway, upstream):
+        body = {"content": {"parts": [{"text": "x"}]}, "requests": [{"content": {"parts": [{"text": "x"}]}}]}
+        answer = await gateway.post(f"/v1beta/models/openai-model:{task}", body)
+
+        assert answer.status in (400, 404) and answer.json["error"]["message"]
+        assert [] == upstream.requests
+
+
+async def test_embeddings_are_relayed_where_both_sides_speak_them() -> None:
+    """An operation that needs no translation goes through as it is."""
+    async with between() as (gateway, upstream):
+        upstream.script(json_answer({"embedding": {"values": [0.5]}}))
+        body = {"content": {"parts": [{"text": "x"}]}}
+        answer = await gateway.post("/v1beta/models/gemini-model:embedContent", body)
+
+        assert {"embedding": {"values": [0.5]}} == answer.json
+        assert ("/v1beta/models/gemini-2.5-flash:embedContent", body) == (
+            upstream.requests[0].target,
+            upstream.requests[0].json(),
+        )
+
+
 async def test_the_models_that_may_be_named_are_listed_in_the_callers_form() -> None:
     """OpenAI's form, and Gemini's for its paths and keys."""
     async with between() as (gateway, _):

@@ -405,7 +405,8 @@ class _Choice:
 
     def _tool_call(self, raw: Object, out: list[StreamEvent]) -> None:
         call = self._call_for(raw)
-        kind = "custom" if raw.get("type") == "custom" or "custom" in raw else "function"
+        custom = raw.get("type") == "custom" or ("custom" in raw and not raw.get("function"))  # Snowflake writes both
+        kind = "custom" if custom else "function"
         inner = raw.get(kind) or {}
         if not call.name and inner.get("name"):
             call.name = inner["name"]
@@ -458,7 +459,7 @@ class _Choice:
         call.part = self._parts
         self._parts += 1
         invented = call.id is None
-        call_id = call.id or f"{self._seed}_{self._calls.index(call)}"
+        call_id = call.id or (self._seed if call is self._legacy else f"{self._seed}_{self._calls.index(call)}")
         call.id = call_id
         choice, part = self._index, call.part
         out.append(

@@ -93,14 +93,10 @@ const operations = {
   },
 };
 
-// The SDK hands over the body's text where Python's has it in fields.
+// The SDK hands over the body's text where Python's has it in fields; in a stream with words of its own before it.
 function told(error) {
-  let details = {};
-  try {
-    details = JSON.parse(error.message).error ?? {};
-  } catch {
-    details = { message: error.message };
-  }
+  const [body] = error.message.match(/\{.*\}/s) ?? ["{}"];
+  const { error: details = { message: error.message } } = JSON.parse(body);
   return { class: error.constructor.name, code: error.status, message: details.message, status: details.status };
 }
 
