@@ -14,7 +14,7 @@ which metrics and log get once, at the end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -90,6 +90,7 @@ class Exchange:
         self.losses: Losses = []
         self._request: ChatRequest | None = None
         self._sent = False
+        self._waited = 0.0  # before the attempt under way
         self._has_own_key = False
 
     @property
@@ -208,6 +209,7 @@ class Exchange:
             if step.retry:
                 budget = self.generation.budget(step.target.provider, plan.policy.retry_budget)
                 budget.note_retry(self.gateway.clock())
+            self._waited = step.after
             if step.after:
                 with waiting(self.alarm, plan.ends, "total"):
                     await asyncio.sleep(step.after)
@@ -263,7 +265,11 @@ class Exchange:
         gateway = self.gateway
         now = gateway.clock()
         attempt = AttemptRecord(
-            provider=provider.name, model=self.record.model, operation=self.record.operation, started=now
+            provider=provider.name,
+            model=self.record.model,
+            operation=self.record.operation,
+            started=now,
+            waited=self._waited,
         )
         self.record.attempts.append(attempt)
         if provider.name != UNLISTED:
@@ -278,7 +284,7 @@ class Exchange:
             self._note_arrival(clocks)
             await self._check_status(call, upstream, secret)
             if asked.stream:
-                await self._stream(asked, upstream, call, attempt)
+                await self._stream(asked, upstream, call, attempt, lambda: self._commit(clocks, plan))
             else:
                 await self._whole(asked, upstream, call)
         except RouterError as error:
@@ -299,9 +305,14 @@ class Exchange:
             connect=min(times.connect, own.get("connect", times.connect)),
             first_byte=min(times.first_byte, own.get("first_byte", times.first_byte)),
             idle=min(times.idle, own.get("idle", times.idle)),
-            deadline=min(plan.ends, self.gateway.clock() + own.get("total", times.total)),
+            deadline=min(plan.deadline, self.gateway.clock() + own.get("total", times.total)),
             alarm=self.alarm,
         )
+
+    def _commit(self, clocks: Clocks, plan: Plan) -> None:
+        """The first byte goes out: `within` has been kept, from now on only the whole counts."""
+        own = plan.providers[self.record.provider].timeouts
+        clocks.deadline = min(plan.ends, self.gateway.clock() + own.get("total", plan.policy.timeouts.total))
 
     def _note_arrival(self, clocks: Clocks) -> None:
         self.watch.lap("first_byte")
@@ -427,7 +438,14 @@ class Exchange:
         await self.door.whole(status, {**headers, **self._head()}, body)
 
     # ── answers, streamed ──────────────────────────────────────────────────────────
-    async def _stream(self, asked: Asked, upstream: Dialect, call: UpstreamCall, attempt: AttemptRecord) -> None:
+    async def _stream(
+        self,
+        asked: Asked,
+        upstream: Dialect,
+        call: UpstreamCall,
+        attempt: AttemptRecord,
+        commit: Callable[[], None],
+    ) -> None:
         """Holds everything back until the first meaningful event, then gives it out as it comes."""
         chunks = call.chunks()
         first = await opening(chunks)
@@ -438,6 +456,7 @@ class Exchange:
             source = self._source(asked, upstream, attempt)
             held, done = await hold(source, first, chunks)
         self.watch.lap("first_chunk")
+        commit()
         await self._begin(source, call)
         try:
             await self.door.write(held)
@@ -514,6 +533,8 @@ class Exchange:
             answer = self.dialect.encode_error(shown, stream=self.record.stream)
         self.record.status = answer.status
         headers = {**answer.headers, **self._head(), "x-isthmus-fault": error.fault}
+        if answer.status in (429, 503):
+            headers.setdefault("retry-after", "1")  # nobody said how long; told all the same
         await self.door.whole(answer.status, headers, answer.body)
 
     def _shown(self, error: RouterError) -> RouterError:

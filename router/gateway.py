@@ -34,6 +34,7 @@ class Generation:
         }
         self.traits = {name: row.traits for name, row in settings.providers.items()}
         self.budgets: dict[str, RetryBudget] = {}
+        self._turn = 0
         self.running: dict[str, int] = {}  # calls of a provider under way
         self.models = frozenset(self._model_names())
 
@@ -53,10 +54,10 @@ class Generation:
         """The row's credential. UpstreamDenied when the row names one that is not there."""
         if not provider.secrets:
             return None
-        for reference in provider.secrets:
-            found = self.settings.secrets.get(reference)
-            if found is not None:
-                return found.reveal()
+        found = [key for key in map(self.settings.secrets.get, provider.secrets) if key is not None]
+        if found:
+            self._turn += 1  # several keys of one account take turns
+            return found[self._turn % len(found)].reveal()
         raise UpstreamDenied("the upstream's credential is not configured", upstream_status=0)
 
     def has_secret(self, provider: Provider) -> bool:

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 import uvloop
 from aiohttp import http_parser, web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from providers import listing
@@ -34,6 +34,7 @@ from providers.dialects import DIALECTS
 from router import admin
 from router.access import allowed, split_credentials
 from router.admission import Incoming
+from router.answers import outcome_of
 from router.config import load
 from router.demo import DemoTransport
 from router.egress import CallerNamedConnector
@@ -53,6 +54,7 @@ LONGEST_LINE = 8190
 LONGEST_FIELD = 8192
 LINGER = 2.0
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+LISTING = "/v1/models"
 _HEALTH = "/healthz"
 _READY = "/readyz"
 
@@ -104,6 +106,8 @@ class Protocol(RequestHandler):
         if isinstance(exc, LineTooLong):
             is_line = exc.args[1] == LONGEST_LINE
             status = 414 if is_line else 431
+        elif isinstance(exc, BadHttpMessage) and "Too many headers" in exc.message:
+            status = 431
         self._metrics.rejected({414: "line_too_long", 431: "headers_too_large"}.get(status, "bad_http"))
         code = {413: "payload_too_large", 414: "uri_too_long", 431: "headers_too_large"}.get(status, "invalid_request")
         body = {
@@ -183,7 +187,7 @@ class Front:
         )
         door = HttpDoor(request, gateway.generation.settings.limits)
         if listing.is_listing(path) and request.method in ("GET", "HEAD"):
-            return self._list(incoming, path)
+            return self._list(incoming, path, record)
         await self._exchange(incoming, door, record)
         return door.response
 
@@ -203,11 +207,9 @@ class Front:
             self.running.discard(exchange)
             gateway.running -= 1
             door.quiet()
-            record.ended = gateway.clock()
             record.bytes_out = door.sent
             record.path = exchange.admission.redacted_path()
-            gateway.metrics.observe(record)
-            gateway.log.exchange(record)
+            self._finish(record)
 
     def _busy(self) -> RouterError | None:
         """Why no further exchange is taken on now, if so."""
@@ -217,7 +219,7 @@ class Front:
             return Overloaded("too many requests at once", retry_after=1.0)
         return None
 
-    def _list(self, incoming: Incoming, path: str) -> web.StreamResponse:
+    def _list(self, incoming: Incoming, path: str, record: Record) -> web.StreamResponse:
         """GET of the models that this caller may name."""
         generation = self.gateway.generation
         route = generation.nearest(path) or generation.table.routes[0]
@@ -231,9 +233,20 @@ class Front:
             ]
             answer = listing.answer(path, incoming.headers, incoming.query, names, int(self.gateway.started_at))
         except RouterError as error:
+            record.error, record.code, record.outcome = error.kind, error.code, outcome_of(error)
+            record.reason = getattr(error, "reason", None)
             answer = dialect.encode_error(error)
             answer.headers["x-isthmus-fault"] = error.fault
+        record.route, record.path, record.operation = LISTING, path, "models"
+        record.caller_dialect, record.status, record.bytes_out = dialect.name, answer.status, len(answer.body)
+        self._finish(record)
         return _response(answer, incoming.id)
+
+    def _finish(self, record: Record) -> None:
+        """Told once, to both who want to know."""
+        record.ended = self.gateway.clock()
+        self.gateway.metrics.observe(record)
+        self.gateway.log.exchange(record)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -338,7 +351,7 @@ class Life:
         self.gateway.generation = generation
         self.metrics.configured(
             generation.number,
-            routes=[route.path for route in generation.table.routes],
+            routes=[LISTING, *(route.path for route in generation.table.routes)],
             dialects=list(DIALECTS),
             providers=list(generation.providers),
             models=generation.models,

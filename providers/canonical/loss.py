@@ -129,17 +129,24 @@ def header(losses: Iterable[Loss], limit: int = HEADER_LIMIT) -> str:
     still too long the rest is left to the log.
     """
     items = list(losses)
-    whole = _written((loss.field, loss.kind) for loss in items)
+    whole = _written(((loss.field, loss.kind) for loss in items), limit)
     if len(whole) < limit:
         return whole
-    joined = _written((loss.field.split("[", 1)[0], loss.kind) for loss in items)
-    if len(joined) < limit:
-        return joined
-    return joined[: max(joined.rfind(", ", 0, limit + 1), 0)]  # at one cut: a caller may name very many fields
+    joined = _written(((loss.field.split("[", 1)[0], loss.kind) for loss in items), limit)
+    return joined if len(joined) < limit else joined[: max(joined.rfind(", ", 0, limit + 1), 0)]
 
 
-def _written(pairs: Iterable[tuple[str, str]]) -> str:
-    return ", ".join(dict.fromkeys(f"{_escaped(field)}={kind}" for field, kind in pairs))
+def _written(pairs: Iterable[tuple[str, str]], limit: int) -> str:
+    """Each pair once, in order; ends soon after `limit` bytes, for a caller may name very many fields."""
+    seen: dict[tuple[str, str], str] = {}
+    size = 0
+    for pair in pairs:
+        if pair not in seen:
+            entry = seen[pair] = f"{_escaped(pair[0])}={pair[1]}"
+            size += len(entry) + 2
+            if size > limit + 2:
+                break
+    return ", ".join(seen.values())
 
 
 def _escaped(field: str) -> str:

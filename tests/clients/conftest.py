@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import certifi
 import pytest
 
 Json = Any
@@ -47,6 +48,17 @@ def node_clients() -> NodeClients:
     if not (directory / "node_modules" / ".ready").is_file():
         pytest.skip("the JavaScript SDKs are not set up (make clients)")
     return NodeClients(Path(node), directory)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every SDK client reads all trusted authorities, up to three times, though it talks plain HTTP here: give it one."""
+    file = tmp_path_factory.mktemp("trust") / "authority.pem"
+    end = "-----END CERTIFICATE-----\n"
+    file.write_text(certifi.contents().partition(end)[0] + end)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(file))
+        yield
 
 
 # ── one interface to all of them ─────────────────────────────────────────────────────────────

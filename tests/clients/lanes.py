@@ -7,6 +7,7 @@ the upstream: its answers, in shapes that were recorded, and what it checks in e
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -91,11 +92,14 @@ class Voice(Protocol):
     def text(self, text: str, usage: Usage = ...) -> Answer: ...
     def events(self, *texts: str, usage: Usage = ...) -> list[Json]: ...
     def begun(self, text: str) -> list[Json]: ...
+    def cut_short(self, text: str) -> Answer: ...
+    def thinking(self, thought: str, text: str, *, stream: bool = False) -> Answer: ...
+    def refusing(self) -> Answer: ...
     def calling(self, *, stream: bool = False) -> Answer: ...
     def error(self, status: int, message: str, code: str | None = None) -> Json: ...
     def heard(self, request: Received, key: str) -> Json: ...
     def texts(self, body: Json) -> list[tuple[str, str]]: ...
-    def check_results(self, body: Json, results: Sequence[Json] | None = None) -> None: ...
+    def check_results(self, body: Json, results: Sequence[Json] | None = None, *, ids: bool = True) -> None: ...
 
 
 def _case(file: str, id: str) -> str:
@@ -165,6 +169,22 @@ class OpenAI:
     def begun(self, text: str) -> list[Json]:
         return self.events(text)[:2]
 
+    def cut_short(self, text: str) -> Answer:
+        return json_answer(chat_answer(text, finish="length"))
+
+    def thinking(self, thought: str, text: str, *, stream: bool = False) -> Answer:
+        """As DeepSeek and others say it; OpenAI's own chat does not tell its thoughts."""
+        if stream:
+            role, said, *rest = self.events(text)
+            choice = {**said["choices"][0], "delta": {"reasoning_content": thought}}
+            return sse(role, {**said, "choices": [choice]}, said, *rest)
+        answer = chat_answer(text)
+        answer["choices"][0]["message"]["reasoning_content"] = thought
+        return json_answer(answer)
+
+    def refusing(self) -> Answer:
+        return json_answer(chat_answer(None, finish="content_filter"))
+
     def calling(self, *, stream: bool = False) -> Answer:
         if stream:
             return sse(self._recorded.replace("\r\n", "\n").encode())
@@ -186,7 +206,7 @@ class OpenAI:
         """Roles and texts in order."""
         return [(one["role"], _text_of(one["content"])) for one in body["messages"] if one.get("content")]
 
-    def check_results(self, body: Json, results: Sequence[Json] | None = None) -> None:
+    def check_results(self, body: Json, results: Sequence[Json] | None = None, *, ids: bool = True) -> None:
         """The last two turns: the calls as we made them, and what the client answered them with."""
         *_, called, first, second = body["messages"]
         assert [(call.id, call.name, call.arguments) for call in self.calls] == [
@@ -250,6 +270,20 @@ class Gemini:
     def begun(self, text: str) -> list[Json]:
         return self.events(text, "")[:1]
 
+    def cut_short(self, text: str) -> Answer:
+        return json_answer(gemini_answer(text, finish="MAX_TOKENS"))
+
+    def thinking(self, thought: str, text: str, *, stream: bool = False) -> Answer:
+        part = {"text": thought, "thought": True}
+        if stream:
+            return sse(gemini_answer(None, parts=[part], finish=None), *self.events(text))
+        return json_answer(gemini_answer(None, parts=[part, {"text": text}]))
+
+    def refusing(self) -> Answer:
+        counts = {"promptTokenCount": 9, "totalTokenCount": 9}
+        feedback = {"blockReason": "PROHIBITED_CONTENT"}
+        return json_answer({"promptFeedback": feedback, "usageMetadata": counts, "modelVersion": self.model})
+
     def calling(self, *, stream: bool = False) -> Answer:
         if stream:
             return sse(self._recorded.encode())
@@ -281,7 +315,7 @@ class Gemini:
             for one in [*contents, *body["contents"]]
         ]
 
-    def check_results(self, body: Json, results: Sequence[Json] | None = None) -> None:
+    def check_results(self, body: Json, results: Sequence[Json] | None = None, *, ids: bool = True) -> None:
         """The last two turns: the calls as we made them, and what the client answered them with."""
         *_, called, answered = body["contents"]
         parts = [part for part in called["parts"] if "functionCall" in part]
@@ -292,7 +326,8 @@ class Gemini:
         signatures = [_bytes(part.get("thoughtSignature")) for part in parts]
         assert [_bytes(call.signature) for call in self.calls] == signatures
         found = [part["functionResponse"] for part in answered["parts"]]
-        assert [(call.id, call.name) for call in self.calls] == [(one.get("id"), one["name"]) for one in found]
+        assert [call.name for call in self.calls] == [one["name"] for one in found]
+        assert [call.id if ids else None for call in self.calls] == [one.get("id") for one in found]
         assert (results or [call.result for call in self.calls]) == [one["response"] for one in found]
         assert ("model", "user") == (called["role"], answered["role"])
 
@@ -404,6 +439,7 @@ async def place(way: Way) -> AsyncIterator[Place]:
         names = {"digest": digest, "base": voice.base(upstream.url), "speaks": voice.speaks}
         async with running(TABLE, environ, auth=voice.auth, model=voice.model, **names) as gateway:
             yield Place(way, gateway, upstream, voice)
-            log = await gateway.log_text()
+            await asyncio.sleep(0.01)  # the log's writer is a thread
+            log = gateway._log.read_text()
             assert not [key for key in (GATEWAY_KEY, voice.own_key, voice.configured_key) if key in log]
         assert 0 == upstream.unused

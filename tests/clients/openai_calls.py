@@ -28,7 +28,8 @@ async def run(command: Json) -> Json:
     door = command["door"]
     said: list[Json] = []
     answer: dict[str, Json] = {"said": said}
-    async with openai.AsyncOpenAI(**door, max_retries=0, timeout=TIMEOUT) as client:
+    own = {"base_url": door["base_url"], "api_key": door["api_key"], "default_headers": door.get("headers")}
+    async with openai.AsyncOpenAI(**own, max_retries=0, timeout=TIMEOUT) as client:
         try:
             await Caller(client, command, said).call()
         except openai.APIError as error:

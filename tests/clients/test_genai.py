@@ -136,6 +136,69 @@ async def test_a_stream_is_read_to_its_end(here: Place, client: Client) -> None:
     assert [("user", "What's the weather, and the time?")] == here.voice.texts(here.heard())
 
 
+async def test_an_answer_that_was_cut_short_says_so(here: Place, client: Client) -> None:
+    """The limit of tokens is `finishReason: MAX_TOKENS`, with the text until then."""
+    here.upstream.script(here.voice.cut_short("Once upon"))
+
+    answer = await client.ask(here.door(), "generate", model=here.model, contents=QUESTION, config={})
+
+    responses = good(said(answer))
+    assert (["MAX_TOKENS"], "Once upon") == (finishes_of(responses), text_of(responses))
+
+
+async def test_an_answer_that_was_withheld_says_so(here: Place, client: Client) -> None:
+    """What the provider blocked has no text and a reason, and is no failure."""
+    here.upstream.script(here.voice.refusing())
+
+    answer = await client.ask(here.door(), "generate", model=here.model, contents=QUESTION, config={})
+
+    responses = good(said(answer))
+    assert "" == text_of(responses)
+    if here.way.upstream == "gemini":
+        assert "PROHIBITED_CONTENT" == responses[0]["promptFeedback"]["blockReason"]
+    else:
+        assert ["SAFETY"] == finishes_of(responses)
+
+
+@pytest.mark.parametrize("do", ["generate", "stream"])
+async def test_thoughts_are_not_mixed_into_the_text(here: Place, client: Client, do: str) -> None:
+    """Reasoning text stands in parts that are marked as thoughts, whole or streamed."""
+    here.upstream.script(here.voice.thinking("Hm, let me see.", "Sunny.", stream=do == "stream"))
+    config = {"thinkingConfig": {"includeThoughts": True}}
+
+    answer = await client.ask(here.door(), do, model=here.model, contents=QUESTION, config=config)
+
+    parts = [part for part in parts_of(good(said(answer))) if part.get("text")]
+    assert [("Hm, let me see.", True), ("Sunny.", False)] == [(one["text"], one.get("thought", False)) for one in parts]
+
+
+async def test_callers_may_insist_that_nothing_is_lost(client: Client) -> None:
+    """`x-isthmus-on-loss: reject`: 422 that names the field which the upstream cannot be told."""
+    async with place(Way("gemini", "translate", "plain")) as here:
+        door = {**here.door(), "headers": {"x-isthmus-on-loss": "reject"}}
+
+        answer = await client.ask(door, "generate", model=here.model, contents=QUESTION, config={"topK": 5})
+
+        assert (422, "INVALID_ARGUMENT") == (answer["raised"]["code"], answer["raised"]["status"])
+        assert "topK" in answer["raised"]["message"]
+        assert [] == here.upstream.arrived
+
+
+async def test_the_blocking_client_reads_answers_and_streams(here: Place) -> None:
+    """Programs without an event loop use the SDK's other half, which has another HTTP library under it."""
+    here.upstream.script(here.voice.text("Hello!"), here.stream("Hel", "lo!"))
+    door = here.door()
+    options = types.HttpOptions(base_url=door["base_url"], headers=door.get("headers"), timeout=5000)
+
+    def calls() -> list[str]:
+        with genai.Client(api_key=door["api_key"], http_options=options) as sdk:
+            whole = sdk.models.generate_content(model=here.model, contents="Hello!").text
+            chunks = [one.text or "" for one in sdk.models.generate_content_stream(model=here.model, contents="Hi!")]
+        return [whole, "".join(chunks)]
+
+    assert ["Hello!", "Hello!"] == await asyncio.to_thread(calls)
+
+
 async def test_a_chunk_reaches_the_sdk_before_the_upstream_says_more(here: Place) -> None:
     """T-1.14: nothing is held back until the end."""
     read = asyncio.Event()
@@ -231,8 +294,10 @@ async def test_the_sdks_own_loop_runs_the_tools(
 
     assert "Done." == text_of(said(answer))
     here.heard(0)
-    wrapped = [{"result": call.result} for call in here.voice.calls]  # Python's way to make a result of any value
-    here.voice.check_results(here.heard(1), wrapped if request.node.callspec.params["client"] != "genai_node" else None)
+    if request.node.callspec.params["client"] == "genai_node":
+        here.voice.check_results(here.heard(1))
+    else:  # Python's loop wraps results, and leaves out the ids: we pair by name and order what needs them
+        here.voice.check_results(here.heard(1), [{"result": call.result} for call in here.voice.calls], ids=False)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -328,8 +393,9 @@ def class_of(client: Client, code: int) -> set[str]:
     return {"ApiError", "ClientError" if code < 500 else "ServerError"}
 
 
-@pytest.mark.parametrize("do", ["generate", "stream"])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "do"), [*((fault, "generate") for fault in FAULTS), ("too many", "stream"), ("overloaded", "stream")]
+)
 async def test_an_upstreams_error_is_the_sdks_own_exception(here: Place, client: Client, fault: str, do: str) -> None:
     """Code and status are those of the error map; the upstream's reason is the message; a stream keeps its status."""
     code, reason, ours, theirs = FAULTS[fault]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.clients.conftest import Client
 from tests.clients.lanes import ALIAS, GATEWAY_KEY, Place, Usage, Way, place, valid, ways
-from tests.fakes import RESET, Until, json_answer, sse, status
+from tests.fakes import HANG, RESET, Answer, Received, Until, json_answer, sse, status
 
 Json = Any
 pytestmark = pytest.mark.clients
@@ -117,6 +117,92 @@ async def test_a_field_that_openai_adds_tomorrow_passes_both_ways(client: Client
         assert request == here.upstream.requests[0].json()
 
 
+async def test_an_answer_that_was_cut_short_says_so(here: Place, client: Client) -> None:
+    """The limit of tokens is `finish_reason: length`, with the text until then."""
+    here.upstream.script(here.voice.cut_short("Once upon"))
+
+    answer = await client.ask(here.door(), "chat", request={"model": here.model, "messages": QUESTION})
+
+    [completion] = said(answer)
+    choice = completion["choices"][0]
+    assert ("length", "Once upon") == (choice["finish_reason"], choice["message"]["content"])
+
+
+async def test_an_answer_that_was_withheld_says_so(here: Place, client: Client) -> None:
+    """What the provider blocked is `finish_reason: content_filter` without content, and no failure."""
+    here.upstream.script(here.voice.refusing())
+
+    answer = await client.ask(here.door(), "chat", request={"model": here.model, "messages": QUESTION})
+
+    [completion] = said(answer)
+    choice = completion["choices"][0]
+    assert ("content_filter", None) == (choice["finish_reason"], choice["message"]["content"])
+
+
+@pytest.mark.parametrize("do", ["chat", "gather"])
+async def test_thoughts_are_not_mixed_into_the_text(here: Place, client: Client, do: str) -> None:
+    """Reasoning text stands in `reasoning_content`, whole or streamed; the SDKs keep the field."""
+    here.upstream.script(here.voice.thinking("Hm, let me see.", "Sunny.", stream=do == "gather"))
+
+    answer = await client.ask(here.door(), do, request={"model": here.model, "messages": QUESTION})
+
+    [completion] = said(answer)
+    message = completion["choices"][0]["message"]
+    assert ("Hm, let me see.", "Sunny.") == (message["reasoning_content"], message["content"])
+
+
+async def test_callers_may_insist_that_nothing_is_lost(client: Client) -> None:
+    """`x-isthmus-on-loss: reject`: 422 that names the field which the upstream cannot be told."""
+    async with place(Way("openai.chat", "translate", "plain")) as here:
+        door = {**here.door(), "headers": {"x-isthmus-on-loss": "reject"}}
+        request = {"model": here.model, "messages": QUESTION, "logit_bias": {"50256": -100}}
+
+        answer = await client.ask(door, "chat", request=request)
+
+        raised = answer["raised"]
+        assert ("UnprocessableEntityError", 422) == (raised["class"], raised["status"])
+        assert "untranslatable" == raised["code"]
+        assert "logit_bias" in raised["message"]
+        assert [] == here.upstream.arrived
+
+
+async def test_the_blocking_client_reads_answers_and_streams(here: Place) -> None:
+    """Programs without an event loop use the SDK's other half."""
+    here.upstream.script(here.voice.text("Hello!"), here.stream("Hel", "lo!"))
+
+    def calls() -> list[str]:
+        request: Json = {"model": here.model, "messages": QUESTION}
+        with openai.OpenAI(**here.door(), max_retries=0, timeout=5.0) as sdk:
+            whole = sdk.chat.completions.create(**request).choices[0].message.content
+            chunks = [chunk.to_dict(mode="json") for chunk in sdk.chat.completions.create(**request, stream=True)]
+        return [whole, text_of(chunks)]
+
+    assert ["Hello!", "Hello!"] == await asyncio.to_thread(calls)
+
+
+async def test_many_calls_at_once_get_their_own_answers(here: Place) -> None:
+    """One client, thirty calls, streams among them: nobody reads another's answer."""
+    here.upstream.always(lambda request: echo_of(here, request))
+
+    async def call(sdk: openai.AsyncOpenAI, number: int) -> str:
+        request: Json = {"model": here.model, "messages": [{"role": "user", "content": f"call {number}"}]}
+        if number % 2:
+            return str((await sdk.chat.completions.create(**request)).choices[0].message.content)
+        stream = await sdk.chat.completions.create(**request, stream=True)
+        return text_of([chunk.to_dict(mode="json") async for chunk in stream])
+
+    async with openai.AsyncOpenAI(**here.door(), max_retries=0, timeout=10.0) as sdk:
+        answers = await asyncio.gather(*(call(sdk, number) for number in range(30)))
+
+    assert [f"call {number}" for number in range(30)] == answers
+
+
+def echo_of(here: Place, request: Received) -> Answer:
+    body = request.json()
+    [(_, text)] = here.voice.texts(body)
+    return here.stream(text) if body.get("stream") or "stream" in request.target else here.voice.text(text)
+
+
 # ── stream ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -174,6 +260,31 @@ async def test_a_chunk_reaches_the_sdk_before_the_upstream_says_more(here: Place
                 read.set()
 
     assert ["first", "second"] == texts
+
+
+async def test_a_program_that_stops_reading_ends_the_upstreams_work(here: Place) -> None:
+    """U28: when the SDK's stream is closed, the connection to the upstream is, and the call counts as `client_left`."""
+    here.upstream.script(sse(*here.voice.begun("first"), HANG))
+
+    async with openai.AsyncOpenAI(**here.door(), max_retries=0, timeout=5.0) as sdk:
+        stream = await sdk.chat.completions.create(model=here.model, messages=QUESTION, stream=True)
+        async with stream:
+            async for _ in stream:
+                break
+        await left(here)
+
+    assert 1.0 == here.gateway.metric("isthmus_requests_total", outcome="client_left")
+
+
+async def left(here: Place) -> None:
+    """Until the gateway has hung up on the upstream, a second at most."""
+    for _ in range(100):
+        if all(not connection.open for connection in here.upstream.connections):
+            break
+        await asyncio.sleep(0.01)
+    else:
+        raise AssertionError("the upstream still works")
+    await asyncio.sleep(0.05)
 
 
 # ── tools ──────────────────────────────────────────────────────────────────────────────
@@ -303,8 +414,9 @@ CODES = {401: "upstream_denied", 403: "upstream_denied", 429: "rate_limit_exceed
 CODES |= {503: "upstream_5xx"}
 
 
-@pytest.mark.parametrize("do", ["chat", "stream"])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "do"), [*((fault, "chat") for fault in FAULTS), ("too many", "stream"), ("overloaded", "stream")]
+)
 async def test_an_upstreams_error_is_the_sdks_own_exception(here: Place, client: Client, fault: str, do: str) -> None:
     """Status and class are those of the error map; the upstream's reason is the message; a stream keeps its status."""
     code, reason, ours, theirs = FAULTS[fault]

@@ -112,7 +112,7 @@ def _is_chat(raw: dict[str, Json]) -> bool:
     return not str(raw["url_path"]).endswith("/api/chat")  # Ollama's own language
 
 
-FILES = (*_CHAT_FILES, "gemini")
+FILES = (*_CHAT_FILES, "groq", "mistral", "gemini")
 
 
 # ── one way through ────────────────────────────────────────────────────────────────────

@@ -13,6 +13,7 @@ import pytest
 from tests.answers import chat_answer, gemini_answer, openai_error
 from tests.fakes import HANG, HANG_UP, RESET, FakeUpstream, black_hole, dead_port, json_answer, raw, redirect, status
 from tests.lanes import KEYS, LANES, TABLE, Lane
+from tests.raw import raw_request
 from tests.running import Answer, Running, running
 
 lanes = pytest.mark.parametrize("lane", LANES, ids=[lane.name for lane in LANES])
@@ -535,3 +536,60 @@ async def test_signatures_survive_a_client_that_drops_them() -> None:
         assert call == sent[1]["parts"][0]
         assert "get_weather" == sent[2]["parts"][0]["functionResponse"]["name"]
         assert "x-isthmus-loss" not in second.headers
+
+
+# ── smaller promises ───────────────────────────────────────────────────────────────────
+
+
+@lanes
+async def test_within_bounds_the_attempt_under_way(lane: Lane) -> None:
+    """The deadline over all attempts holds inside an attempt too, as long as nothing has been said."""
+    async with between(table=TABLE.replace("attempts: $attempts", "attempts: $attempts\n    within: 300ms")) as (
+        gateway,
+        upstream,
+    ):
+        upstream.script(HANG)
+        began = time.monotonic()
+        answer = await ask(gateway, lane)
+
+        assert 504 == answer.status and time.monotonic() - began < 0.65
+
+
+async def test_several_keys_of_one_account_take_turns() -> None:
+    """`secrets` of a row: each call the next one."""
+    table = TABLE.replace('secret: "env:OPENAI_UP"', 'secrets: ["env:OPENAI_UP", "env:SECOND"]')
+    keys = KEYS | {"SECOND": "sk-second-upstream-key"}
+    async with FakeUpstream() as upstream, running(table, keys, up=upstream.url, attempts=1) as gateway:
+        upstream.always(json_answer(chat_answer()))
+        for _ in range(4):
+            await ask(gateway, LANES[0])
+        used = [request.header("authorization") for request in upstream.requests]
+
+        assert {f"Bearer {KEYS['OPENAI_UP']}", "Bearer sk-second-upstream-key"} == set(used[:2]) == set(used[2:])
+
+
+async def test_lists_of_models_are_logged_and_counted() -> None:
+    """Like every other call."""
+    async with between() as (gateway, _):
+        await gateway.get("/v1/models")
+        await gateway.get("/v1/models/nope")
+
+        assert [200, 404] == [line["status"] for line in await gateway.lines()]
+        assert 2 == gateway.metric("isthmus_requests_total", route="/v1/models")
+
+
+@lanes
+async def test_busy_and_shed_always_say_when_to_come_back(lane: Lane) -> None:
+    """429 and 503 carry retry-after even where nobody named a time."""
+    async with between(attempts=1) as (gateway, upstream):
+        upstream.script(lane.failure(429), lane.failure(503))
+
+        assert ["1", "1"] == [(await ask(gateway, lane)).headers.get("retry-after") for _ in range(2)]
+
+
+async def test_more_than_a_hundred_headers_are_refused() -> None:
+    """431, in JSON."""
+    async with between() as (gateway, _):
+        head = "POST /v1/chat/completions HTTP/1.1\r\n" + "".join(f"x-{i}: 1\r\n" for i in range(120)) + "\r\n"
+
+        assert (await raw_request(gateway.port, head.encode())).startswith(b"HTTP/1.0 431")

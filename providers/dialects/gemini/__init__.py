@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import msgspec
 
 from providers.canonical.chat import ChatRequest, ChatResponse, TokenCount, ToolCall, Usage
-from providers.canonical.errors import BadUpstreamBytes, RouterError, UpstreamError
+from providers.canonical.errors import RouterError, UpstreamError
 from providers.canonical.loss import Losses
 from providers.dialect import (
     PLAIN,
@@ -93,15 +93,6 @@ class Gemini:
 
     def decode_response(self, wire: WireResponse) -> ChatResponse:
         return _with_callers_names(relay.answer(wire))
-
-    def decode_count(self, wire: WireResponse) -> TokenCount:
-        """The answer to countTokens. BadUpstreamBytes when it holds no number."""
-        body = wire_json.decode_upstream(wire.body)
-        total = body.get("totalTokens") if type(body) is dict else None
-        if type(total) is not int:
-            raise BadUpstreamBytes("the upstream's count holds no totalTokens")
-        cached = body.get("cachedContentTokenCount")
-        return TokenCount(total_tokens=total, cached_tokens=cached if type(cached) is int else None)
 
     def decode_error(self, wire: WireResponse) -> UpstreamError:
         return errors.decode_error(wire)

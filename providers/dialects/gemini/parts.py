@@ -5,6 +5,7 @@ A part holds one kind of data (`text`, `functionCall`, …) and, beside it, mark
 
     snake     {camelCase name: the name that the caller wrote}
     thought   False was written
+    data      bytes were written in the URL-safe alphabet: `urlsafe`, or `bare` without padding
     args, response   what stood there when it was no object (absent, null), or under which key a text stood
 """
 
@@ -25,6 +26,7 @@ from providers.wire.json import wrong
 OPAQUE = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
 _MARKS = frozenset({"thought", "thoughtSignature"})
 _INNER = frozenset({"inlineData", "fileData", "functionCall", "functionResponse", *OPAQUE})
+_USUAL, _URLSAFE = str.maketrans("-_", "+/"), str.maketrans("+/", "-_")
 _LEVELS = {
     "MEDIA_RESOLUTION_LOW": "low",
     "MEDIA_RESOLUTION_HIGH": "high",
@@ -148,6 +150,11 @@ def _decode_media(part: dict[str, Json], at: str, names: Names, form: dict[str, 
     content = wire_json.take_string(data, "data" if kind == "inlineData" else "fileUri", where)
     if content is None:
         raise wrong(f"{where}.{'data' if kind == 'inlineData' else 'fileUri'}", "a string", None)
+    if kind == "inlineData" and ("-" in content or "_" in content):
+        # Some clients write bytes in the URL-safe alphabet, as proto3 JSON allows; canonical is the usual one.
+        form["data"] = "urlsafe" if len(content) % 4 == 0 else "bare"
+        content = content.translate(_USUAL)
+        content += "=" * (-len(content) % 4)
     rest = {key: item for key, item in data.items() if key not in ("mimeType", "data", "fileUri", "displayName")}
     marks = _more(_marks(part, kind, at, names), kind, rest)
     return Media(
@@ -349,10 +356,18 @@ def encode_media(part: Media, *, own: bool) -> dict[str, Json]:
     if own and part.name is not None:
         data["displayName"] = part.name
     if part.base64 is not None:
-        data["data"] = part.base64
+        data["data"] = _spelled_bytes(part.base64, part.form) if own and part.form else part.base64
         return finish_part(_resolved({"inlineData": data}, part, own), part, own=own)
     data["fileUri"] = part.url or part.file_id
     return finish_part(_resolved({"fileData": data}, part, own), part, own=own)
+
+
+def _spelled_bytes(content: str, form: Mapping[str, Json]) -> str:
+    """base64 in the alphabet that the caller used, padded as it was."""
+    if "data" not in form:
+        return content
+    content = content.translate(_URLSAFE)
+    return content.rstrip("=") if form["data"] == "bare" else content
 
 
 def _resolved(data: dict[str, Json], part: Media, own: bool) -> dict[str, Json]:

@@ -79,8 +79,8 @@ const told = (error) => ({
 });
 
 async function run(command) {
-  const { base_url: baseURL, api_key: apiKey } = command.door;
-  const client = new OpenAI({ baseURL, apiKey, maxRetries: 0, timeout: TIMEOUT });
+  const { base_url: baseURL, api_key: apiKey, headers: defaultHeaders } = command.door;
+  const client = new OpenAI({ baseURL, apiKey, defaultHeaders, maxRetries: 0, timeout: TIMEOUT });
   const said = [];
   try {
     await operations[command.do](client, command, said);

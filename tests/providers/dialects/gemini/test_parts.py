@@ -40,6 +40,9 @@ BLOB = {"mimeType": "image/png", "data": "AA=="}
         ({"functionCall": {"name": "f", "args": None}}, ToolCall),
         ({"functionCall": {"name": "f", "id": "", "willContinue": True}}, ToolCall),
         ({"inlineData": BLOB}, Media),
+        ({"inlineData": {"mimeType": "image/png", "data": "_-_-"}}, Media),
+        ({"inlineData": {"mimeType": "image/png", "data": "_-8="}}, Media),
+        ({"inlineData": {"mimeType": "image/png", "data": "_-8"}}, Media),
         ({"inline_data": {"mime_type": "image/png", "data": "AA==", "display_name": "n"}}, Media),
         ({"inlineData": BLOB, "mediaResolution": {"level": "media_resolution_high"}}, Media),
         ({"inlineData": BLOB, "mediaResolution": {"level": "MEDIA_RESOLUTION_MEDIUM"}}, Media),
@@ -71,6 +74,11 @@ def test_signatures_are_seals() -> None:
 
     assert Seal(value="s", origin="gemini", at="p.thoughtSignature") == camel
     assert "p.thought_signature" == snake.at
+
+
+def test_bytes_are_in_the_usual_alphabet() -> None:
+    """Whatever alphabet the caller used: other dialects read one only."""
+    assert "/+8=" == part({"inlineData": {"mimeType": "image/png", "data": "_-8"}}).base64
 
 
 def test_results_are_bare_text_where_that_is_all() -> None:
