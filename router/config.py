@@ -219,7 +219,7 @@ class ProviderRow(Rows):
     )
     secret: Reference | None = Field(None, description="the upstream's key; without one no credential is sent")
     secrets: Annotated[list[str], Says("list of secrets")] | None = Field(
-        None, description="several keys of one account"
+        None, description="several keys of one account: calls take turns with them"
     )
     headers: Annotated[dict[str, str], Says("mapping")] | None = Field(None, description="sent with every call")
     quirks: Names | None = Field(None, description="named small differences within a dialect")

@@ -26,6 +26,7 @@ from router.alarm import Alarm
 from router.table import Limits
 
 HEARTBEAT = 15.0
+TURN = 1 << 20  # bytes of a body that are taken in one go
 _READABLE = frozenset({"", "identity", "gzip", "deflate"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -123,7 +124,7 @@ class HttpDoor:
 
     async def _slowly(self, limits: Limits, alarm: Alarm) -> bytes:
         pieces: list[bytes] = []
-        size = 0
+        size, rest = 0, TURN
         alarm.set(self._loop.time() + limits.body, "body")
         try:
             while data := await self._request.content.readany():
@@ -131,6 +132,9 @@ class HttpDoor:
                 if size > limits.max_body:
                     raise RequestTooLarge(f"the body is larger than {limits.max_body} bytes")
                 pieces.append(data)
+                if size >= rest:  # what is there already is unpacked without a pause: let others have their turn
+                    rest = size + TURN
+                    await asyncio.sleep(0)
         except asyncio.CancelledError:
             if alarm.forgive():
                 raise RequestTimeout("the body did not arrive in time") from None

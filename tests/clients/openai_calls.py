@@ -109,7 +109,11 @@ def _plain(completion: ChatCompletion) -> Json:
 def _known(message: Json) -> Json:
     """A client that keeps a typed history of its own keeps only what OpenAI documents."""
     calls = [
-        {"id": call["id"], "type": "function", "function": {key: call["function"][key] for key in ("name", "arguments")}}
+        {
+            "id": call["id"],
+            "type": "function",
+            "function": {key: call["function"][key] for key in ("name", "arguments")},
+        }
         for call in message["tool_calls"]
     ]
     return {"role": "assistant", "content": message.get("content"), "tool_calls": calls}

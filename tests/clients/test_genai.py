@@ -284,9 +284,7 @@ async def test_tools_reach_the_upstream_with_their_schemas(here: Place, client: 
         assert {"type": "function", "function": {"name": "get_time"}} == body["tool_choice"]
 
 
-async def test_the_sdks_own_loop_runs_the_tools(
-    here: Place, client: Client, request: pytest.FixtureRequest
-) -> None:
+async def test_the_sdks_own_loop_runs_the_tools(here: Place, client: Client, request: pytest.FixtureRequest) -> None:
     """Automatic function calling: the SDK declares functions, calls them and keeps the history."""
     here.upstream.script(here.voice.calling(), here.voice.text("Done."))
 
@@ -539,9 +537,7 @@ async def test_tokens_are_estimated_before_an_upstream_that_counts_none(client: 
     async with place(Way("gemini", "translate", entry)) as here:
         long = [{"role": "user", "parts": [{"text": "What's the weather, and the time? " * 40}]}]
 
-        answers = [
-            await client.ask(here.door(), "count", model=here.model, contents=one) for one in (QUESTION, long)
-        ]
+        answers = [await client.ask(here.door(), "count", model=here.model, contents=one) for one in (QUESTION, long)]
 
         few, many = (said(answer)[0]["totalTokens"] for answer in answers)
         assert 4 < few < 20 < many

@@ -438,6 +438,20 @@ async def test_an_upstreams_error_is_the_sdks_own_exception(here: Place, client:
     here.heard()
 
 
+async def test_an_error_under_a_good_status_is_one(here: Place, client: Client) -> None:
+    """U15: status 200 with an error in the body, as some compatible servers send, is 502.
+
+    Google's errors tell their status in the body too; with the caller's own key that is the one.
+    """
+    here.upstream.script(json_answer(here.voice.error(500, "the model fell asleep")))
+
+    answer = await client.ask(here.door(), "chat", request={"model": here.model, "messages": QUESTION})
+
+    raised = answer["raised"]
+    told = here.named and here.way.upstream == "gemini"
+    assert ("InternalServerError", 500 if told else 502) == (raised["class"], raised["status"])
+
+
 async def test_an_error_in_the_middle_of_a_stream_is_raised_after_the_text_before_it(
     here: Place, client: Client
 ) -> None:
@@ -450,6 +464,8 @@ async def test_an_error_in_the_middle_of_a_stream_is_raised_after_the_text_befor
     assert "Once upon" == text_of(answer["said"])
     assert [] == [one["finish_reason"] for c in answer["said"] for one in c["choices"] if one["finish_reason"]]
     assert "APIError" == answer["raised"]["class"]
+    told = here.named and here.way.upstream == "gemini"  # its 503 is told in the event
+    assert ("overloaded_error" if told else "upstream_error") == answer["raised"]["type"]
     assert "the model fell asleep" in answer["raised"]["message"]
 
 

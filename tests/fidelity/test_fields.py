@@ -143,7 +143,7 @@ class Walk:
         out = {name: item for name, item in rest.items() if not any(key in group and name in group for group in groups)}
         if key in ("videoMetadata", "mediaResolution"):
             out = {"inlineData": {"mimeType": "image/png", "data": PNG}}
-        if key in ("responseSchema", "responseJsonSchema"):
+        if key in ("responseSchema", "responseJsonSchema") and "name" not in out:
             out["responseMimeType"] = "application/json"
         return out
 
@@ -288,7 +288,10 @@ SAY_NOTHING: list[tuple[str, str]] = [
     (r"messages.*\.tool_calls\[0\]\.id|messages.*\.tool_call_id", "pairs a result with its call: Gemini pairs by name and order"),
     (r"contents.*\.(functionCall|functionResponse)\.id", "pairs a result with its call"),
     (r".*\.prompt_cache_breakpoint\.(mode|ttl)", "part of a mark that is named as a whole"),
-    (r"generationConfig\.responseLogprobs", "false, unless logprobs are wanted"),
+    (r"systemInstruction\.role", "ignored by the service"),
+    (r"contents\[\d\]\.role", "user, its default"),
+    (r"generationConfig", "empty"),
+    (r".*\.propertyOrdering", "carried as the order of the properties that are there"),
     (r"(n|parallel_tool_calls|store|logprobs|tool_choice|service_tier)", "its default"),
 ]
 

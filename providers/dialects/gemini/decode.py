@@ -342,6 +342,10 @@ def _decode_tools(work: _Decoding, body: dict[str, Json]) -> tuple[Tool | Server
                 tools.append(ServerTool(dialect=NAME, kind=key, raw=raw, form=form, at=at))
     if "tools" in body and not body["tools"]:
         work.form["tools"] = body["tools"]
+    for tool in tools:
+        if isinstance(tool, Tool) and tool.form and tool.form.get("response") == "json":
+            spelled = tool.form.get("names", {}).get("responseJsonSchema", "responseJsonSchema")
+            work.paths[f"{tool.at}.response"] = f"{tool.at}.{spelled}"
     return tuple(tools)
 
 
