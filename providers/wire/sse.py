@@ -27,16 +27,16 @@ class SseDecoder:
         self._held: list[bytes] = []  # of the unfinished event; joined only when a line ends
         self._size = 0
         self._started = False
-        self._lines: _Lines | None = None  # from the first CR on
+        self._crlf = False  # CRs have come, so far each before an LF
+        self._lines: _Lines | None = None  # from the first line end of another kind on
 
     def feed(self, data: bytes) -> list[SseEvent]:
         """The events that are complete now."""
         self._check()
         if not self._started:
             data = self._skip_bom(data)
-        if self._lines is None and b"\r" in data:
-            self._lines = _Lines()
-        if self._lines is None and b"\n" not in data:
+        self._crlf = self._crlf or b"\r" in data
+        if self._lines is None and b"\n" not in data and not data.endswith(b"\r"):
             self._hold(data)
             self._check()
             return []
@@ -44,7 +44,12 @@ class SseDecoder:
             data = b"".join((*self._held, data))
             self._held.clear()
             self._size = 0
-        events, rest = self._lines.feed(data) if self._lines else _split(data)
+        if self._crlf and self._lines is None and not _is_crlf(data):
+            self._lines = _Lines()
+        if self._lines is not None:
+            events, rest = self._lines.feed(data)
+        else:
+            events, rest = _split(data, b"\r\n" if self._crlf else b"\n")
         self._hold(rest)
         if not events:
             self._check()  # else they are given out first, and the fault comes with the next bytes
@@ -73,20 +78,28 @@ class SseDecoder:
         return b"" if rest == _BOM else rest
 
 
-def _split(data: bytes) -> tuple[list[SseEvent], bytes]:
-    """The fast path: only LF, so an event ends at two of them."""
+def _is_crlf(data: bytes) -> bool:
+    """Do all lines end in CRLF? A single CR at the end may become one; two of them are an empty line already."""
+    if data.endswith(b"\r"):
+        data = data[:-1]
+    return data.count(b"\r\n") == data.count(b"\n") == data.count(b"\r")
+
+
+def _split(data: bytes, line_end: bytes) -> tuple[list[SseEvent], bytes]:
+    """The fast path: one kind of line end, so an event ends at two of them."""
     events: list[SseEvent] = []
+    mark = line_end + line_end
     start = 0
-    end = data.find(b"\n\n")
+    end = data.find(mark)
     while end >= 0:
-        events.append(_event(data[start : end + 2], data[start:end]))
-        start = end + 2
-        end = data.find(b"\n\n", start)
+        events.append(_event(data[start : end + len(mark)], data[start:end], line_end))
+        start = end + len(mark)
+        end = data.find(mark, start)
     return events, data[start:]
 
 
 class _Lines:
-    """The slow path, for streams with CR: lines one by one. A CR at the end may be the first half of CRLF."""
+    """The slow path, for mixed line ends: lines one by one. A CR at the end may be the first half of CRLF."""
 
     def __init__(self) -> None:
         self.raw: list[bytes] = []
@@ -121,10 +134,10 @@ class _Lines:
         self.size += len(raw)
 
 
-def _event(raw: bytes, block: bytes) -> SseEvent:
+def _event(raw: bytes, block: bytes, line_end: bytes) -> SseEvent:
     if block.startswith(b"data: ") and b"\n" not in block:
         return block[6:], None, raw
-    return _parse(raw, block.split(b"\n"))
+    return _parse(raw, block.split(line_end))
 
 
 def _parse(raw: bytes, lines: list[bytes]) -> SseEvent:

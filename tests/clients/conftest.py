@@ -52,7 +52,7 @@ def node_clients() -> NodeClients:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Every SDK client reads all trusted authorities, up to three times, though it talks plain HTTP here: give it one."""
+    """Each SDK client reads all trusted authorities, some three times, and talks plain HTTP here: give them one."""
     file = tmp_path_factory.mktemp("trust") / "authority.pem"
     end = "-----END CERTIFICATE-----\n"
     file.write_text(certifi.contents().partition(end)[0] + end)

@@ -95,11 +95,10 @@ class Caller:
         if not self.command.get("stream"):
             response = await self.client.models.generate_content(**self._asked(contents))
             self.said.append(_plain(response))
-            return response.candidates[0].content.parts
+            return _parts(response)
         async for response in await self.client.models.generate_content_stream(**self._asked(contents)):
             self.said.append(_plain(response))
-            content = response.candidates[0].content if response.candidates else None
-            parts += (content.parts if content else None) or []
+            parts += _parts(response)
         return parts
 
     async def session(self) -> None:
@@ -145,6 +144,11 @@ class Caller:
         async for model in await self.client.models.list():
             self.said.append(_plain(model))
         self.said.append(_plain(await self.client.models.get(model=self.command["model"])))
+
+
+def _parts(response: types.GenerateContentResponse) -> list[types.Part]:
+    content = response.candidates[0].content if response.candidates else None
+    return (content.parts if content else None) or []
 
 
 def _result(call: types.FunctionCall) -> types.Part:

@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -74,6 +74,8 @@ class Usage(NamedTuple):
     cached: int = 0
 
 
+FEW = Usage(9, 3)
+
 # ── upstreams ──────────────────────────────────────────────────────────────────────────
 
 
@@ -131,7 +133,7 @@ class OpenAI:
     def __init__(self) -> None:
         self._recorded = _case("openai-chat", "bts-openai-chat-64ef283ddf")
         self._called = self._whole(_events(self._recorded))
-        self.calls = [
+        self.calls: Sequence[Call] = [
             Call(call["id"], call["function"]["name"], json.loads(call["function"]["arguments"]))
             for call in self._called
         ]
@@ -159,10 +161,10 @@ class OpenAI:
             "completion_tokens_details": {"reasoning_tokens": thought, "audio_tokens": 0},
         }
 
-    def text(self, text: str, usage: Usage = Usage(9, 3)) -> Answer:
+    def text(self, text: str, usage: Usage = FEW) -> Answer:
         return json_answer(chat_answer(text, usage=None) | {"usage": self._usage(usage)})
 
-    def events(self, *texts: str, usage: Usage = Usage(9, 3)) -> list[Json]:
+    def events(self, *texts: str, usage: Usage = FEW) -> list[Json]:
         *said, done = chat_stream(*texts)
         return [*said, {**said[0], "choices": [], "usage": self._usage(usage)}, done]
 
@@ -239,7 +241,7 @@ class Gemini:
         chunks = _events(self._recorded)
         self._parts = [part for chunk in chunks[:2] for part in chunk["candidates"][0]["content"]["parts"]]
         self._last = chunks[-1]
-        self.calls = [
+        self.calls: Sequence[Call] = [
             Call(call["id"], call["name"], call["args"], part.get("thoughtSignature"))
             for part in self._parts
             if (call := part["functionCall"])
@@ -260,10 +262,10 @@ class Gemini:
         counts |= {"thoughtsTokenCount": thought} if thought else {}
         return counts | ({"cachedContentTokenCount": cached} if cached else {})
 
-    def text(self, text: str, usage: Usage = Usage(9, 3)) -> Answer:
+    def text(self, text: str, usage: Usage = FEW) -> Answer:
         return json_answer(gemini_answer(text, model=self.model, usageMetadata=self._usage(usage)))
 
-    def events(self, *texts: str, usage: Usage = Usage(9, 3)) -> list[Json]:
+    def events(self, *texts: str, usage: Usage = FEW) -> list[Json]:
         *said, last = gemini_stream(*texts)
         return [*said, {**last, "usageMetadata": self._usage(usage)}]
 
@@ -350,7 +352,7 @@ def _bytes(signature: str | None) -> bytes | None:
     return None if signature is None else base64.urlsafe_b64decode(signature.replace("+", "-").replace("/", "_"))
 
 
-VOICES: dict[str, type[OpenAI] | type[Gemini]] = {"openai.chat": OpenAI, "gemini": Gemini}
+VOICES: dict[str, Callable[[], Voice]] = {"openai.chat": OpenAI, "gemini": Gemini}
 OTHER = {"openai.chat": "gemini", "gemini": "openai.chat"}
 
 
@@ -404,7 +406,7 @@ class Place:
             }
         return door
 
-    def stream(self, *texts: str, usage: Usage = Usage(9, 3)) -> Answer:
+    def stream(self, *texts: str, usage: Usage = FEW) -> Answer:
         """The upstream's stream of these texts."""
         return sse(*self.voice.events(*texts, usage=usage))
 

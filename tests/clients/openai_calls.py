@@ -38,7 +38,7 @@ async def run(command: Json) -> Json:
 
 
 def _told(error: openai.APIError) -> Json:
-    told = {"class": type(error).__name__, "message": error.message, "code": error.code, "type": error.type}
+    told: Json = {"class": type(error).__name__, "message": error.message, "code": error.code, "type": error.type}
     if isinstance(error, openai.APIStatusError):
         told |= {"status": error.status_code, "headers": dict(error.response.headers)}
     return told

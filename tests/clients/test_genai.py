@@ -1,4 +1,4 @@
-"""Google's official SDKs, Python 2.x and 3.x and JavaScript, before Gemini and OpenAI upstreams, by plain routes and proxy paths."""
+"""Google's official SDKs, Python 2.x and 3.x and JavaScript, on every way to Gemini and OpenAI upstreams."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from google import genai
 from google.genai import types
 
 from tests.clients.conftest import Client
-from tests.clients.lanes import ALIAS, GATEWAY_KEY, OTHER, Place, Usage, Way, place, valid, ways
+from tests.clients.lanes import ALIAS, GATEWAY_KEY, Place, Usage, Way, place, valid, ways
 from tests.fakes import RESET, Until, json_answer, sse, status
 
 Json = Any
@@ -194,7 +194,7 @@ async def test_the_blocking_client_reads_answers_and_streams(here: Place) -> Non
         with genai.Client(api_key=door["api_key"], http_options=options) as sdk:
             whole = sdk.models.generate_content(model=here.model, contents="Hello!").text
             chunks = [one.text or "" for one in sdk.models.generate_content_stream(model=here.model, contents="Hi!")]
-        return [whole, "".join(chunks)]
+        return [str(whole), "".join(chunks)]
 
     assert ["Hello!", "Hello!"] == await asyncio.to_thread(calls)
 
@@ -202,9 +202,10 @@ async def test_the_blocking_client_reads_answers_and_streams(here: Place) -> Non
 async def test_a_chunk_reaches_the_sdk_before_the_upstream_says_more(here: Place) -> None:
     """T-1.14: nothing is held back until the end."""
     read = asyncio.Event()
-    begun, all = here.voice.begun("first"), here.voice.events("first", "second")
-    here.upstream.script(sse(*begun, Until(read), *all[len(begun) :]))
-    door, texts = here.door(), []
+    begun, whole = here.voice.begun("first"), here.voice.events("first", "second")
+    here.upstream.script(sse(*begun, Until(read), *whole[len(begun) :]))
+    door = here.door()
+    texts: list[str] = []
     options = types.HttpOptions(base_url=door["base_url"], headers=door.get("headers"), timeout=5000)
 
     async with genai.Client(api_key=door["api_key"], http_options=options).aio as sdk:
@@ -374,7 +375,7 @@ async def test_an_answer_in_a_schema(here: Place, client: Client, form: str) -> 
 
 # ── errors ─────────────────────────────────────────────────────────────────────────────
 
-#: What the upstream says; what the SDK raises on a plain route (our key), and before a named upstream (the caller's own).
+#: What the upstream says; what the SDK raises on a plain route (our key), and on a proxy path (the caller's own key).
 FAULTS = {
     "bad request": (400, "the contents are odd", (400, "INVALID_ARGUMENT"), (400, "INVALID_ARGUMENT")),
     "bad key": (401, "no such key", (502, "INTERNAL"), (401, "UNAUTHENTICATED")),
@@ -386,8 +387,8 @@ FAULTS = {
 }
 
 
-def class_of(client: Client, code: int) -> set[str]:
-    """JavaScript has one class for all."""
+def classes_of(code: int) -> set[str]:
+    """Python's class for the code; JavaScript has one for all."""
     return {"ApiError", "ClientError" if code < 500 else "ServerError"}
 
 
@@ -403,7 +404,7 @@ async def test_an_upstreams_error_is_the_sdks_own_exception(here: Place, client:
 
     raised = answer["raised"]
     assert (theirs if here.named else ours) == (raised["code"], raised["status"])
-    assert raised["class"] in class_of(client, raised["code"])
+    assert raised["class"] in classes_of(raised["code"])
     assert [] == answer["said"]
     if here.named or code not in (401, 403):
         assert reason in raised["message"]
@@ -503,7 +504,7 @@ async def test_the_forms_of_an_upstreams_url(client: Client, form: str) -> None:
 
 
 async def test_one_key_alone_is_the_gateways_and_the_upstream_gets_the_configured_one(client: Client) -> None:
-    """1.7: without Authorization a gateway key in `x-goog-api-key` is accepted where the upstream has a configured key."""
+    """1.7: a gateway key in `x-goog-api-key` alone is accepted where the upstream has a configured key."""
     async with place(Way("gemini", "relay", "proxy")) as here:
         here.upstream.script(here.voice.text("Hello!"))
         here.upstream_key = here.voice.configured_key

@@ -1,4 +1,4 @@
-"""The official OpenAI SDKs, Python and JavaScript, before OpenAI and Gemini upstreams, by plain routes and proxy paths."""
+"""The official OpenAI SDKs, Python and JavaScript, on every way to OpenAI and Gemini upstreams."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ async def test_the_blocking_client_reads_answers_and_streams(here: Place) -> Non
         with openai.OpenAI(**here.door(), max_retries=0, timeout=5.0) as sdk:
             whole = sdk.chat.completions.create(**request).choices[0].message.content
             chunks = [chunk.to_dict(mode="json") for chunk in sdk.chat.completions.create(**request, stream=True)]
-        return [whole, text_of(chunks)]
+        return [str(whole), text_of(chunks)]
 
     assert ["Hello!", "Hello!"] == await asyncio.to_thread(calls)
 
@@ -249,12 +249,13 @@ async def test_the_sdk_gathers_a_stream_into_one_completion(here: Place, client:
 async def test_a_chunk_reaches_the_sdk_before_the_upstream_says_more(here: Place) -> None:
     """T-1.14: nothing is held back until the end."""
     read = asyncio.Event()
-    begun, all = here.voice.begun("first"), here.voice.events("first", "second")
-    here.upstream.script(sse(*begun, Until(read), *all[len(begun) :]))
+    begun, whole = here.voice.begun("first"), here.voice.events("first", "second")
+    here.upstream.script(sse(*begun, Until(read), *whole[len(begun) :]))
     texts = []
 
     async with openai.AsyncOpenAI(**here.door(), max_retries=0, timeout=5.0) as sdk:
-        async for chunk in await sdk.chat.completions.create(model=here.model, messages=QUESTION, stream=True):
+        request: Json = {"model": here.model, "messages": QUESTION, "stream": True}
+        async for chunk in await sdk.chat.completions.create(**request):
             texts += [choice.delta.content for choice in chunk.choices if choice.delta.content]
             if texts:
                 read.set()
@@ -267,7 +268,8 @@ async def test_a_program_that_stops_reading_ends_the_upstreams_work(here: Place)
     here.upstream.script(sse(*here.voice.begun("first"), HANG))
 
     async with openai.AsyncOpenAI(**here.door(), max_retries=0, timeout=5.0) as sdk:
-        stream = await sdk.chat.completions.create(model=here.model, messages=QUESTION, stream=True)
+        request: Json = {"model": here.model, "messages": QUESTION, "stream": True}
+        stream = await sdk.chat.completions.create(**request)
         async with stream:
             async for _ in stream:
                 break
@@ -400,7 +402,7 @@ async def test_an_answer_in_a_json_schema(here: Place, client: Client) -> None:
 
 # ── errors ─────────────────────────────────────────────────────────────────────────────
 
-#: What the upstream says; what the SDK raises on a plain route (our key), and before a named upstream (the caller's own).
+#: What the upstream says; what the SDK raises on a plain route (our key), and on a proxy path (the caller's own key).
 FAULTS = {
     "bad request": (400, "the messages are odd", ("BadRequestError", 400), ("BadRequestError", 400)),
     "bad key": (401, "no such key", ("InternalServerError", 502), ("AuthenticationError", 401)),
