@@ -192,6 +192,8 @@ class Exchange:
             except RouterError as error:
                 if self.door.began:
                     raise
+                # Without its frames: what they hold (bodies) must not wait for the collector of cycles.
+                error.with_traceback(None)
                 history.append(Attempt(target=target, error=_for_key(error, plan.own_key), sent=self._sent))
             step = next_step(
                 plan.targets,
@@ -205,7 +207,11 @@ class Exchange:
             )
             if isinstance(step, GiveUp):
                 self.record.denied_retries.append(step.why)
-                raise step.error
+                history.clear()
+                try:
+                    raise step.error
+                finally:
+                    del step
             if step.retry:
                 budget = self.generation.budget(step.target.provider, plan.policy.retry_budget)
                 budget.note_retry(self.gateway.clock())

@@ -310,9 +310,11 @@ class Sink:
         closing = False
         while not closing:
             self._wake.wait()
-            # Looked at before the lines are taken: what was put before `close` is written.
-            closing = self._closing.wait(self._gather)
+            self._closing.wait(self._gather)
             self._wake.clear()
+            # Looked at after the clearing, or the wake of `close` could be lost; and before the lines are taken:
+            # what was put before `close` is written.
+            closing = self._closing.is_set()
             with self._lock:
                 lines, self._lines = self._lines, []
                 self._writing = len(lines)

@@ -183,7 +183,7 @@ class HttpTransport:
         self._connector = connector  # for upstreams that a caller names: its addresses are checked
         self._sessions: dict[tuple[str | None, str | None], aiohttp.ClientSession] = {}
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
-        self._lines: dict[tuple[str, str], Line] = {}
+        self._lines: dict[tuple[str, str | None, str | None], Line] = {}
 
     async def send(self, wire: WireRequest, url: str, provider: Provider, clocks: Clocks) -> UpstreamCall:
         note = _Note()
@@ -223,7 +223,7 @@ class HttpTransport:
             raise translated(error) from error
 
     def _line(self, provider: Provider, where: URL) -> Line:
-        key = (provider.name, provider.base_url)
+        key = (provider.base_url, provider.ca_file, provider.client_cert)
         line = self._lines.get(key)
         if line is None:
             if len(self._lines) >= MOST_LINES:  # base URLs that callers named

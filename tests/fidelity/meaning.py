@@ -201,13 +201,30 @@ def _sibling(field: str, at: str) -> bool:
     return field.replace("parametersJsonSchema", "parameters").startswith(at.replace("parametersJsonSchema", "parameters"))
 
 
+def joined(turn: Sequence[Said]) -> Iterator[Said]:
+    """The pieces of one text as one: a client of a stream may keep every piece on its own."""
+    open_: Said | None = None
+    for one in turn:
+        if open_ is not None and one.kind == "text":
+            marks = {f"{name} {len(open_.marks)}" if name in open_.marks else name: mark for name, mark in one.marks.items()}
+            open_ = Said(open_.role, "text", open_.value + one.value, open_.at, {**open_.marks, **marks})
+            continue
+        if open_ is not None:
+            yield open_
+        open_ = one if one.kind == "text" else None
+        if open_ is None:
+            yield one
+    if open_ is not None:
+        yield open_
+
+
 def in_turns(said: Sequence[Said]) -> list[Said]:
     """One turn of the model as chat can say it: thinking, texts and media, then calls. Order within each is kept."""
     out: list[Said] = []
     run: list[Said] = []
 
     def flush() -> Iterator[Said]:
-        yield from sorted(run, key=lambda one: ("call" in one.kind, one.kind != "reasoning"))
+        yield from joined(sorted(run, key=lambda one: ("call" in one.kind, one.kind != "reasoning")))
         run.clear()
 
     for one in said:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from providers.canonical.chat import (
     AnyPart,
     Media,
@@ -47,7 +49,7 @@ class Writer:
 
     def messages(self, messages: Sequence[Message]) -> list[Object]:
         out: list[Object] = []
-        for message in messages:
+        for message in messages if self._own else _whole_turns(messages):
             if self._own:
                 out.append(self._own_message(message))
                 continue
@@ -267,7 +269,7 @@ class Writer:
         if self._own:
             self._put_content(out, content, form)
         else:
-            out["content"] = _shortest(content) if content else None if calls or "refusal" in out else ""
+            out["content"] = _shortest(_as_one(content)) if content else None if calls or "refusal" in out else ""
         if calls:
             out["tool_calls"] = calls
         return out
@@ -357,6 +359,28 @@ _SPOKEN: dict[type, Callable[..., None]] = {
     Opaque: Writer._say_opaque,
     ToolResult: Writer._say_other,
 }
+
+
+def _whole_turns(messages: Sequence[Message]) -> list[Message]:
+    """Neighbouring messages of the model are one turn: other dialects' clients keep a stream as they got it, in pieces.
+
+    Here two of them would be refused where the first has calls, for their results do not follow at once.
+    """
+    out: list[Message] = []
+    for message in messages:
+        last = out[-1] if out else None
+        if last is not None and last.role == message.role == "assistant" and last.name == message.name:
+            out[-1] = msgspec.structs.replace(last, parts=last.parts + message.parts)
+        else:
+            out.append(message)
+    return out
+
+
+def _as_one(texts: list[Object]) -> list[Object]:
+    """What the model said in pieces as one text, where nothing else stands between or on them."""
+    if len(texts) < 2 or any(part.keys() != {"type", "text"} for part in texts):
+        return texts
+    return [{"type": "text", "text": "".join(part["text"] for part in texts)}]
 
 
 def _shortest(parts: list[Object]) -> Json:

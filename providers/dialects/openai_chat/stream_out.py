@@ -194,7 +194,10 @@ class ChatStreamEncoder:
                 self._losses.append(dropped(f"choices[{event.choice}].delta", "a message has room for one signature"))
                 return b""
             self._sealed.add(event.choice)
-        return self._chunk(event.choice, signed if index is None else {"tool_calls": [{"index": index, **signed}]})
+        if index is not None:
+            # Python's accumulator insists on `function` in every delta of a call.
+            signed = {"tool_calls": [{"index": index, "function": {"arguments": ""}, **signed}]}
+        return self._chunk(event.choice, signed)
 
     def _citation(self, event: CitationDelta) -> bytes:
         written = write_citation(event.citation, self._own, 0, self._lengths.get(event.choice, 0))

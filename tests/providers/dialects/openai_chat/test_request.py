@@ -259,7 +259,7 @@ def test_a_stream_is_always_asked_for_usage() -> None:
         ({"reasoning": ReasoningConfig(budget=500, at="t")}, {"reasoning_effort": "low"}, ["t=approximated"]),
         ({"reasoning": ReasoningConfig(budget=5000)}, {"reasoning_effort": "medium"}, ["reasoning=approximated"]),
         ({"reasoning": ReasoningConfig(budget=50000)}, {"reasoning_effort": "high"}, ["reasoning=approximated"]),
-        ({"reasoning": ReasoningConfig(budget=-1, show=True)}, {}, ["reasoning=dropped"]),
+        ({"reasoning": ReasoningConfig(budget=-1, show=True)}, {}, ["show_reasoning=dropped"]),
         ({"modalities": ("text", "image")}, {"modalities": ["text"]}, ["modalities=dropped"]),
         ({"audio": AudioConfig(voice="x", format="mp3")}, {"audio": {"voice": "x", "format": "mp3"}}, []),
         (

@@ -166,7 +166,7 @@ def test_signatures() -> None:
     found = [chunk["choices"][0]["delta"] for chunk in chunks_of(data)]
 
     assert google["extra_content"] == found[1]["tool_calls"][0]["extra_content"]
-    assert {"tool_calls": [{"index": 1, **google}]} == found[5]
+    assert {"tool_calls": [{"index": 1, "function": {"arguments": ""}, **google}]} == found[5]
     assert google == found[7]
     assert ["choices[0].delta"] == [loss.field for loss in losses]
 
