@@ -228,5 +228,5 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 def _duration(text: str) -> float | None:
     """Seconds of `250ms`, `20s`, `2m`, `1h`; None when it is not one."""
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h)", text.strip())
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h)", text.strip(), re.ASCII)
     return float(found[1]) * _UNITS[found[2]] if found else None

@@ -173,7 +173,7 @@ class Exchange:
             return
         kind, _, parameters = header.partition(";")
         kind = kind.strip().lower()
-        charset = parameters.partition("charset=")[2].strip(' "').lower()
+        charset = _parameter(parameters, "charset") if parameters else ""
         if not (kind in _JSON_TYPES or kind.endswith("+json")) or charset not in (
             "",
             "utf-8",
@@ -295,6 +295,7 @@ class Exchange:
                 await self._whole(asked, upstream, call)
         except RouterError as error:
             attempt.error = error.kind
+            _scrub(error, secret)
             raise
         except (asyncio.CancelledError, CallerGone):
             attempt.error = "client_left"
@@ -339,7 +340,7 @@ class Exchange:
             raise BadUpstreamBytes("the upstream answered with an unknown status")
         body = await _bounded(call, ERROR_BODY)
         if secret:
-            body = body.replace(secret.encode(), b"***")
+            body = scrubbed(body.decode("latin-1"), secret).encode("latin-1")
         raise upstream.decode_error(WireResponse(status=status, headers=dict(call.headers), body=body))
 
     # ── encode ─────────────────────────────────────────────────────────────────────
@@ -392,6 +393,8 @@ class Exchange:
         for name in passed:
             value = incoming.get(name)
             if value is not None:
+                if not value.isascii():
+                    raise MalformedRequest(f"the header {name} must be ASCII", param=name)
                 headers[name] = value
         if provider.name == UNLISTED:
             headers["via"] = f"1.1 {self.gateway.instance}"
@@ -546,6 +549,26 @@ class Exchange:
     def _shown(self, error: RouterError) -> RouterError:
         """What the caller may see: an upstream's own status when the key is the caller's own."""
         return with_own_status(error) if self._has_own_key and isinstance(error, UpstreamError) else error
+
+
+def _scrub(error: RouterError, secret: str | None) -> None:
+    """An upstream's words must not tell the key that it was called with."""
+    if secret is None or not isinstance(error, UpstreamError):
+        return
+    error.message = scrubbed(error.message, secret)
+    error.raw = scrubbed(error.raw.decode("latin-1"), secret).encode("latin-1")
+    for name in ("upstream_type", "upstream_code", "param"):
+        if type(told := getattr(error, name)) is str:
+            setattr(error, name, scrubbed(told, secret))
+
+
+def _parameter(parameters: str, name: str) -> str:
+    """One parameter of a content type, in lower case; "" when it is not there."""
+    for parameter in parameters.split(";"):
+        key, _, value = parameter.partition("=")
+        if key.strip().lower() == name:
+            return value.strip(' "').lower()
+    return ""
 
 
 def _for_key(error: RouterError, own_key: str | None) -> RouterError:

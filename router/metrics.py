@@ -17,18 +17,19 @@ from __future__ import annotations
 import asyncio
 import collections
 import re
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from http import HTTPStatus
-from typing import NamedTuple, TypeVar, get_args
+from typing import NamedTuple, get_args
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from providers.canonical import errors
 from providers.canonical.chat import Usage
 from providers.canonical.loss import Kind
+from router.instruments import OTHER, Counter, Family, Gauge, Histogram, Series
 from router.policy.retries import Denied
 from router.record import AttemptRecord, Outcome, Record, StreamEnd
 
@@ -36,7 +37,6 @@ from router.record import AttemptRecord, Outcome, Record, StreamEnd
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-OTHER = "other"
 NONE = "none"
 
 # ── vocabularies: what a label may say ─────────────────────────────────────────────────
@@ -334,26 +334,7 @@ INSTRUMENTS = (
     ),
 )
 
-_Child = TypeVar("_Child", bound=MetricWrapperBase)
-
-
-class _Family(dict[tuple[str, ...], _Child]):
-    """The series of one instrument by label values.
-
-    Only values of the vocabularies are remembered, so this grows no faster than the page.
-    """
-
-    def __init__(self, instrument: _Child, known: list[Collection[str]]) -> None:
-        super().__init__()
-        self._instrument = instrument
-        self._known = known
-
-    def __missing__(self, values: tuple[str, ...]) -> _Child:
-        safe = tuple(value if value in known else OTHER for value, known in zip(values, self._known, strict=True))
-        child = self._instrument.labels(*safe)
-        if safe == values:
-            self[values] = child
-        return child
+_ROWS = {row.name: row for row in INSTRUMENTS}
 
 
 class Metrics:
@@ -386,7 +367,7 @@ class Metrics:
             "auth": AUTH_REASONS,
             "result": frozenset({"ok", "error"}),
         }
-        self._made = {row.name: self._make(row) for row in INSTRUMENTS}
+        self._lock = threading.Lock()
         ProcessCollector(registry=self.registry)
 
         self._http = self._family(Histogram, "http_server_request_duration_seconds")
@@ -409,24 +390,17 @@ class Metrics:
         self._auth = self._family(Counter, "isthmus_auth_failures_total")
         self._stale = self._family(Counter, "isthmus_stale_resends_total")
         self._reload = self._family(Counter, "isthmus_config_reload_total")
-        self._lag = self._single(Histogram, "isthmus_loop_lag_seconds")
-        self._dropped = self._single(Counter, "isthmus_log_lines_dropped_total")
-        self._generation = self._single(Gauge, "isthmus_config_generation")
-        self._reloaded = self._single(Gauge, "isthmus_config_last_reload_success")
+        self._lag = self._family(Histogram, "isthmus_loop_lag_seconds")[()]
+        self._dropped = self._family(Counter, "isthmus_log_lines_dropped_total")[()]
+        self._generation = self._family(Gauge, "isthmus_config_generation")[()]
+        self._reloaded = self._family(Gauge, "isthmus_config_last_reload_success")[()]
 
-    def _make(self, row: Instrument) -> MetricWrapperBase:
-        if row.kind is Histogram:
-            return Histogram(row.name, row.help, row.label_names, registry=self.registry, buckets=row.buckets)
-        return row.kind(row.name, row.help, row.label_names, registry=self.registry)
-
-    def _single(self, kind: type[_Child], name: str) -> _Child:
-        made = self._made[name]
-        assert isinstance(made, kind)
-        return made
-
-    def _family(self, kind: type[_Child], name: str) -> _Family[_Child]:
-        row = next(row for row in INSTRUMENTS if row.name == name)
-        return _Family(self._single(kind, name), [self._known[word] for word in row.vocabularies])
+    def _family(self, kind: type[Series], name: str) -> Family[Series]:
+        row = _ROWS[name]
+        vocabularies = [self._known[word] for word in row.vocabularies]
+        family = Family(kind, row.name, row.help, row.label_names, vocabularies, row.buckets)
+        self.registry.register(family)
+        return family
 
     # ── the route table ────────────────────────────────────────────────────────────────
 
@@ -465,7 +439,7 @@ class Metrics:
 
     def inflight(self, route: str) -> AbstractContextManager[None]:
         """Counts an exchange as under way for as long as the block runs."""
-        return self._inflight[(route,)].track_inprogress()
+        return self._inflight[(route,)]
 
     def observe(self, record: Record) -> None:
         """Everything that one finished exchange moves; to be called once for each."""
@@ -558,7 +532,8 @@ class Metrics:
 
     def log_lines_dropped(self, count: int) -> None:
         """May be called from any thread."""
-        self._dropped.inc(count)
+        with self._lock:
+            self._dropped.inc(count)
 
     def render(self) -> bytes:
         """The page, as `CONTENT_TYPE`."""

@@ -7,13 +7,17 @@ key takes effect with a reload, together with everything else.
 
 from __future__ import annotations
 
+import base64
 import hmac
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import quote
 
 MOST_BYTES = 64 << 10
+PIECE = 24  # characters of a secret that must not be seen, whatever stands around them
+_STEP = 12  # any PIECE in a row holds one whole block of this many that begins at a multiple of it
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -141,3 +145,43 @@ class Secrets:
             return data.decode().strip()
         except UnicodeDecodeError:
             raise Unresolved(f"the file {path} is not text") from None
+
+
+# ── in what others say ─────────────────────────────────────────────────────────────────
+
+
+def scrubbed(text: str, secret: str) -> str:
+    """`text` without the secret, as `***`: whole, percent-encoded, in base64, and any PIECE characters of these."""
+    for form in _forms(secret):
+        text = text.replace(form, "***")
+        if len(form) > PIECE:
+            text = _without_pieces(text, form)
+    return text
+
+
+def _forms(secret: str) -> list[str]:
+    """How an upstream may write the secret that it was sent."""
+    encoded = quote(secret, safe="")
+    forms = {secret, encoded, re.sub("%..", lambda found: found[0].lower(), encoded), secret.replace("/", "\\/")}
+    for before in range(3):  # base64 of a longer text, such as `user:secret`, may begin at any of three places
+        block = base64.b64encode(b" " * before + secret.encode()).decode().rstrip("=")
+        whole = block[2 * before : -1]  # the first and the last character may hold bits of something else
+        forms |= {whole, whole.replace("+", "-").replace("/", "_")}
+    return sorted((form for form in forms if len(form) >= min(len(secret), PIECE)), key=len, reverse=True)
+
+
+def _without_pieces(text: str, form: str) -> str:
+    for start in range(0, len(form) - _STEP + 1, _STEP):
+        block, at = form[start : start + _STEP], 0
+        while (at := text.find(block, at)) >= 0:
+            first, last = 0, _STEP
+            while first < min(start, at) and text[at - first - 1] == form[start - first - 1]:
+                first += 1
+            while start + last < len(form) and text[at + last : at + last + 1] == form[start + last]:
+                last += 1
+            if first + last >= PIECE:
+                text = text[: at - first] + "***" + text[at + last :]
+                at -= first
+            else:
+                at += 1
+    return text

@@ -59,6 +59,7 @@ FLOORS = {
     "router.tokens": 4,  # which keys are good is asked when the file is read
     "router.policy": 5,
     "router.record": 5,
+    "router.instruments": 5,
     "router.metrics": 5,
     "router.logs": 5,
     "router.tracing": 5,

@@ -2,7 +2,7 @@
 
 A model signs its calls and texts (`Seal`) and wants the signature back with the history. A caller of another dialect
 is given it where that dialect has a place, but most clients drop fields that they do not know. So what was given out
-is remembered for a while, keyed by the caller and by the call's id or the answer's text, and put back where it is missing.
+is remembered for a while, keyed by the caller and by the call's id or the answer's text, and put back where missing.
 Bounded in bytes, oldest first out; nothing is written to disk.
 """
 

@@ -11,9 +11,10 @@ import pytest
 
 from providers.canonical.errors import RouterError
 from providers.canonical.stream import fold
+from providers.dialect import WireRequest
 
 from .answers import READ_STREAM, READ_WHOLE, in_order, told
-from .neutral import Json
+from .neutral import Json, events
 from .tally import account
 from .through import CHAT, FILES, GEMINI, OTHER, Case, caller_of, completed, cuts, decoded, passed_on, recorded, tell
 
@@ -185,6 +186,28 @@ def _deltas(message: Json) -> Iterator[Json]:
             yield {"tool_calls": [{"index": i, kind: {key: text[j : j + 9]}}]}
     if (message.get("function_call") or {}).get("name"):
         yield {"function_call": message["function_call"]}
+
+
+@pytest.mark.parametrize("file", ["openai-chat", "openai-compatible", "groq", "mistral"])
+def test_a_gemini_caller_without_sse_gets_one_array(file: str) -> None:
+    """Without alt=sse the stream is one JSON array of the same chunks, well-formed at its end."""
+    params = {"model": "m", "task": "streamGenerateContent"}
+    asked = GEMINI.read(WireRequest(path="/", body=b'{"contents":[{"parts":[{"text":"Hi"}]}]}'), params)
+    request = GEMINI.decode_request(asked)
+    wrong = []
+    for case in streams(file):
+        try:
+            found = decoded(CHAT, [case.answer])
+        except RouterError:
+            continue
+        encoder: Any = GEMINI.stream_encoder(request, [])
+        array = b"".join([*map(encoder.feed, found), encoder.close()])
+        sse, _ = passed_on(GEMINI, CHAT, [case.answer])
+        chunks = json.loads(array)
+        if chunks != [json.loads(payload) for _, payload in events(sse)] or not encoder.content_type.startswith("application/json"):
+            wrong.append(case.id)
+
+    assert [] == wrong
 
 
 def test_usage_is_only_told_to_who_asked() -> None:
