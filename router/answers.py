@@ -20,8 +20,10 @@ from providers.canonical.errors import (
 from providers.canonical.loss import header
 from providers.dialect import Dialect, WireResponse
 from router.record import Outcome, Record, StreamEnd
+from router.secrets import scrubbed
 
 _KEPT_ANSWER_HEADERS = "x-ratelimit-"
+_LONGEST_RATE = 12  # characters: what is longer is no number and no span of time
 _SECRET_PATH_HEADERS = {"referrer-policy": "no-referrer", "cache-control": "no-store"}
 
 
@@ -45,9 +47,17 @@ def head(record: Record, *, secret_path: bool) -> dict[str, str]:
     return headers
 
 
-def kept(headers: Mapping[str, str]) -> dict[str, str]:
-    """What of an upstream's headers the caller gets: its rate limits. Everything else is between us and it."""
-    return {name: value for name, value in headers.items() if name.startswith(_KEPT_ANSWER_HEADERS)}
+def kept(headers: Mapping[str, str], secret: str | None) -> dict[str, str]:
+    """What of an upstream's headers the caller gets: its rate limits, without the `secret` that it was sent.
+
+    Everything else is between us and it.
+    """
+    found = {name: value for name, value in headers.items() if name.startswith(_KEPT_ANSWER_HEADERS)}
+    if found and secret is not None:
+        for name, value in found.items():
+            if len(value) > _LONGEST_RATE:
+                found[name] = scrubbed(value, secret)
+    return found
 
 
 def own_body(error: UpstreamError, dialect: Dialect) -> WireResponse | None:

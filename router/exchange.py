@@ -46,6 +46,7 @@ from router.gateway import UNLISTED, Gateway
 from router.policy.retries import Attempt, GiveUp, next_step
 from router.record import AttemptRecord, Record
 from router.relay import CallerGone, Door
+from router.secrets import scrubbed
 from router.state.seals import SealWatch
 from router.streaming import Relayed, Source, Translated, Unfolding, hold, is_whole_answer, opening, pump
 from router.table import Match, Route, Target
@@ -92,6 +93,7 @@ class Exchange:
         self._sent = False
         self._waited = 0.0  # before the attempt under way
         self._has_own_key = False
+        self._secret: str | None = None  # what the attempt under way is signed with
 
     @property
     def dialect(self) -> Dialect:
@@ -231,7 +233,7 @@ class Exchange:
         upstream = gateway.dialects[provider.dialect_for(self.dialect.name)]
         record.provider, record.upstream_model = provider.name, model
         record.model = self.generation.model_label(target, model)
-        secret = plan.own_key or self.generation.secret(provider)
+        secret = self._secret = plan.own_key or self.generation.secret(provider)
         record.lane = "relay" if upstream is self.dialect else "translate"
         if upstream is not self.dialect and record.operation != "chat":
             if record.operation != "count_tokens":
@@ -387,9 +389,11 @@ class Exchange:
             "user-agent": "isthmus",
             "x-request-id": self.record.id,
         }
-        passed = {*_PASSED, *upstream.passes} if upstream is self.dialect else _PASSED
-        if upstream is self.dialect and self._has_own_key:
-            passed = {*passed, *upstream.passes_with_key}
+        passed = _PASSED
+        if upstream is self.dialect:
+            passed = passed | upstream.passes
+            if self._has_own_key:
+                passed = passed | upstream.passes_with_key
         for name in passed:
             value = incoming.get(name)
             if value is not None:
@@ -423,7 +427,7 @@ class Exchange:
             wire = self._translated(asked, upstream.decode_response(wire))
             body, headers = wire.body, wire.headers
         self.watch.lap("answer")
-        headers = {**headers, **kept(call.headers)}
+        headers = {**headers, **kept(call.headers, self._secret)}
         await self._give(200, headers, body)
 
     def _translated(self, asked: Asked, response: ChatResponse) -> WireResponse:
@@ -475,6 +479,7 @@ class Exchange:
             self.record.stream_end = "done"
         except RouterError as error:
             attempt.error = error.kind
+            _scrub(error, self._secret)
             self._note_error(error)
             self.record.stream_end = stream_end_of(error)
             await self.door.write(source.error(self._shown(error)))
@@ -514,7 +519,7 @@ class Exchange:
             "content-type": source.content_type,
             "cache-control": "no-cache",
             "x-accel-buffering": "no",
-            **kept(call.headers),
+            **kept(call.headers, self._secret),
             **self._head(),
         }
         await self.door.begin(200, headers, self.alarm)

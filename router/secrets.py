@@ -163,11 +163,11 @@ def _forms(secret: str) -> list[str]:
     """How an upstream may write the secret that it was sent."""
     encoded = quote(secret, safe="")
     forms = {secret, encoded, re.sub("%..", lambda found: found[0].lower(), encoded), secret.replace("/", "\\/")}
-    for before in range(3):  # base64 of a longer text, such as `user:secret`, may begin at any of three places
+    for before in range(3 if len(secret) >= _STEP else 0):  # base64 of a longer text, such as `user:secret`, may begin at any of three places
         block = base64.b64encode(b" " * before + secret.encode()).decode().rstrip("=")
         whole = block[2 * before : -1]  # the first and the last character may hold bits of something else
         forms |= {whole, whole.replace("+", "-").replace("/", "_")}
-    return sorted((form for form in forms if len(form) >= min(len(secret), PIECE)), key=len, reverse=True)
+    return sorted(forms, key=len, reverse=True)
 
 
 def _without_pieces(text: str, form: str) -> str:

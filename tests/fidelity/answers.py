@@ -15,10 +15,22 @@ from . import read_chat, read_gemini
 from .meaning import Lost
 from .neutral import Answer, Call, Choice, Json, Usage, events, frozen
 
-READ_WHOLE: dict[str, Callable[[Json], Answer]] = {"openai.chat": read_chat.read_answer, "gemini": read_gemini.read_answer}
-READ_STREAM: dict[str, Callable[[bytes], Answer]] = {"openai.chat": read_chat.read_stream, "gemini": read_gemini.read_stream}
-WHOLE = {"openai.chat": ("openai.chat.response", "ChatCompletion"), "gemini": ("gemini.v1beta.response", "GenerateContentResponse")}
-CHUNK = {"openai.chat": ("openai.chat.response", "ChatCompletionChunk"), "gemini": ("gemini.v1beta.response", "GenerateContentResponse")}
+READ_WHOLE: dict[str, Callable[[Json], Answer]] = {
+    "openai.chat": read_chat.read_answer,
+    "gemini": read_gemini.read_answer,
+}
+READ_STREAM: dict[str, Callable[[bytes], Answer]] = {
+    "openai.chat": read_chat.read_stream,
+    "gemini": read_gemini.read_stream,
+}
+WHOLE = {
+    "openai.chat": ("openai.chat.response", "ChatCompletion"),
+    "gemini": ("gemini.v1beta.response", "GenerateContentResponse"),
+}
+CHUNK = {
+    "openai.chat": ("openai.chat.response", "ChatCompletionChunk"),
+    "gemini": ("gemini.v1beta.response", "GenerateContentResponse"),
+}
 _OFFICIAL: dict[tuple[str, str], Any] = {
     ("openai.chat", "whole"): ChatCompletion,
     ("openai.chat", "chunk"): ChatCompletionChunk,
@@ -42,9 +54,16 @@ def told(said: Answer, heard: Answer, caller: str, losses: list[Lost] | None = N
     """Everything in which the caller heard something else. `losses`: where given, a block left out must be named."""
     if said.blocked and not said.choices:
         return _blocked(said, heard, caller) + _counted(said.usage, heard.usage)
-    found = [] if sorted(said.choices) == sorted(heard.choices) else [f"choices {sorted(said.choices)}: {sorted(heard.choices)}"]
+    found = (
+        []
+        if sorted(said.choices) == sorted(heard.choices)
+        else [f"choices {sorted(said.choices)}: {sorted(heard.choices)}"]
+    )
     for index in said.choices.keys() & heard.choices.keys():
-        found += [f"choice {index}: {problem}" for problem in _choice(said.choices[index], heard.choices[index], caller, losses)]
+        found += [
+            f"choice {index}: {problem}"
+            for problem in _choice(said.choices[index], heard.choices[index], caller, losses)
+        ]
     for name in ("id", "model"):
         if getattr(said, name) and getattr(said, name) != getattr(heard, name):
             found.append(f"{name} {getattr(said, name)} became {getattr(heard, name)}")
@@ -54,7 +73,7 @@ def told(said: Answer, heard: Answer, caller: str, losses: list[Lost] | None = N
 
 
 def _blocked(said: Answer, heard: Answer, caller: str) -> list[str]:
-    """A prompt that was refused: chat has no word for it but an answer that is filtered, with the reason as a refusal."""
+    """A prompt that was refused: chat says it as an answer that is filtered, with the reason as a refusal."""
     if caller == "gemini":
         return [] if heard.blocked == said.blocked else [f"blocked {said.blocked}: {heard.blocked}"]
     choice = heard.choices.get(0, Choice())
@@ -78,12 +97,17 @@ def _choice(said: Choice, heard: Choice, caller: str, losses: list[Lost] | None)
     ids = [call.id for call in heard.calls]
     if len(set(ids)) < len(ids):
         yield f"ids of calls are not unique: {ids}"
-    if said.foreign and caller == "openai.chat" and losses is not None and not any(loss.kind == "dropped" for loss in losses):
+    if (
+        said.foreign
+        and caller == "openai.chat"
+        and losses is not None
+        and not any(loss.kind == "dropped" for loss in losses)
+    ):
         yield f"{said.foreign} left out without a word"
 
 
 def _refused(said: Choice, heard: Choice, caller: str) -> Iterator[str]:
-    """Gemini has no refusals: there it is text, and the answer ends as filtered (canonical.md section 4, decision 5)."""
+    """Gemini has no refusals: there it is text, and the answer ends as filtered."""
     if caller == "gemini" and said.refusal:
         if said.refusal not in (heard.text, heard.refusal, heard.why):
             yield f"refusal {said.refusal!r} did not arrive"
@@ -130,7 +154,9 @@ def in_order(data: bytes, dialect: str) -> list[str]:
     """What is wrong with the frames of a stream that ended well."""
     frames = [payload for _, payload in events(data)]
     if dialect == "gemini":
-        return [problem for chunk in map(json.loads, frames) for problem in fits(chunk, dialect, "chunk")] + _gemini(frames)
+        return [problem for chunk in map(json.loads, frames) for problem in fits(chunk, dialect, "chunk")] + _gemini(
+            frames
+        )
     if not frames or frames[-1] != b"[DONE]" or b"[DONE]" in frames[:-1]:
         return ["[DONE] does not end it, once"]
     chunks = [json.loads(frame) for frame in frames[:-1]]

@@ -1,7 +1,7 @@
 """Did a request arrive? What the caller said against what the upstream was sent, by the project's definition.
 
-A difference is allowed only when a declared loss names it, by its path in the caller's own body. A loss names what stands
-at its path and everything below; a loss of a mark (`…image_url.detail`) does not excuse that the image is gone.
+A difference is allowed only when a declared loss names it, by its path in the caller's own body. A loss names what
+stands at its path and everything below; a loss of a mark (`…image_url.detail`) does not excuse that the image is gone.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class Comparing:
         """Is it declared that this is lost, or changed where something stands in its place?"""
         marks = [mark.at for mark in one.marks.values()]
         return any(
-            below(one.at, loss.field) or (below(loss.field, one.at) and not any(below(loss.field, m) for m in marks if m != one.at))
+            below(one.at, loss.field)
+            or (below(loss.field, one.at) and not any(below(loss.field, m) for m in marks if m != one.at))
             for loss in self.losses
             if self.may_cover(loss) and (replaced or loss.kind != "approximated")
         )
@@ -104,10 +105,14 @@ class Comparing:
                 continue
             for a in mine[i1:i2]:
                 if not self.gone(a, replaced=tag == "replace"):
-                    self.complain(f"{a.at}: {a.core[:120]} did not arrive; instead {[b.core[:120] for b in arrived[j1:j2]]}")
+                    self.complain(
+                        f"{a.at}: {a.core[:120]} did not arrive; instead {[b.core[:120] for b in arrived[j1:j2]]}"
+                    )
             added += max(0, (j2 - j1) - (i2 - i1))
         if added > self.invented():
-            self.complain(f"{added} things in the conversation that the caller did not say: {[b.core[:80] for b in arrived]}")
+            self.complain(
+                f"{added} things in the conversation that the caller did not say: {[b.core[:80] for b in arrived]}"
+            )
 
     def compare_marks(self, one: Said, other: Said | None) -> None:
         theirs = other.marks if other is not None else {}
@@ -141,7 +146,10 @@ class Comparing:
         for name, mark in one.marks.items():
             same = name in other.marks and frozen(other.marks[name].value) == frozen(mark.value)
             checked = name == "strict" and "validated" in self.sent.facts
-            forced = name == "strict" and self.sent.facts.get("tool_choice", Fact({}, "")).value.get("mode") in ("required", "none")
+            forced = name == "strict" and self.sent.facts.get("tool_choice", Fact({}, "")).value.get("mode") in (
+                "required",
+                "none",
+            )
             if not same and not checked and not forced and not self.named(mark.at):
                 self.complain(f"{mark.at} did not arrive and is not named")
         for name in other.marks.keys() - one.marks.keys():
@@ -158,7 +166,11 @@ class Comparing:
         wanted = self.asked.facts.get("json_schema.description")
         if wanted is not None and ours is not None and self.described(str(wanted.value)):
             ours.setdefault("description", wanted.value)
-        inside = [loss.field for loss in self.losses if below(loss.field, one.at) or below(one.at, loss.field) or _sibling(loss.field, one.at)]
+        inside = [
+            loss.field
+            for loss in self.losses
+            if below(loss.field, one.at) or below(one.at, loss.field) or _sibling(loss.field, one.at)
+        ]
         for path, keyword in differences(ours, theirs):
             if not any(keyword.lower() in field.rpartition(".")[2].lower() or below(one.at, field) for field in inside):
                 if keyword == "description" and inside:
@@ -176,7 +188,9 @@ class Comparing:
             if other is not None and same(name, fact.value, other.value):
                 continue
             if not self.named(fact.at, gone=other is None and name not in ("tool_choice", "validated")):
-                self.complain(f"{fact.at}: {frozen(fact.value)[:120]} arrived as {other and frozen(other.value)[:120]}, not named")
+                self.complain(
+                    f"{fact.at}: {frozen(fact.value)[:120]} arrived as {other and frozen(other.value)[:120]}, not named"
+                )
         for name, fact in theirs.items():
             if not self.explained(name):
                 self.complain(f"{name} = {frozen(fact.value)[:120]} was added and is not named")
@@ -198,7 +212,9 @@ class Comparing:
 
 def _sibling(field: str, at: str) -> bool:
     """`parametersJsonSchema` and `parameters` name the same schema."""
-    return field.replace("parametersJsonSchema", "parameters").startswith(at.replace("parametersJsonSchema", "parameters"))
+    return field.replace("parametersJsonSchema", "parameters").startswith(
+        at.replace("parametersJsonSchema", "parameters")
+    )
 
 
 def joined(turn: Sequence[Said]) -> Iterator[Said]:
@@ -206,7 +222,9 @@ def joined(turn: Sequence[Said]) -> Iterator[Said]:
     open_: Said | None = None
     for one in turn:
         if open_ is not None and one.kind == "text":
-            marks = {f"{name} {len(open_.marks)}" if name in open_.marks else name: mark for name, mark in one.marks.items()}
+            marks = {
+                f"{name} {len(open_.marks)}" if name in open_.marks else name: mark for name, mark in one.marks.items()
+            }
             open_ = Said(open_.role, "text", open_.value + one.value, open_.at, {**open_.marks, **marks})
             continue
         if open_ is not None:

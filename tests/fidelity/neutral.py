@@ -190,14 +190,19 @@ def result_of(text: str) -> Json:
     return {"object": value} if isinstance(value, dict) else {"text": text}
 
 
-def paired(said: list[Said], calls: list[tuple[int, str | None, str]], results: list[tuple[int, str | None, str]]) -> None:
+def paired(
+    said: list[Said], calls: list[tuple[int, str | None, str]], results: list[tuple[int, str | None, str]]
+) -> None:
     """Ties results to calls: by id where the call has it, else by name in order, else by order.
 
     `calls`, `results`: (place in `said`, id, name). Afterwards both carry the number of the call.
     """
     waiting: list[tuple[int, str | None, str]] = []
     number = {place: i for i, (place, _, _) in enumerate(calls)}
-    events = sorted([(place, False, id_, name) for place, id_, name in calls] + [(place, True, id_, name) for place, id_, name in results])
+    events = sorted(
+        [(place, False, id_, name) for place, id_, name in calls]
+        + [(place, True, id_, name) for place, id_, name in results]
+    )
     for place, is_result, id_, name in events:
         if not is_result:
             said[place].value["number"] = number[place]
@@ -230,7 +235,7 @@ def in_order_of_calls(said: list[Said]) -> list[Said]:
 
 
 def events(data: bytes) -> list[tuple[str, bytes]]:
-    """(name, data) of each server-sent event, by the letter of the specification; a last one without its empty line too."""
+    """(name, data) of each server-sent event, by the letter of the specification; also a last one that lacks its end."""
     found: list[tuple[str, bytes]] = []
     name, pieces = "", []
     text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")

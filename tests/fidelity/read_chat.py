@@ -314,7 +314,9 @@ def _hear(choice: Choice, said: Json) -> None:
     for image in said.get("images") or ():
         choice.media.append(from_url(image["image_url"]["url"]))
     if (said.get("audio") or {}).get("data"):
-        choice.media.append({**content(None, said["audio"]["data"]), "type": "audio"})  # its format stands in the request
+        choice.media.append(
+            {**content(None, said["audio"]["data"]), "type": "audio"}
+        )  # its format stands in the request
 
 
 def _call(raw: Json) -> Call:

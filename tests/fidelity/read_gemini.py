@@ -293,7 +293,14 @@ def _config(out: Request, config: Json, at: str) -> None:
 # ── answers ────────────────────────────────────────────────────────────────────────────
 
 _FILTERED = ["SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR", "ESCALATION"]
-_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", "CONTINUATION": "length", "1": "stop", "2": "length", "3": "content_filter"}
+_FINISH = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "CONTINUATION": "length",
+    "1": "stop",
+    "2": "length",
+    "3": "content_filter",
+}
 
 
 def read_answer(body: Json) -> Answer:
@@ -352,7 +359,9 @@ def _hear(choice: Choice, part: Json) -> None:
     elif part.get("inlineData") and not thought:
         made = content(part["inlineData"].get("mimeType"), part["inlineData"].get("data", ""))
         # An answer that is spoken stands in chat without its type: compared by its bytes.
-        choice.media.append({**made, "type": "audio"} if made["type"] in ("", "audio") or made["type"][:6] == "audio/" else made)
+        choice.media.append(
+            {**made, "type": "audio"} if made["type"] in ("", "audio") or made["type"][:6] == "audio/" else made
+        )
     elif "text" in part:
         if thought:
             choice.reasoning += part["text"]
@@ -390,7 +399,9 @@ def _finish(out: Answer) -> None:
     for choice in out.choices.values():
         word = choice.word or ""
         filtered = word in _FILTERED or word.startswith("IMAGE_") or word == "NO_IMAGE"
-        choice.finish = "content_filter" if filtered else _FINISH.get(word, "error" if word else "stop" if choice.heard else None)
+        choice.finish = (
+            "content_filter" if filtered else _FINISH.get(word, "error" if word else "stop" if choice.heard else None)
+        )
         if choice.calls and choice.finish == "stop":
             choice.finish = "tool_calls"
         if choice.finish == "content_filter":

@@ -1,8 +1,8 @@
 """What a JSON Schema allows, in one normal form, and where two of them differ. Standard library only, like the readers.
 
 Two spellings of the same constraint become one: references are put in place, `const` is an `enum` of one, `oneOf` is
-`anyOf`, `allOf` is merged, null in a type, a union or an enum is `nullable`, types are in lower case. What has no meaning
-for the model (`$schema`, `$comment`, `$id`) is left out. Property order stays: it drives the order of the answer.
+`anyOf`, `allOf` is merged, null in a type, a union or an enum is `nullable`, types are in lower case. What has no
+meaning for the model (`$schema`, `$comment`, `$id`) is left out. Property order stays: it drives the order of the answer.
 """
 
 from __future__ import annotations
@@ -171,13 +171,13 @@ def differences(one: Normal | None, other: Normal | None, at: str = "") -> Itera
             names, others = dict(a or ()), dict(b or ())
             if list(names) != list(others):
                 yield at, key
-            for name in names:
+            for name, inner in names.items():
                 if name in others:
-                    yield from differences(names[name], others[name], f"{at}.{name}")
+                    yield from differences(inner, others[name], f"{at}.{name}")
         elif key in ("items", "additionalProperties") and isinstance(a, dict) and isinstance(b, dict):
             yield from differences(a, b, f"{at}.{key}")
         elif key in ("anyOf", "prefixItems") and isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
             for i, (left, right) in enumerate(zip(a, b)):
                 yield from differences(left, right, f"{at}.{key}[{i}]")
-        elif frozen(a) != frozen(b) and not (key == "title" and b is None and False):
+        elif frozen(a) != frozen(b):
             yield at, key

@@ -1,11 +1,11 @@
 """Counts what became of every recorded case, checks it against the table of known failures, and prints the totals.
 
-    relayed      JSON-equal, or byte-equal, through its own dialect
-    faithful     translated: fits the other dialect's schema and means the same
-    refused      with a 4xx that names the field
-    errors       an upstream's error told as an error of the caller's dialect
-    failing      not faithful: listed in `known`
-    outside      no call of this dialect, or no request or answer was recorded
+relayed      JSON-equal, or byte-equal, through its own dialect
+faithful     translated: fits the other dialect's schema and means the same
+refused      with a 4xx that names the field
+errors       an upstream's error told as an error of the caller's dialect
+failing      not faithful: listed in `known`
+outside      no call of this dialect, or no request or answer was recorded
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ def report() -> list[str]:
         row = [sum(one.counts.values()), *(one.counts[name] for name in OUTCOMES)]
         lines.append(f"{one.what + ' ' + one.file:46}" + "".join(f"{count or '·':>10}" for count in row))
     for one in ACCOUNTS:
-        lines += [f"  failing: {one.what} {one.file} {case}: {KNOWN.get((f'{one.what} {one.file}', case), why)}" for case, why in one.failed.items()]
+        lines += [
+            f"  failing: {one.what} {one.file} {case}: {KNOWN.get((f'{one.what} {one.file}', case), why)}"
+            for case, why in one.failed.items()
+        ]
     refusals: Counter[str] = Counter()
     for one in ACCOUNTS:
         refusals.update(one.refusals)

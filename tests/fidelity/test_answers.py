@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from providers.canonical.errors import RouterError, UpstreamError
-
 from tests.corpus import schema
 
 from .answers import READ_WHOLE, WHOLE, fits, told
@@ -35,7 +34,9 @@ def test_an_answer_arrives(file: str) -> None:
             row.judge(case.id, [] if nothing and isinstance(error, UpstreamError) else [f"{error!r}"], "errors")
             continue
         named = [Lost(loss.field, loss.kind, loss.reason) for loss in losses]
-        row.judge(case.id, fits(body, caller.name, "whole") + told(said, READ_WHOLE[caller.name](body), caller.name, named))
+        row.judge(
+            case.id, fits(body, caller.name, "whole") + told(said, READ_WHOLE[caller.name](body), caller.name, named)
+        )
 
     assert [] == row.surprises
 
@@ -47,15 +48,21 @@ def maimed(body: Any, caller: str) -> Iterator[tuple[str, Any]]:
         for key, value in first["message"].items():
             if value and key != "role" and key not in ("annotations", "extra_content"):
                 other = None if not isinstance(value, list) else value[:-1]
-                yield key, {**body, "choices": [{**first, "message": {**first["message"], key: other}}, *body["choices"][1:]]}
+                yield (
+                    key,
+                    {**body, "choices": [{**first, "message": {**first["message"], key: other}}, *body["choices"][1:]]},
+                )
         yield "finish", {**body, "choices": [{**first, "finish_reason": "other"}, *body["choices"][1:]]}
         if body.get("usage"):
-            yield "usage", {**body, "usage": {**body["usage"], "completion_tokens": body["usage"]["completion_tokens"] + 1}}
+            yield (
+                "usage",
+                {**body, "usage": {**body["usage"], "completion_tokens": body["usage"]["completion_tokens"] + 1}},
+            )
         return
     first = body["candidates"][0]
     parts = first.get("content", {}).get("parts", [])
     for i, part in enumerate(parts):
-        if part != {"text": ""}:
+        if part.get("text") != "":
             content = {**first["content"], "parts": parts[:i] + parts[i + 1 :]}
             yield f"part {i}", {**body, "candidates": [{**first, "content": content}, *body["candidates"][1:]]}
     yield "finish", {**body, "candidates": [{**first, "finishReason": "LANGUAGE"}, *body["candidates"][1:]]}

@@ -1,4 +1,4 @@
-"""Whole conversations through the real gateway: our own answers, sent back as history, arrive as the upstream made them.
+"""Whole conversations through the real gateway: our answers, sent back as history, arrive as the upstream made them.
 
 The caller either sends back everything that it was given, or is a client that drops every field it does not know.
 """
@@ -102,7 +102,9 @@ def collected(stream: bytes) -> Json:
                 call.update(piece)
             for key, value in delta.items():
                 before = out.get(key)
-                out[key] = before + value if isinstance(value, str) and isinstance(before, str) and key != "role" else value
+                out[key] = (
+                    before + value if isinstance(value, str) and isinstance(before, str) and key != "role" else value
+                )
     if calls:
         out["tool_calls"] = [calls[index] for index in sorted(calls)]
     return out
@@ -146,7 +148,10 @@ def playable(case: Case) -> bool:
     if case.status != 200 or not (case.whole or case.streamed):
         return False
     text = case.answer.decode()
-    if any(word in text for word in ('"partialArgs"', '"executableCode"', '"toolCall"', '"inlineData"', "UNEXPECTED_TOOL_CALL")):
+    if any(
+        word in text
+        for word in ('"partialArgs"', '"executableCode"', '"toolCall"', '"inlineData"', "UNEXPECTED_TOOL_CALL")
+    ):
         return False
     made = model_said(chunks_of(case)) if '"error"' not in text else {}
     return bool(made) and bool(made["calls"] or made["text"] or made["signed"])
@@ -157,7 +162,11 @@ def upstream_answer(case: Case) -> Any:
 
 
 def came_back(expected: Json, arrived: Json) -> list[str]:
-    found = [f"{key}: {expected[key]} came back as {arrived[key]}" for key in ("text", "calls", "signed") if expected[key] != arrived[key]]
+    found = [
+        f"{key}: {expected[key]} came back as {arrived[key]}"
+        for key in ("text", "calls", "signed")
+        if expected[key] != arrived[key]
+    ]
     for one, other in zip(expected["signatures"], arrived["signatures"]):
         if one != other and not (one is None and other == DUMMY):
             found.append(f"the signature {str(one)[:30]} came back as {str(other)[:30]}")
@@ -228,7 +237,10 @@ async def test_a_life_with_gemini(stream: bool, forgetful: bool) -> None:
             await caller.turn()
             turns = [content for content in upstream.requests[-1].json()["contents"] if content["role"] == "model"]
             for case, content in zip(played, turns, strict=True):
-                wrong += [f"{case.id}: {problem}" for problem in came_back(model_said(chunks_of(case)), said(content["parts"]))]
+                wrong += [
+                    f"{case.id}: {problem}"
+                    for problem in came_back(model_said(chunks_of(case)), said(content["parts"]))
+                ]
 
     assert [] == wrong
     assert tried >= 3
@@ -244,7 +256,9 @@ async def test_an_older_model_gets_no_ids() -> None:
         await caller.turn()
         contents = upstream.requests[-1].json()["contents"]
 
-        assert {"functionCall": {"name": "look", "args": {"a": 1}}, "thoughtSignature": "c2lnbmVk"} == contents[1]["parts"][0]
+        assert {"functionCall": {"name": "look", "args": {"a": 1}}, "thoughtSignature": "c2lnbmVk"} == contents[1][
+            "parts"
+        ][0]
         assert {"functionResponse": {"name": "look", "response": {"done": "look"}}} == contents[2]["parts"][0]
 
 
@@ -252,7 +266,7 @@ async def test_an_older_model_gets_no_ids() -> None:
 
 
 class GeminiCaller:
-    """Holds a conversation in Gemini's language. `forgetful`: knows text, functionCall and its documented fields only."""
+    """Holds a conversation in Gemini's language. `forgetful`: knows text and functionCall, and nothing else."""
 
     def __init__(self, gateway: Running, model: str, *, stream: bool = False, forgetful: bool = False) -> None:
         self.gateway = gateway
@@ -274,7 +288,8 @@ class GeminiCaller:
         self.contents.append({"role": "model", "parts": parts or [{"text": ""}]})
         calls = [part["functionCall"] for part in parts if "functionCall" in part]
         results = [
-            {"functionResponse": {"name": call["name"], "id": call["id"], "response": {"done": call["name"]}}} for call in calls
+            {"functionResponse": {"name": call["name"], "id": call["id"], "response": {"done": call["name"]}}}
+            for call in calls
         ]
         self.contents.append({"role": "user", "parts": results or [{"text": "Go on."}]})
         return parts
@@ -291,7 +306,9 @@ def chat_said(case: Case) -> Json:
     if not message or message.get("function_call") or message.get("audio") or message.get("images"):
         return None
     calls = message.get("tool_calls") or []
-    plain = all(call.get("id") and "function" in call and isinstance(call["function"].get("arguments"), str) for call in calls)
+    plain = all(
+        call.get("id") and "function" in call and isinstance(call["function"].get("arguments"), str) for call in calls
+    )
     arguments = [parsed(call["function"]["arguments"]) for call in calls if plain]
     sound = plain and all(isinstance(value, dict) and "malformed" not in value for value in arguments)
     text = isinstance(message.get("content"), str | None)
@@ -339,7 +356,7 @@ def _calls(message: Json) -> list[tuple[str, str, Json]]:
 
 
 async def test_thinking_comes_back_to_servers_that_want_it() -> None:
-    """A row with `own: [reasoning_content]` (DeepSeek, Moonshot) gets the thinking of its earlier turn; others do not."""
+    """A row with `own: [reasoning_content]` (DeepSeek) gets the thinking of its earlier turn; others do not."""
     call = tool_call("look", {"a": 1}, id="call_x1")
     answer = chat_answer(None, tool_calls=[call], finish="tool_calls")
     answer["choices"][0]["message"]["reasoning_content"] = "I must look."

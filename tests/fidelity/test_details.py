@@ -1,4 +1,4 @@
-"""Small things that a translation easily breaks: spellings of numbers, order of keys, odd names, pieces of a stream as history."""
+"""Small things that a translation easily breaks: spellings of numbers, order of keys, odd names, streams in pieces."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def test_arguments_and_results_keep_every_spelling_towards_chat() -> None:
     """Gemini's objects become text without being written anew."""
     body = (
         '{"contents":[{"role":"user","parts":[{"text":"Hi"}]},'
-        '{"role":"model","parts":[{"functionCall":{"name":"look","args":%s}}]},'
-        '{"role":"user","parts":[{"functionResponse":{"name":"look","response":%s}}]}]}' % (ODD, ODD)
-    )
+        '{"role":"model","parts":[{"functionCall":{"name":"look","args":ODD}}]},'
+        '{"role":"user","parts":[{"functionResponse":{"name":"look","response":ODD}}]}]}'
+    ).replace("ODD", ODD)
     messages = json.loads(raw_sent(GEMINI, CHAT, body.encode(), "m"))["messages"]
 
     assert ODD == messages[1]["tool_calls"][0]["function"]["arguments"]
@@ -116,7 +116,11 @@ def test_names_that_gemini_refuses_come_back_as_they_were(name: str) -> None:
     body = {"model": "m", "messages": [HI], "tools": [{"type": "function", "function": {"name": name}}]}
     sent = send(CHAT, GEMINI, body, "gemini-2.5-flash")
     written = sent.body["tools"][0]["functionDeclarations"][0]["name"]
-    answer = {"candidates": [{"content": {"role": "model", "parts": [{"functionCall": {"name": written}}]}, "finishReason": "STOP"}]}
+    answer = {
+        "candidates": [
+            {"content": {"role": "model", "parts": [{"functionCall": {"name": written}}]}, "finishReason": "STOP"}
+        ]
+    }
     from .through import WireResponse, tell
 
     told = json.loads(tell(GEMINI, CHAT, WireResponse(status=200, body=json.dumps(answer).encode())))
@@ -127,12 +131,14 @@ def test_names_that_gemini_refuses_come_back_as_they_were(name: str) -> None:
 
 
 def test_a_stream_kept_in_pieces_is_one_turn() -> None:
-    """Gemini's clients keep each chunk of a stream as a content of its own: chat gets one message, its results after it."""
+    """Gemini's clients keep each chunk as a content of its own: chat gets one message, its results after it."""
     pieces = [{"text": "Let "}, {"text": "me look."}]
     calls = [{"functionCall": {"name": "look", "args": {"n": n}, "id": f"id-{n}"}} for n in (1, 2)]
     results = [{"functionResponse": {"name": "look", "id": f"id-{n}", "response": {"n": n}}} for n in (1, 2)]
     turns = [{"role": "model", "parts": [part]} for part in (*pieces, *calls)]
-    messages = send(GEMINI, CHAT, {"contents": [HELLO, *turns, {"role": "user", "parts": results}]}, "m").body["messages"]
+    messages = send(GEMINI, CHAT, {"contents": [HELLO, *turns, {"role": "user", "parts": results}]}, "m").body[
+        "messages"
+    ]
 
     assert ["user", "assistant", "tool", "tool"] == [message["role"] for message in messages]
     assert "Let me look." == messages[1]["content"]
@@ -149,7 +155,9 @@ def test_parallel_calls_of_one_name_are_paired_by_order() -> None:
     first, second = (call["id"] for call in messages[1]["tool_calls"])
 
     assert first != second
-    assert [(first, "result 1"), (second, "result 2")] == [(one["tool_call_id"], one["content"]) for one in messages[2:]]
+    assert [(first, "result 1"), (second, "result 2")] == [
+        (one["tool_call_id"], one["content"]) for one in messages[2:]
+    ]
 
 
 def test_results_in_another_order_are_put_in_the_order_of_the_calls() -> None:
@@ -158,7 +166,11 @@ def test_results_in_another_order_are_put_in_the_order_of_the_calls() -> None:
         "model": "m",
         "messages": [
             HI,
-            {"role": "assistant", "content": None, "tool_calls": [chat_call('{"n":1}'), chat_call('{"n":2}', "see", "call_2")]},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [chat_call('{"n":1}'), chat_call('{"n":2}', "see", "call_2")],
+            },
             {"role": "tool", "tool_call_id": "call_2", "content": "second"},
             {"role": "tool", "tool_call_id": "call_1", "content": "first"},
             {"role": "user", "content": "So?"},
@@ -175,40 +187,88 @@ def test_results_in_another_order_are_put_in_the_order_of_the_calls() -> None:
     ("schema_", "sent"),
     [
         ({"type": "object", "properties": {}}, None),
-        ({"type": "object", "properties": {"a": {"const": "x"}}}, {"type": "object", "properties": {"a": {"enum": ["x"], "type": "string"}}}),
-        ({"$schema": "x", "type": "object", "properties": {"a": {"type": ["string", "null"]}}}, {"type": "object", "properties": {"a": {"type": ["string", "null"]}}}),
+        (
+            {"type": "object", "properties": {"a": {"const": "x"}}},
+            {"type": "object", "properties": {"a": {"enum": ["x"], "type": "string"}}},
+        ),
+        (
+            {"$schema": "x", "type": "object", "properties": {"a": {"type": ["string", "null"]}}},
+            {"type": "object", "properties": {"a": {"type": ["string", "null"]}}},
+        ),
     ],
 )
 def test_schemas_that_say_the_same_lose_nothing(schema_: Json, sent: Json) -> None:
     """Other words for the same constraint are no loss."""
-    body = {"model": "m", "messages": [HI], "tools": [{"type": "function", "function": {"name": "f", "parameters": schema_}}]}
+    body = {
+        "model": "m",
+        "messages": [HI],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": schema_}}],
+    }
     out = send(CHAT, GEMINI, body, "gemini-2.5-flash")
 
     assert [] == out.losses
     assert sent == out.body["tools"][0]["functionDeclarations"][0].get("parametersJsonSchema")
 
 
-@pytest.mark.parametrize("keyword", ["pattern", "exclusiveMinimum", "uniqueItems", "multipleOf", "not", "if", "patternProperties", "minLength", "default"])
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        "pattern",
+        "exclusiveMinimum",
+        "uniqueItems",
+        "multipleOf",
+        "not",
+        "if",
+        "patternProperties",
+        "minLength",
+        "default",
+    ],
+)
 def test_a_constraint_that_gemini_lacks_is_told_to_the_model_and_named(keyword: str) -> None:
     """It moves into the description, and the loss names the keyword by its path."""
-    values: dict[str, Json] = {"exclusiveMinimum": 1.5, "uniqueItems": True, "multipleOf": 3, "not": {"type": "null"}, "if": {"type": "null"}, "minLength": 3, "pattern": "^a", "patternProperties": {"^x": {"type": "string"}}, "default": "x"}
+    values: dict[str, Json] = {
+        "exclusiveMinimum": 1.5,
+        "uniqueItems": True,
+        "multipleOf": 3,
+        "not": {"type": "null"},
+        "if": {"type": "null"},
+        "minLength": 3,
+        "pattern": "^a",
+        "patternProperties": {"^x": {"type": "string"}},
+        "default": "x",
+    }
     inner = {keyword: values[keyword]}
     parameters = {"type": "object", "properties": {"a": inner}, "required": ["a"]}
-    body = {"model": "m", "messages": [HI], "tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}]}
+    body = {
+        "model": "m",
+        "messages": [HI],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}],
+    }
     out = send(CHAT, GEMINI, body, "gemini-2.5-flash")
     property_ = out.body["tools"][0]["functionDeclarations"][0]["parametersJsonSchema"]["properties"]["a"]
     kept = property_.get(keyword) == values[keyword]
 
     assert schema("gemini.v1beta.request", "GenerateContentRequest").is_valid(out.body)
     if not kept:
-        assert any(loss.field.startswith("tools[0].function.parameters") and keyword in loss.field for loss in out.losses), out.losses
+        assert any(
+            loss.field.startswith("tools[0].function.parameters") and keyword in loss.field for loss in out.losses
+        ), out.losses
         assert keyword in property_.get("description", "") or keyword == "default"
 
 
 @pytest.mark.parametrize("model", ["gemini-2.5-flash", "gemini-3-pro-preview"])
 def test_a_system_message_in_the_middle_is_said_where_it_stood(model: str) -> None:
     """Gemini has system text at the start only: a later one is sent as text of the user, and named."""
-    body = {"model": "m", "messages": [{"role": "system", "content": "A"}, HI, {"role": "assistant", "content": "B"}, {"role": "system", "content": "C"}, HI]}
+    body = {
+        "model": "m",
+        "messages": [
+            {"role": "system", "content": "A"},
+            HI,
+            {"role": "assistant", "content": "B"},
+            {"role": "system", "content": "C"},
+            HI,
+        ],
+    }
     out = send(CHAT, GEMINI, body, model)
 
     assert {"parts": [{"text": "A"}]} == out.body["systemInstruction"]

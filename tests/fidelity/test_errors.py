@@ -16,7 +16,10 @@ from .neutral import Json
 from .tally import account
 from .through import CHAT, FILES, GEMINI, NAMES, caller_of, recorded
 
-SCHEMA = {"openai.chat": ("openai.chat.response", "ErrorResponse"), "gemini": ("gemini.v1beta.response", "GoogleErrorResponse")}
+SCHEMA = {
+    "openai.chat": ("openai.chat.response", "ErrorResponse"),
+    "gemini": ("gemini.v1beta.response", "GoogleErrorResponse"),
+}
 DIALECTS = [CHAT, GEMINI]
 #: An upstream's 401, 402, 403 is about a credential of ours: nothing that the caller could change.
 OURS = (401, 402, 403)
@@ -31,7 +34,7 @@ def reason(body: Json) -> str:
 
 
 def expected_status(status: int, body: Json) -> int:
-    """The status that a caller gets (reliability: credentials 502, the caller's faults as they are, servers' 502 to 504)."""
+    """The status that a caller gets: 502 for credentials of ours, a caller's faults as they are, a server's 502 to 504."""
     if status in OURS or any(word in json.dumps(body) for word in _BILLING):
         return 502
     return {500: 502, 501: 502, 529: 503, 408: 504}.get(status, status)
@@ -85,18 +88,74 @@ def openai(message: str, kind: str, code: str | None = None, param: str | None =
 
 #: what it is: (dialect, status, headers, body) -> (status told, seconds to wait, OpenAI's type, Google's word)
 DOCUMENTED: dict[str, tuple[tuple[str, int, dict[str, str], Json], tuple[int, float | None, str, str]]] = {
-    "quota": (("gemini", 429, {}, google(429, "RESOURCE_EXHAUSTED", "Quota exceeded", RETRY)), (429, 34.4, "rate_limit_error", "RESOURCE_EXHAUSTED")),
-    "bad key": (("gemini", 400, {}, google(400, "INVALID_ARGUMENT", "API key not valid.", BAD_KEY)), (502, None, "upstream_error", "INTERNAL")),
-    "prepaid is empty": (("gemini", 402, {}, google(402, "RESOURCE_EXHAUSTED", "out of credits")), (502, None, "upstream_error", "INTERNAL")),
-    "in a list": (("gemini", 503, {}, [google(503, "UNAVAILABLE", "The model is overloaded.")]), (503, None, "upstream_error", "UNAVAILABLE")),
-    "no quota left": (("openai.chat", 429, {}, openai("You exceeded your current quota", "insufficient_quota", "insufficient_quota")), (502, None, "upstream_error", "INTERNAL")),
-    "too long": (("openai.chat", 400, {}, openai("This model's maximum context length is 10", "invalid_request_error", "context_length_exceeded", "messages")), (400, None, "invalid_request_error", "INVALID_ARGUMENT")),
-    "milliseconds": (("openai.chat", 429, {"retry-after-ms": "1500", "retry-after": "7"}, openai("slow", "requests", "rate_limit_exceeded")), (429, 1.5, "rate_limit_error", "RESOURCE_EXHAUSTED")),
-    "seconds": (("openai.chat", 503, {"retry-after": "7"}, openai("busy", "server_error")), (503, 7.0, "upstream_error", "UNAVAILABLE")),
-    "server error": (("openai.chat", 500, {}, openai("no", "server_error")), (502, None, "upstream_error", "UNAVAILABLE")),
-    "no model": (("openai.chat", 404, {}, openai("The model `x` does not exist", "invalid_request_error", "model_not_found")), (404, None, "", "NOT_FOUND")),
-    "unprocessable": (("openai.chat", 422, {}, {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}), (422, None, "invalid_request_error", "INVALID_ARGUMENT")),
-    "wrong key": (("openai.chat", 401, {}, openai("Incorrect API key provided: sk-abc***xyz", "invalid_request_error", "invalid_api_key")), (502, None, "upstream_error", "INTERNAL")),
+    "quota": (
+        ("gemini", 429, {}, google(429, "RESOURCE_EXHAUSTED", "Quota exceeded", RETRY)),
+        (429, 34.4, "rate_limit_error", "RESOURCE_EXHAUSTED"),
+    ),
+    "bad key": (
+        ("gemini", 400, {}, google(400, "INVALID_ARGUMENT", "API key not valid.", BAD_KEY)),
+        (502, None, "upstream_error", "INTERNAL"),
+    ),
+    "prepaid is empty": (
+        ("gemini", 402, {}, google(402, "RESOURCE_EXHAUSTED", "out of credits")),
+        (502, None, "upstream_error", "INTERNAL"),
+    ),
+    "in a list": (
+        ("gemini", 503, {}, [google(503, "UNAVAILABLE", "The model is overloaded.")]),
+        (503, None, "upstream_error", "UNAVAILABLE"),
+    ),
+    "no quota left": (
+        ("openai.chat", 429, {}, openai("You exceeded your current quota", "insufficient_quota", "insufficient_quota")),
+        (502, None, "upstream_error", "INTERNAL"),
+    ),
+    "too long": (
+        (
+            "openai.chat",
+            400,
+            {},
+            openai(
+                "This model's maximum context length is 10",
+                "invalid_request_error",
+                "context_length_exceeded",
+                "messages",
+            ),
+        ),
+        (400, None, "invalid_request_error", "INVALID_ARGUMENT"),
+    ),
+    "milliseconds": (
+        (
+            "openai.chat",
+            429,
+            {"retry-after-ms": "1500", "retry-after": "7"},
+            openai("slow", "requests", "rate_limit_exceeded"),
+        ),
+        (429, 1.5, "rate_limit_error", "RESOURCE_EXHAUSTED"),
+    ),
+    "seconds": (
+        ("openai.chat", 503, {"retry-after": "7"}, openai("busy", "server_error")),
+        (503, 7.0, "upstream_error", "UNAVAILABLE"),
+    ),
+    "server error": (
+        ("openai.chat", 500, {}, openai("no", "server_error")),
+        (502, None, "upstream_error", "UNAVAILABLE"),
+    ),
+    "no model": (
+        ("openai.chat", 404, {}, openai("The model `x` does not exist", "invalid_request_error", "model_not_found")),
+        (404, None, "", "NOT_FOUND"),
+    ),
+    "unprocessable": (
+        ("openai.chat", 422, {}, {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}),
+        (422, None, "invalid_request_error", "INVALID_ARGUMENT"),
+    ),
+    "wrong key": (
+        (
+            "openai.chat",
+            401,
+            {},
+            openai("Incorrect API key provided: sk-abc***xyz", "invalid_request_error", "invalid_api_key"),
+        ),
+        (502, None, "upstream_error", "INTERNAL"),
+    ),
 }
 
 
@@ -121,7 +180,9 @@ def test_documented_errors_arrive(what: str, caller: Dialect) -> None:
 
 @pytest.mark.parametrize("upstream", DIALECTS, ids=lambda one: one.name)
 @pytest.mark.parametrize("caller", DIALECTS, ids=lambda one: one.name)
-@pytest.mark.parametrize("body", [b"<html><h1>Bad Gateway</h1></html>", b"", b"\xff\xfe", b"[]", b'{"error":null}', b'"down"'])
+@pytest.mark.parametrize(
+    "body", [b"<html><h1>Bad Gateway</h1></html>", b"", b"\xff\xfe", b"[]", b'{"error":null}', b'"down"']
+)
 def test_any_body_becomes_an_error_of_the_callers(body: bytes, caller: Dialect, upstream: Dialect) -> None:
     """Pages of proxies, nothing, nonsense: the envelope is right, and no mark-up goes on."""
     status, _, told = told_error(upstream, caller, WireResponse(status=502, headers={}, body=body))
@@ -134,7 +195,9 @@ def test_any_body_becomes_an_error_of_the_callers(body: bytes, caller: Dialect, 
 @pytest.mark.parametrize("caller", DIALECTS, ids=lambda one: one.name)
 def test_an_error_within_a_stream_is_the_callers_own(caller: Dialect) -> None:
     """After the first byte the error stands in an event of the stream, in the same envelope, and nothing follows it."""
-    error = GEMINI.decode_error(WireResponse(status=503, headers={}, body=json.dumps(google(503, "UNAVAILABLE", "overloaded")).encode()))
+    error = GEMINI.decode_error(
+        WireResponse(status=503, headers={}, body=json.dumps(google(503, "UNAVAILABLE", "overloaded")).encode())
+    )
     encoder: Any = caller.stream_encoder(caller_of(caller, stream=True), [])
     frame = encoder.error(error)
     body = json.loads(frame.removeprefix(b"data: "))

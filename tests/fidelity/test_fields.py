@@ -1,7 +1,7 @@
 """Walks every field of both request schemas: each must arrive, be named as a loss, or be refused by its name.
 
-For each field two requests are sent that differ in it alone. A field that makes no difference to what goes upstream, and
-that is named nowhere, has silently vanished.
+For each field two requests are sent that differ in it alone. A field that makes no difference to what goes upstream,
+and that is named nowhere, has silently vanished.
 """
 
 from __future__ import annotations
@@ -39,18 +39,27 @@ LEAST: dict[str, dict[str, Json]] = {
         "ImageURL": {"url": f"data:image/png;base64,{PNG}"},
         "InputAudio": {"data": "UklGRg==", "format": "wav"},
         "FileFile": {"file_data": "data:application/pdf;base64,JVBERi0=", "filename": "a.pdf"},
-        "FunctionDefinition": {"name": "look", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}},
+        "FunctionDefinition": {
+            "name": "look",
+            "parameters": {"type": "object", "properties": {"a": {"type": "string"}}},
+        },
         "completion_create_params_Function": {"name": "look"},
         "chat_completion_message_function_tool_call_param_Function": {"name": "look", "arguments": '{"a":"b"}'},
         "FunctionCall": {"name": "look", "arguments": '{"a":"b"}'},
         "JSONSchema": {"name": "wanted", "schema": {"type": "object", "properties": {"a": {"type": "string"}}}},
         "chat_completion_named_tool_choice_param_Function": {"name": "look"},
-        "ChatCompletionAllowedToolsParam": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "look"}}]},
+        "ChatCompletionAllowedToolsParam": {
+            "mode": "auto",
+            "tools": [{"type": "function", "function": {"name": "look"}}],
+        },
     },
     "gemini.v1beta.request": {
         "Part": {"text": "Hello."},
         "Content": {"role": "user", "parts": [{"text": "Hello."}]},
-        "FunctionDeclaration": {"name": "look", "parametersJsonSchema": {"type": "object", "properties": {"a": {"type": "string"}}}},
+        "FunctionDeclaration": {
+            "name": "look",
+            "parametersJsonSchema": {"type": "object", "properties": {"a": {"type": "string"}}},
+        },
         "Blob": {"mimeType": "image/png", "data": PNG},
         "FileData": {"mimeType": "image/png", "fileUri": "https://files.example/a.png"},
         "FunctionCall": {"name": "look", "args": {"a": "b"}},
@@ -73,7 +82,10 @@ VALUES: dict[str, tuple[Json, Json]] = {
     "candidateCount": (2, 3),
     "logprobs": (True, False),
     "responseMimeType": ("application/json", "text/x.enum"),
-    "parameters": ({"type": "object", "properties": {"b": {"type": "integer"}}}, {"type": "object", "properties": {"c": {"type": "integer"}}}),
+    "parameters": (
+        {"type": "object", "properties": {"b": {"type": "integer"}}},
+        {"type": "object", "properties": {"c": {"type": "integer"}}},
+    ),
     "parametersJsonSchema": ({"type": "object", "properties": {"b": {"type": "integer"}}}, {"type": "object"}),
     "responseJsonSchema": ({"type": "object", "properties": {"b": {"type": "integer"}}}, {"type": "object"}),
     "responseModalities": (["IMAGE"], ["AUDIO"]),
@@ -125,7 +137,7 @@ class Walk:
         with_it = build({**rest, key: value})
         without = build({**rest, key: another} if required else rest)
         yield Field(at, with_it, without)
-        inner, name = self.resolved(choice)
+        inner, _ = self.resolved(choice)
         if inner.get("type") == "array":
             for item in self.choices(inner["items"]):
                 yield from self.fields(item, f"{at}[0]", lambda v: build({**rest, key: [v]}), seen)
@@ -135,7 +147,17 @@ class Walk:
     def alone(self, rest: Json, key: str) -> Json:
         """What may not stand beside a field: two kinds of data in a part, two schemas in a function."""
         groups = [
-            {"text", "inlineData", "fileData", "functionCall", "functionResponse", "executableCode", "codeExecutionResult", "toolCall", "toolResponse"},
+            {
+                "text",
+                "inlineData",
+                "fileData",
+                "functionCall",
+                "functionResponse",
+                "executableCode",
+                "codeExecutionResult",
+                "toolCall",
+                "toolResponse",
+            },
             {"parameters", "parametersJsonSchema"},
             {"file_data", "file_id"},
             {"data", "url"},
@@ -198,18 +220,32 @@ class Walk:
             if isinstance(more, dict) and not node.get("properties"):
                 return {"50256": self.value(*self.resolved(more))}
             keys = node.get("required") or list(node.get("properties", ()))[:1]
-            return {key: self.two(self.choices(node["properties"][key])[0], key)[0] for key in keys if key in node.get("properties", ())}
+            return {
+                key: self.two(self.choices(node["properties"][key])[0], key)[0]
+                for key in keys
+                if key in node.get("properties", ())
+            }
         if kind == "array":
             item = self.choices(node["items"])[0]
             return [self.value(*self.resolved(item))]
         return {"string": "some", "integer": 3, "number": 1.5, "boolean": True}.get(str(kind), "some")
 
 
-_PYTHON: dict[str, Any] = {"string": str, "integer": int, "number": int | float, "boolean": bool, "array": list, "object": dict}
+_PYTHON: dict[str, Any] = {
+    "string": str,
+    "integer": int,
+    "number": int | float,
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+}
 HI: Json = {"role": "user", "content": "Hi"}
 CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 SECOND: Json = {"id": "call_2", "type": "function", "function": {"name": "see", "arguments": "{}"}}
-TOOL: Json = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}}}
+TOOL: Json = {
+    "type": "function",
+    "function": {"name": "look", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}},
+}
 
 
 def chat_fields() -> Iterator[Field]:
@@ -231,7 +267,9 @@ def chat_fields() -> Iterator[Field]:
             walk.least[name] = {"role": "function", "name": "look", "content": "seen"}
         elif name == "ChatCompletionAssistantMessageParam":
             walk.least[name] = {"role": "assistant", "content": "Well."}
-        yield from walk.fields(message, f"messages[{len(before)}]", lambda v, before=before: {"model": "m", "messages": [*before, v]})
+        yield from walk.fields(
+            message, f"messages[{len(before)}]", lambda v, before=before: {"model": "m", "messages": [*before, v]}
+        )
 
 
 def _chat(rest: Json) -> Json:
@@ -281,11 +319,17 @@ SAY_NOTHING: list[tuple[str, str]] = [
     (r"model", "the route chooses the upstream's model; Gemini's path names it, the body need not"),
     (r"stream", "decides how the answer comes, and the path that is called; tested with streams"),
     (r"stream_options(\..*)?", "about the caller's own stream: usage is always asked for, nothing is padded"),
-    (r"response_format\.json_schema\.(name|strict)", "a label; a target that constrains its answers is always as strict"),
+    (
+        r"response_format\.json_schema\.(name|strict)",
+        "a label; a target that constrains its answers is always as strict",
+    ),
     (r"(response_format|tools\[0\]|tool_choice|messages.*)\.type", "the kind of its neighbour"),
     (r"messages\[\d\]\.role", "which kind of message it is: the others are walked on their own"),
     (r"response_format", "text, its default"),
-    (r"messages.*\.tool_calls\[0\]\.id|messages.*\.tool_call_id", "pairs a result with its call: Gemini pairs by name and order"),
+    (
+        r"messages.*\.tool_calls\[0\]\.id|messages.*\.tool_call_id",
+        "pairs a result with its call: Gemini pairs by name and order",
+    ),
     (r"contents.*\.(functionCall|functionResponse)\.id", "pairs a result with its call"),
     (r".*\.prompt_cache_breakpoint\.(mode|ttl)", "part of a mark that is named as a whole"),
     (r"systemInstruction\.role", "ignored by the service"),
@@ -303,7 +347,11 @@ def outcome(field: Field, caller: Dialect, upstream: Dialect, model: str) -> str
         param = sent.error.param or ""
         kind = field.path.removesuffix(".type")  # a kind that is refused is named with what it is
         named = below(param, kind) or below(field.path, param)
-        return "refused" if sent.error.status in (400, 422) and named else f"refused for {param or 'nothing'}: {sent.error.message}"
+        return (
+            "refused"
+            if sent.error.status in (400, 422) and named
+            else f"refused for {param or 'nothing'}: {sent.error.message}"
+        )
     without = send(caller, upstream, field.other, model)
     if any(below(field.path, loss.field) or below(loss.field, field.path) for loss in sent.losses):
         return "named"
@@ -325,11 +373,13 @@ WALKS: list[tuple[str, Callable[[], Iterator[Field]], Dialect, Dialect, str, int
 ]
 
 
-@pytest.mark.parametrize(("walk", "caller", "upstream", "model", "least"), [one[1:] for one in WALKS], ids=[one[0] for one in WALKS])
+@pytest.mark.parametrize(
+    ("walk", "caller", "upstream", "model", "least"), [one[1:] for one in WALKS], ids=[one[0] for one in WALKS]
+)
 def test_no_field_vanishes(
     walk: Callable[[], Iterator[Field]], caller: Dialect, upstream: Dialect, model: str, least: int
 ) -> None:
-    """Every field of the request schema is carried, named as a loss, refused by its name, or listed as saying nothing."""
+    """Every field of a request schema is carried, named as a loss, refused by name, or listed as saying nothing."""
     found: dict[str, str] = {}
     count = 0
     for field in walk():
@@ -346,8 +396,16 @@ def test_the_walk_finds_what_is_deep() -> None:
     """Fields of unions, lists and nested objects are walked, too."""
     chat, gemini = {field.path for field in chat_fields()}, {field.path for field in gemini_fields()}
 
-    assert {"messages[1].content[0].image_url.detail", "tools[0].function.strict", "prediction.content", "audio.voice"} <= chat
-    assert {"generationConfig.thinkingConfig.includeThoughts", "contents[1].parts[0].videoMetadata.startOffset"} <= gemini
+    assert {
+        "messages[1].content[0].image_url.detail",
+        "tools[0].function.strict",
+        "prediction.content",
+        "audio.voice",
+    } <= chat
+    assert {
+        "generationConfig.thinkingConfig.includeThoughts",
+        "contents[1].parts[0].videoMetadata.startOffset",
+    } <= gemini
     assert {"tools[0].functionDeclarations[0].parameters.nullable", "toolConfig.retrievalConfig.languageCode"} <= gemini
 
 

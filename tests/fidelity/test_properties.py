@@ -1,4 +1,4 @@
-"""Generated values: what is encoded and decoded again is the same, minus what was declared lost; cuts change nothing."""
+"""Generated values: encoded and decoded again they are the same, minus what was declared lost; cuts change nothing."""
 
 from __future__ import annotations
 
@@ -43,10 +43,16 @@ both = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda one: one.name)
 # ── generated values ───────────────────────────────────────────────────────────────────
 
 #: Characters that break careless readers of streams among all others; no half surrogates, which are not text.
-texts = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\u2028\u0085\r\n\"\\é😀"), min_size=1, max_size=30)
+texts = st.text(
+    st.characters(exclude_categories=["Cs"]) | st.sampled_from('\u2028\u0085\r\n"\\é😀'), min_size=1, max_size=30
+)
 words = st.text(string.ascii_lowercase + "_", min_size=1, max_size=12)
 values: st.SearchStrategy[Json] = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**29), 10**29) | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**29), 10**29)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
     max_leaves=6,
 )
@@ -65,7 +71,10 @@ def turns(draw: st.DrawFn) -> tuple[Message, ...]:
     for number in range(draw(st.integers(1, 3))):
         out.append(Message(role="user", parts=(Text(text=draw(texts)), *draw(st.lists(images, max_size=1)))))
         names = draw(st.lists(words, max_size=2))
-        calls = [ToolCall(id=f"id-{number}-{i}", name=name, arguments=json.dumps(draw(objects))) for i, name in enumerate(names)]
+        calls = [
+            ToolCall(id=f"id-{number}-{i}", name=name, arguments=json.dumps(draw(objects)))
+            for i, name in enumerate(names)
+        ]
         said = [Text(text=draw(texts))] if not calls or draw(st.booleans()) else []
         out.append(Message(role="assistant", parts=(*said, *calls)))
         out += [
@@ -86,7 +95,9 @@ parameters: dict[str, st.SearchStrategy[Any]] = {
     "presence_penalty": st.floats(-2, 2).map(lambda value: round(value, 3)),
     "seed": st.integers(-(2**40), 2**40),
     "n": st.integers(2, 8),
-    "logit_bias": st.dictionaries(st.integers(0, 50000).map(str), st.integers(-100, 100).map(float), min_size=1, max_size=3),
+    "logit_bias": st.dictionaries(
+        st.integers(0, 50000).map(str), st.integers(-100, 100).map(float), min_size=1, max_size=3
+    ),
     "service_tier": st.sampled_from(["default", "flex", "priority", "scale"]),
     "end_user": words,
     "store": st.just(True),
@@ -94,8 +105,17 @@ parameters: dict[str, st.SearchStrategy[Any]] = {
     "cache_key": words,
     "metadata": st.dictionaries(words, words, min_size=1, max_size=3),
     "reasoning": st.sampled_from(["none", "low", "medium", "high"]).map(lambda word: ReasoningConfig(effort=word)),
-    "tool_choice": st.sampled_from([ToolChoice(mode="none"), ToolChoice(mode="required"), ToolChoice(mode="required", names=("look",))]),
-    "response_format": st.sampled_from([ResponseFormat(kind="json_object"), ResponseFormat(kind="json_schema", name="x", schema={"type": "object", "properties": {"a": {"type": "string"}}})]),
+    "tool_choice": st.sampled_from(
+        [ToolChoice(mode="none"), ToolChoice(mode="required"), ToolChoice(mode="required", names=("look",))]
+    ),
+    "response_format": st.sampled_from(
+        [
+            ResponseFormat(kind="json_object"),
+            ResponseFormat(
+                kind="json_schema", name="x", schema={"type": "object", "properties": {"a": {"type": "string"}}}
+            ),
+        ]
+    ),
 }
 TOOL = Tool(name="look", description="Looks.", parameters={"type": "object", "properties": {"a": {"type": "string"}}})
 asked = st.fixed_dictionaries({}, optional=parameters)
@@ -123,7 +143,9 @@ def test_parameters_come_back_or_are_named(dialect: Dialect, more: dict[str, Any
     again, lost = there_and_back(request, dialect)
     changed = {name for name, value in more.items() if _plain(getattr(again, name)) != _plain(value)}
 
-    assert set() == {name for name in changed if name not in lost and not (name == "reasoning" and _same_effort(again, request))}
+    assert set() == {
+        name for name in changed if name not in lost and not (name == "reasoning" and _same_effort(again, request))
+    }
 
 
 def _same_effort(again: ChatRequest, request: ChatRequest) -> bool:
@@ -141,9 +163,11 @@ def _plain(value: Any) -> Json:
 
 def _bare(value: Json) -> Json:
     if isinstance(value, dict):
-        return {key: _bare(item) for key, item in value.items() if key not in ("form", "extra", "at", "name", "validated")} if "mode" in value or "kind" in value else {
-            key: _bare(item) for key, item in value.items() if key not in ("form", "extra", "at")
-        }
+        return (
+            {key: _bare(item) for key, item in value.items() if key not in ("form", "extra", "at", "name", "validated")}
+            if "mode" in value or "kind" in value
+            else {key: _bare(item) for key, item in value.items() if key not in ("form", "extra", "at")}
+        )
     return [_bare(item) for item in value] if isinstance(value, list | tuple) else value
 
 
@@ -151,8 +175,10 @@ def _bare(value: Json) -> Json:
 @given(messages=turns())
 @settings(max_examples=120)
 def test_conversations_come_back(dialect: Dialect, messages: tuple[Message, ...]) -> None:
-    """Roles, texts, media, calls with their arguments, results with their calls: nothing is lost and nothing is added."""
-    again, lost = there_and_back(ChatRequest(dialect="elsewhere", model=MODELS[dialect.name], messages=messages), dialect)
+    """Roles, texts, media, calls with arguments, results with their calls: nothing is lost and nothing is added."""
+    again, lost = there_and_back(
+        ChatRequest(dialect="elsewhere", model=MODELS[dialect.name], messages=messages), dialect
+    )
 
     assert spelled(messages) == spelled(again.messages)
     assert set() == lost
@@ -199,12 +225,21 @@ def answers(draw: st.DrawFn) -> ChatResponse:
         parts: list[Any] = [Reasoning(text=draw(texts))] if draw(st.booleans()) else []
         parts += [Text(text=draw(texts))] if draw(st.booleans()) else []
         names = draw(st.lists(words, max_size=2))
-        parts += [ToolCall(id=f"id-{index}-{i}", name=name, arguments=json.dumps(draw(objects))) for i, name in enumerate(names)]
+        parts += [
+            ToolCall(id=f"id-{index}-{i}", name=name, arguments=json.dumps(draw(objects)))
+            for i, name in enumerate(names)
+        ]
         parts = parts or [Text(text=draw(texts))]
         reason = "tool_calls" if names else draw(st.sampled_from(["stop", "length", "content_filter"]))
         choices.append(Choice(index=index, parts=tuple(parts), finish=Finish(reason=reason)))
     reasoning = draw(st.integers(1, 50))
-    usage = Usage(input_tokens=100, output_tokens=60 + reasoning, total_tokens=160 + reasoning, cache_read_tokens=draw(st.integers(0, 100)), reasoning_tokens=reasoning)
+    usage = Usage(
+        input_tokens=100,
+        output_tokens=60 + reasoning,
+        total_tokens=160 + reasoning,
+        cache_read_tokens=draw(st.integers(0, 100)),
+        reasoning_tokens=reasoning,
+    )
     return ChatResponse(id="answer-1", model="m-1", created=1_760_000_000, choices=tuple(choices), usage=usage)
 
 
@@ -212,9 +247,19 @@ def core(response: ChatResponse) -> Json:
     """What an answer says, in an order that every dialect has."""
     usage = response.usage
     assert usage is not None
-    counts = [usage.input_tokens, usage.output_tokens, usage.total_tokens, usage.cache_read_tokens or 0, usage.reasoning_tokens or 0]
+    counts = [
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.total_tokens,
+        usage.cache_read_tokens or 0,
+        usage.reasoning_tokens or 0,
+    ]
     said = [
-        [choice.index, choice.finish.reason if choice.finish else None, [_part(part) for part in choice.parts if _says(part)]]
+        [
+            choice.index,
+            choice.finish.reason if choice.finish else None,
+            [_part(part) for part in choice.parts if _says(part)],
+        ]
         for choice in response.choices
     ]
     return [response.id, response.model, counts, said]

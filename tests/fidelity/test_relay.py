@@ -113,7 +113,7 @@ def test_every_case_of_a_file_is_looked_at(file: str) -> None:
 
 @pytest.mark.parametrize("file", FILES)
 def test_requests_come_out_as_they_went_in(file: str) -> None:
-    """decode -> encode gives equal JSON and declares no loss; what the dialect refuses, its own upstream refused too."""
+    """decode -> encode gives equal JSON and declares no loss; what we refuse, its own upstream refused, too."""
     told = account("own request", file)
     for case in recorded(file):
         if case.body is None:
@@ -251,7 +251,11 @@ def test_streams_come_out_meaning_the_same(file: str) -> None:
 
 
 def different(one: Answer, other: Answer) -> list[str]:
-    problems = [f"choice {i}: {one.choices.get(i)} became {other.choices.get(i)}" for i in {**one.choices, **other.choices} if _core(one, i) != _core(other, i)]
+    problems = [
+        f"choice {i}: {one.choices.get(i)} became {other.choices.get(i)}"
+        for i in {**one.choices, **other.choices}
+        if _core(one, i) != _core(other, i)
+    ]
     if one.usage is not None and one.usage != other.usage:
         problems.append(f"usage {one.usage} became {other.usage}")
     if not other.complete:
@@ -264,7 +268,16 @@ def _core(answer: Answer, index: int) -> Json:
     if choice is None:
         return None
     calls = [(call.name, json.dumps(call.arguments), call.signature) for call in choice.calls]
-    return [choice.text, choice.reasoning, choice.refusal, calls, choice.finish, choice.media, choice.tokens or None, choice.foreign]
+    return [
+        choice.text,
+        choice.reasoning,
+        choice.refusal,
+        calls,
+        choice.finish,
+        choice.media,
+        choice.tokens or None,
+        choice.foreign,
+    ]
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -318,17 +331,29 @@ def test_the_table_of_differences_is_used() -> None:
                 except RouterError:
                     continue
                 caller = case.dialect.decode_request(_any(case))
-                pairs.append(("answer", case.raw["response_body"], json.loads(case.dialect.encode_response(response, caller, []).body)))
+                pairs.append(
+                    (
+                        "answer",
+                        case.raw["response_body"],
+                        json.loads(case.dialect.encode_response(response, caller, []).body),
+                    )
+                )
             for what, before, after in pairs:
                 for at, old, new in differences(before, after):
-                    used |= {reason for place, fits, reason in ALLOWED if re.fullmatch(place, f"{what} {at}") and fits(old, new)}
+                    used |= {
+                        reason
+                        for place, fits, reason in ALLOWED
+                        if re.fullmatch(place, f"{what} {at}") and fits(old, new)
+                    }
 
     assert {reason for _, _, reason in ALLOWED} == used
 
 
 def test_a_relayed_body_keeps_numbers_and_order() -> None:
     """Big integers, 1.0, key order and escapes stand in the relayed bytes as the caller wrote them."""
-    body = b'{"messages":[{"content":"\\u00e9","role":"user"}],"seed":12345678901234567890,"temperature":1.0,"model":"m"}'
+    body = (
+        b'{"messages":[{"content":"\\u00e9","role":"user"}],"seed":12345678901234567890,"temperature":1.0,"model":"m"}'
+    )
     relayed = CHAT.relay_request(ask(CHAT, body), "other", []).body
 
     assert body.replace(b'"m"', b'"other"') == relayed

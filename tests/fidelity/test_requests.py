@@ -1,4 +1,4 @@
-"""Recorded requests translated to the other dialect: what arrives fits its schema and means the same, or says what it lacks."""
+"""Recorded requests translated to the other dialect: they fit its schema and mean the same, or name what is lost."""
 
 from __future__ import annotations
 
@@ -25,21 +25,27 @@ SCHEMA = {
 #: Why a request of a call that went well may be refused before it is sent: what the other dialect cannot say at all.
 REFUSALS = [
     (r"the target reads no video", "chat has no place for films"),
-    (r"the target reads (files|images|sound) only", "chat takes sound and files by content, images also by http(s) URL"),
+    (
+        r"the target reads (files|images|sound) only",
+        "chat takes sound and files by content, images also by http(s) URL",
+    ),
     (r"the target reads no .* by URL", "Gemini fetches no such type by URL, and nothing is downloaded by default"),
     (r"the target does not hold this cached content", "the cached part of the prompt is missing there"),
-    (r"the target has no such tool", "a tool that the caller's provider runs itself: without it the answer would be wrong"),
+    (
+        r"the target has no such tool",
+        "a tool that the caller's provider runs itself: without it the answer would be wrong",
+    ),
 ]
 
 
-DIRECTIONS = [
-    (file, model) for file in FILES for model in MODELS["openai.chat" if file == "gemini" else "gemini"]
-]
+DIRECTIONS = [(file, model) for file in FILES for model in MODELS["openai.chat" if file == "gemini" else "gemini"]]
 
 
 def problems_of(case: Case, sent: Sent) -> list[str]:
     upstream = OTHER[case.dialect.name].name
-    found = [f"schema: {error.json_path} {error.message[:120]}" for error in schema(*SCHEMA[upstream]).iter_errors(sent.body)]
+    found = [
+        f"schema: {error.json_path} {error.message[:120]}" for error in schema(*SCHEMA[upstream]).iter_errors(sent.body)
+    ]
     asked, arrived = READ[case.dialect.name](case.body), READ[upstream](sent.body)
     found += Comparing(asked, arrived, sent.losses).run()
     return found + [
@@ -117,7 +123,11 @@ def test_what_is_missing_is_noticed(file: str, model: str) -> None:
     upstream = "openai.chat" if file == "gemini" else "gemini"
     tried, unseen = 0, []
     for case in recorded(file):
-        sent = send(case.dialect, OTHER[case.dialect.name], case.body, model, case.params) if case.body else Sent(error=None)
+        sent = (
+            send(case.dialect, OTHER[case.dialect.name], case.body, model, case.params)
+            if case.body
+            else Sent(error=None)
+        )
         if sent.body is None:
             continue
         whole = READ[upstream](sent.body)

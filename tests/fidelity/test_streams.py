@@ -55,7 +55,7 @@ def at_random(data: bytes, seed: str) -> list[bytes]:
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("cut", ["1 byte", "3 bytes", "events", "random"])
 def test_cuts_change_nothing(file: str, cut: str) -> None:
-    """One byte at a time (so inside every character and every CRLF), three, by events, at random: the same bytes come out."""
+    """One byte at a time (inside every character and CRLF), three, by events, at random: the same bytes come out."""
     changed = []
     for case in streams(file):
         upstream, caller = case.dialect, OTHER[case.dialect.name]
@@ -152,7 +152,9 @@ def in_pieces(body: Json) -> bytes:
     chunks: list[Json] = []
     for choice in body["choices"]:
         for delta in _deltas(choice.get("message") or {}):
-            chunks.append({**head, "choices": [{"index": choice.get("index", 0), "delta": delta, "finish_reason": None}]})
+            chunks.append(
+                {**head, "choices": [{"index": choice.get("index", 0), "delta": delta, "finish_reason": None}]}
+            )
         if choice.get("logprobs"):
             chunks[-1]["choices"][0]["logprobs"] = choice["logprobs"]
         finish = choice.get("finish_reason") or (choice.get("finish_details") or {}).get("type")
@@ -204,7 +206,9 @@ def test_a_gemini_caller_without_sse_gets_one_array(file: str) -> None:
         array = b"".join([*map(encoder.feed, found), encoder.close()])
         sse, _ = passed_on(GEMINI, CHAT, [case.answer])
         chunks = json.loads(array)
-        if chunks != [json.loads(payload) for _, payload in events(sse)] or not encoder.content_type.startswith("application/json"):
+        if chunks != [json.loads(payload) for _, payload in events(sse)] or not encoder.content_type.startswith(
+            "application/json"
+        ):
             wrong.append(case.id)
 
     assert [] == wrong

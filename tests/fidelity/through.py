@@ -1,4 +1,4 @@
-"""Sends one recorded call through the dialects as an exchange would, without sockets; and knows what a recorded case is."""
+"""Sends a recorded call through the dialects as an exchange would, without sockets; knows what a recorded case is."""
 
 from __future__ import annotations
 

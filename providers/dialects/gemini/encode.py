@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -61,6 +62,7 @@ def url_path(model: str, task: str, params: Mapping[str, str]) -> str:
     return f"/{version}/{_quoted(collection)}/{_quoted(model)}:{task}"
 
 
+@lru_cache(maxsize=1024)
 def _quoted(text: str) -> str:
     return quote(text, safe="-._~@")
 
@@ -126,8 +128,11 @@ def _find(body: dict[str, Json], field: str) -> tuple[dict[str, Json], str] | No
 
 def _foreign_body(request: ChatRequest, losses: Losses, traits: Traits) -> dict[str, Json]:
     passed = {key: value for key, value in (request.extra or {}).items() if key in traits.own}
-    extra = {key: value for key, value in (request.extra or {}).items() if key not in passed}
-    lose_extras(msgspec.structs.replace(request, extra=extra or None), NAME, losses)
+    if passed:
+        extra = {key: value for key, value in (request.extra or {}).items() if key not in passed}
+        lose_extras(msgspec.structs.replace(request, extra=extra or None), NAME, losses)
+    else:
+        lose_extras(request, NAME, losses)
     model = family(request.model)
     built = Contents(request, model, losses)
     if not built.contents:
