@@ -15,6 +15,7 @@ from providers.canonical.errors import (
     UpstreamError,
     UpstreamRejected,
     UpstreamTimeout,
+    is_trace,
     mask,
 )
 from providers.canonical.loss import header
@@ -64,7 +65,10 @@ def own_body(error: UpstreamError, dialect: Dialect) -> WireResponse | None:
     """The upstream's own error body with keys masked; None when a caller of `dialect` could not read it."""
     if error.dialect != dialect.name:
         return None
-    body = mask(error.raw.decode("utf-8", "replace")).encode()
+    text = error.raw.decode("utf-8", "replace")
+    if is_trace(text):
+        return None
+    body = mask(text).encode()
     try:
         if type(msgspec.json.decode(body)) is not dict:
             return None

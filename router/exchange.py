@@ -298,6 +298,7 @@ class Exchange:
         except RouterError as error:
             attempt.error = error.kind
             _scrub(error, secret)
+            self.watch.lap("first_byte" if call is None else "body")  # the wait was the upstream's, not ours
             raise
         except (asyncio.CancelledError, CallerGone):
             attempt.error = "client_left"

@@ -33,9 +33,6 @@ from router.instruments import OTHER, Counter, Family, Gauge, Histogram, Series
 from router.policy.retries import Denied
 from router.record import AttemptRecord, Outcome, Record, StreamEnd
 
-# Twice as many lines for the time at which each series began, which Prometheus' text format has no use for.
-prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NONE = "none"
 

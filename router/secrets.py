@@ -163,7 +163,8 @@ def _forms(secret: str) -> list[str]:
     """How an upstream may write the secret that it was sent."""
     encoded = quote(secret, safe="")
     forms = {secret, encoded, re.sub("%..", lambda found: found[0].lower(), encoded), secret.replace("/", "\\/")}
-    for before in range(3 if len(secret) >= _STEP else 0):  # base64 of a longer text, such as `user:secret`, may begin at any of three places
+    # Base64 of a longer text, such as `user:secret`, may begin at any of three places.
+    for before in range(3 if len(secret) >= _STEP else 0):
         block = base64.b64encode(b" " * before + secret.encode()).decode().rstrip("=")
         whole = block[2 * before : -1]  # the first and the last character may hold bits of something else
         forms |= {whole, whole.replace("+", "-").replace("/", "_")}

@@ -60,13 +60,16 @@ class CacheMark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Citation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One source of a text part. Offsets count Unicode characters within the part."""
+    """One source of a text part. Offsets count Unicode characters within the part. `at`: where the list of them stood
+    in the caller's body.
+    """
 
     url: str | None = None
     title: str | None = None
     start: int | None = None
     end: int | None = None
     extra: Object | None = None
+    at: str = ""
 
 
 class Part(Value, frozen=True, kw_only=True):

@@ -294,7 +294,8 @@ class UpstreamError(RouterError):
         status: int | None = None,
         code: str | None = None,
     ) -> None:
-        super().__init__(mask(message), param=param, retry_after=retry_after, status=status, code=code)
+        told = "the upstream failed" if is_trace(message) else mask(message)
+        super().__init__(told, param=param, retry_after=retry_after, status=status, code=code)
         self.upstream_status = upstream_status
         self.raw = raw
         self.dialect = dialect
@@ -421,6 +422,19 @@ _SECRET = re.compile(
     r"|(?i:bearer)\s+[A-Za-z0-9._~+/=\-]{6,}"
     r"|(?i:\bkey=)[^&\s\"'\\]+"
 )
+
+
+_TRACE = re.compile(
+    r"Traceback \(most recent call last\)"  # Python
+    r"|(?:\s|\\[nrt])at [\w$.<>]+\([\w$]+\.(?:java|kt|scala):\d+\)"
+    r"|(?:\s|\\[nrt])at (?:[\w$.<>\[\] ]{1,200} \()?(?:file://)?[\w./@\\:-]{1,200}\.[cm]?[jt]s:\d+:\d+"  # JavaScript
+    r"|goroutine \d+ \[|\bstack backtrace:|\.cs:line \d+"  # Go, Rust, C#
+)
+
+
+def is_trace(text: str) -> bool:
+    """Is it a stack trace of somebody's program? Those are told to nobody."""
+    return _TRACE.search(text) is not None
 
 
 def mask(text: str) -> str:

@@ -6,7 +6,6 @@ stands at its path and everything below; a loss of a mark (`…image_url.detail`
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -36,6 +35,8 @@ def stands(body: Json, path: str) -> bool:
             value = value[int(index)]
         elif name and isinstance(value, dict) and name in value:
             value = value[name]
+        elif isinstance(value, dict) and value.keys() & {"$ref", "allOf"}:
+            return True  # a place inside what a schema refers to
         else:
             return False
     return True
@@ -90,15 +91,14 @@ class Comparing:
     # ── the conversation ───────────────────────────────────────────────────────────
 
     def compare_said(self) -> None:
-        ours, theirs = in_turns(self.asked.said), in_turns(self.sent.said)
+        ours, theirs = in_turns([self.retold(one) for one in self.asked.said]), in_turns(self.sent.said)
         mine = [one for one in ours if one.kind != "nothing"]
         for one in ours:
             if one.kind == "nothing":
                 self.compare_marks(one, None)
         arrived = [one for one in theirs if one.kind != "nothing"]
-        matcher = difflib.SequenceMatcher(None, [a.core for a in mine], [b.core for b in arrived], autojunk=False)
         added = 0
-        for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+        for tag, i1, i2, j1, j2 in aligned([one.core for one in mine], [one.core for one in arrived]):
             if tag == "equal":
                 for a, b in zip(mine[i1:i2], arrived[j1:j2]):
                     self.compare_marks(a, b)
@@ -113,6 +113,17 @@ class Comparing:
             self.complain(
                 f"{added} things in the conversation that the caller did not say: {[b.core[:80] for b in arrived]}"
             )
+
+    def retold(self, one: Said) -> Said:
+        """A refusal that is declared to go as text is text, a system text that goes as the user's is the user's."""
+        if one.kind == "refusal" and self.approximated(one.at):
+            return Said(one.role, "text", one.value, one.at, one.marks)
+        if one.role == "system" and self.approximated(one.at):
+            return Said("user", one.kind, one.value, one.at, one.marks)
+        return one
+
+    def approximated(self, at: str) -> bool:
+        return any(below(at, loss.field) for loss in self.losses if loss.kind == "approximated")
 
     def compare_marks(self, one: Said, other: Said | None) -> None:
         theirs = other.marks if other is not None else {}
@@ -164,7 +175,7 @@ class Comparing:
             return
         ours, theirs = normal(one.value), normal(other.value if other else None)
         wanted = self.asked.facts.get("json_schema.description")
-        if wanted is not None and ours is not None and self.described(str(wanted.value)):
+        if one is self.asked.schema and wanted and ours is not None and self.described(str(wanted.value)):
             ours.setdefault("description", wanted.value)
         inside = [
             loss.field
@@ -172,10 +183,12 @@ class Comparing:
             if below(loss.field, one.at) or below(one.at, loss.field) or _sibling(loss.field, one.at)
         ]
         for path, keyword in differences(ours, theirs):
-            if not any(keyword.lower() in field.rpartition(".")[2].lower() or below(one.at, field) for field in inside):
-                if keyword == "description" and inside:
-                    continue  # a constraint that moved into the description is named under its own keyword
-                self.complain(f"{what}{path}: {keyword} did not arrive and is not named (named: {inside})")
+            node = one.at + path
+            if any(_says(field, node, keyword) for field in inside):
+                continue
+            if keyword == "description" and inside:
+                continue  # a constraint that moved into the description is named under its own keyword
+            self.complain(f"{what}{path}: {keyword} did not arrive and is not named (named: {inside})")
 
     # ── everything else ────────────────────────────────────────────────────────────
 
@@ -183,6 +196,8 @@ class Comparing:
         theirs = dict(self.sent.facts)
         for name, fact in self.asked.facts.items():
             other = theirs.pop(name, None)
+            if name == "reasoning" and fact.value == {"effort": "none"} and other is None:
+                continue  # a model that does not think
             if name == "json_schema.description" and self.described(str(fact.value)):
                 continue
             if other is not None and same(name, fact.value, other.value):
@@ -210,11 +225,42 @@ class Comparing:
         return any(loss.kind == "invented" for loss in self.losses)
 
 
+def _says(field: str, node: str, keyword: str) -> bool:
+    """Does a loss name this keyword, a keyword of this node, or all of the node?"""
+    if keyword == "schema":  # the whole of it
+        return below(node, field)
+    parent, _, last = field.rpartition(".")
+    return parent == node or below(node, field) or last.lower() == keyword.lower()
+
+
 def _sibling(field: str, at: str) -> bool:
     """`parametersJsonSchema` and `parameters` name the same schema."""
     return field.replace("parametersJsonSchema", "parameters").startswith(
         at.replace("parametersJsonSchema", "parameters")
     )
+
+
+def aligned(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
+    """Longest common subsequence, as difflib's opcodes (whose own search is not exact)."""
+    lengths = [[0] * (len(theirs) + 1) for _ in range(len(ours) + 1)]
+    for i in range(len(ours) - 1, -1, -1):
+        for j in range(len(theirs) - 1, -1, -1):
+            same_here = ours[i] == theirs[j]
+            lengths[i][j] = lengths[i + 1][j + 1] + 1 if same_here else max(lengths[i + 1][j], lengths[i][j + 1])
+    i = j = i1 = j1 = 0
+    while i < len(ours) or j < len(theirs):
+        if i < len(ours) and j < len(theirs) and ours[i] == theirs[j]:
+            if (i1, j1) != (i, j):
+                yield ("replace" if i1 < i and j1 < j else "changed", i1, i, j1, j)
+            yield ("equal", i, i + 1, j, j + 1)
+            i, j = i + 1, j + 1
+            i1, j1 = i, j
+        elif j == len(theirs) or (i < len(ours) and lengths[i + 1][j] >= lengths[i][j + 1]):
+            i += 1
+        else:
+            j += 1
+    if (i1, j1) != (i, j):
+        yield ("replace" if i1 < i and j1 < j else "changed", i1, i, j1, j)
 
 
 def joined(turn: Sequence[Said]) -> Iterator[Said]:

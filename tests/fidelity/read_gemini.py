@@ -29,6 +29,13 @@ def _camel(key: str) -> str:
     return re.sub(r"_([a-z0-9])", lambda match: match[1].upper(), key)
 
 
+def unescaped(name: str) -> str:
+    """A function's name as its caller wrote it: what Gemini refuses is sent as `isthmus_`, odd characters as `:20:`."""
+    if not name.startswith("isthmus_"):
+        return name
+    return re.sub(r":([0-9a-f]+):", lambda match: chr(int(match[1], 16)), name.removeprefix("isthmus_"))
+
+
 def opened(value: Json) -> tuple[dict[str, Any], dict[str, str]]:
     """An object with camelCase keys, and how each was spelled."""
     return {_camel(key): item for key, item in value.items()}, {_camel(key): key for key in value}
@@ -148,7 +155,7 @@ class _Conversation:
 
     def call(self, role: str, inner: Json, at: str, where: str, marks: dict[str, Fact]) -> Said:
         data, names = opened(inner)
-        name = data.pop("name")
+        name = unescaped(data.pop("name"))
         one = self.add(role, "call", {"name": name, "arguments": data.pop("args", None) or {}}, at)
         self.calls.append((len(self.said) - 1, data.pop("id", None), name))
         _marks(data, names, where, marks)
@@ -167,7 +174,7 @@ class _Conversation:
         elif not response:
             value = {"text": ""} if not inner.get("response") and "response" not in inner else {"object": {}}
         one = self.add("tool", "result", value, at)
-        self.results.append((len(self.said) - 1, data.pop("id", None), data.pop("name", None) or ""))
+        self.results.append((len(self.said) - 1, data.pop("id", None), unescaped(data.pop("name", None) or "")))
         for k, part in enumerate(data.pop("parts", None) or ()):
             marks[f"part {k}"] = Fact(part, f"{where}.parts[{k}]")
         _marks(data, names, where, marks)
@@ -203,7 +210,9 @@ def _tools(out: Request, tools: Json, at: str) -> None:
             upper = not says(inner.get("parametersJsonSchema"))
             parameters = inner.pop("parametersJsonSchema", None) or inner.pop("parameters", None)
             inner.pop("parameters", None)
-            made = Function(inner.pop("name"), where, inner.pop("description", None) or None, parameters, upper)
+            made = Function(
+                unescaped(inner.pop("name")), where, inner.pop("description", None) or None, parameters, upper
+            )
             for key, value in inner.items():
                 if says(value):
                     made.marks[key] = Fact(value, f"{where}.{inner_names[key]}")
@@ -220,7 +229,7 @@ def _tool_config(out: Request, config: Json, at: str) -> None:
         calling, inner_names = opened(raw)
         where = f"{at}.{names['functionCallingConfig']}"
         mode = (calling.pop("mode", None) or "AUTO").upper()
-        allowed = calling.pop("allowedFunctionNames", None) or []
+        allowed = [unescaped(one) for one in calling.pop("allowedFunctionNames", None) or []]
         word = {"ANY": "required", "NONE": "none", "AUTO": "auto", "VALIDATED": "auto"}.get(mode, mode)
         if word != "auto" or allowed:
             out.fact("tool_choice", {"mode": word, "names": allowed}, where)

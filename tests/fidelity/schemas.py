@@ -70,7 +70,9 @@ class _Normalising:
             if key == "type":
                 self.types(out, value)
             elif key == "properties":
-                out[key] = [(name, self.node(item, seen)) for name, item in value.items()]
+                first = [name for name in schema.get("propertyOrdering") or () if name in value]
+                names = list(dict.fromkeys([*first, *value]))
+                out[key] = [(name, self.node(value[name], seen)) for name in names]
             elif key in ("items", "additionalProperties") and isinstance(value, dict):
                 out[key] = self.node(value, seen)
             elif key in ("items", "prefixItems") and isinstance(value, list):
@@ -108,6 +110,8 @@ class _Normalising:
             out["nullable"] = True
         if len(rest) == 1:
             self.merge(out, rest[0])
+        elif rest and all(one.keys() == {"type"} for one in rest):
+            out["type"] = sorted({kind for one in rest for kind in one["type"]})
         elif rest:
             out["anyOf"] = rest
 
@@ -165,6 +169,8 @@ def differences(one: Normal | None, other: Normal | None, at: str = "") -> Itera
         if (one is None) != (other is None):
             yield at, "schema"
         return
+    if "again" in one or "again" in other:
+        return  # from here on both repeat themselves
     for key in {**one, **other}:
         a, b = one.get(key), other.get(key)
         if key == "properties":
@@ -173,7 +179,7 @@ def differences(one: Normal | None, other: Normal | None, at: str = "") -> Itera
                 yield at, key
             for name, inner in names.items():
                 if name in others:
-                    yield from differences(inner, others[name], f"{at}.{name}")
+                    yield from differences(inner, others[name], f"{at}.properties.{name}")
         elif key in ("items", "additionalProperties") and isinstance(a, dict) and isinstance(b, dict):
             yield from differences(a, b, f"{at}.{key}")
         elif key in ("anyOf", "prefixItems") and isinstance(a, list) and isinstance(b, list) and len(a) == len(b):

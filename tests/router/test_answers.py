@@ -63,7 +63,9 @@ def test_losses_stand_in_the_head() -> None:
 def test_of_an_upstreams_headers_only_rate_limits_are_kept() -> None:
     """Everything else is between us and it."""
 
-    assert {"x-ratelimit-limit-tokens": "9"} == kept({"x-ratelimit-limit-tokens": "9", "set-cookie": "a", "via": "b"})
+    assert {"x-ratelimit-limit-tokens": "9"} == kept(
+        {"x-ratelimit-limit-tokens": "9", "set-cookie": "a", "via": "b"}, None
+    )
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,8 @@ class Contents:
         match part:
             case Text():
                 if part.citations:
-                    self._losses.append(dropped(join(part.at, "annotations"), "the target takes no citations"))
+                    at = part.citations[0].at or join(part.at, "annotations")
+                    self._losses.append(dropped(at, "the target takes no citations"))
                 signed = part.seal is not None and part.seal.origin == FAMILY
                 return encode_text(part, own=False) if part.text or signed else None
             case Media():

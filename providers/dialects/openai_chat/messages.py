@@ -54,11 +54,23 @@ def _assistant(raw: Object, at: str, number: int, legacy: dict[str, str]) -> Mes
     call = rest.get("function_call")
     if isinstance(call, dict) and call.get("name"):
         legacy[str(call["name"])] = f"call_{number}"
+    cited = bool(rest.get("annotations"))
     parts, content = read_spoken(rest, at, f"call_{number}")
+    if cited:
+        parts = tuple(_cited(part, at + ".annotations") for part in parts)
     name = _take_text(rest, "name")
     extra, keep = leftovers(rest)
     return Message(
         role="assistant", parts=parts, name=name, extra=extra, form=make_form(content=content, keep=keep), at=at
+    )
+
+
+def _cited(part: AnyPart, at: str) -> AnyPart:
+    """The part with the place of its citations, so that the loss of them can be named."""
+    if not isinstance(part, Text) or not part.citations:
+        return part
+    return msgspec.structs.replace(
+        part, citations=tuple(msgspec.structs.replace(one, at=at) for one in part.citations)
     )
 
 
