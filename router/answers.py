@@ -54,11 +54,11 @@ def kept(headers: Mapping[str, str], secret: str | None) -> dict[str, str]:
     Everything else is between us and it.
     """
     found = {name: value for name, value in headers.items() if name.startswith(_KEPT_ANSWER_HEADERS)}
-    if found and secret is not None:
-        for name, value in found.items():
-            if len(value) > _LONGEST_RATE:
-                found[name] = scrubbed(value, secret)
-    return found
+    return {
+        name: value if len(value) <= _LONGEST_RATE or secret is None else scrubbed(value, secret)
+        for name, value in found.items()
+        if value.isascii() and value.isprintable()
+    }
 
 
 def own_body(error: UpstreamError, dialect: Dialect) -> WireResponse | None:
