@@ -83,6 +83,8 @@ def _blocked(said: Answer, heard: Answer, caller: str) -> list[str]:
 
 def _choice(said: Choice, heard: Choice, caller: str, losses: list[Lost] | None) -> Iterator[str]:
     for name in ("text", "reasoning", "media"):
+        if name == "text" and caller == "gemini" and heard.text == said.text + said.refusal:
+            continue
         if getattr(said, name) != getattr(heard, name):
             yield f"{name} {str(getattr(said, name))[:120]!r}: {str(getattr(heard, name))[:120]!r}"
     yield from _refused(said, heard, caller)

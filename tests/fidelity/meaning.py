@@ -35,10 +35,8 @@ def stands(body: Json, path: str) -> bool:
             value = value[int(index)]
         elif name and isinstance(value, dict) and name in value:
             value = value[name]
-        elif isinstance(value, dict) and value.keys() & {"$ref", "allOf"}:
-            return True  # a place inside what a schema refers to
-        else:
-            return False
+        else:  # a place inside what a schema refers to stands, too
+            return isinstance(value, dict) and bool(value.keys() & {"$ref", "allOf"})
     return True
 
 

@@ -235,7 +235,7 @@ def in_order_of_calls(said: list[Said]) -> list[Said]:
 
 
 def events(data: bytes) -> list[tuple[str, bytes]]:
-    """(name, data) of each server-sent event, by the letter of the specification; also a last one that lacks its end."""
+    """(name, data) of each server-sent event, by the letter of the specification; a last one may lack its end."""
     found: list[tuple[str, bytes]] = []
     name, pieces = "", []
     text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")

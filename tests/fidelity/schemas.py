@@ -2,7 +2,7 @@
 
 Two spellings of the same constraint become one: references are put in place, `const` is an `enum` of one, `oneOf` is
 `anyOf`, `allOf` is merged, null in a type, a union or an enum is `nullable`, types are in lower case. What has no
-meaning for the model (`$schema`, `$comment`, `$id`) is left out. Property order stays: it drives the order of the answer.
+meaning for the model (`$schema`, `$comment`, `$id`) is left out. Property order stays, for it drives the answer's.
 """
 
 from __future__ import annotations

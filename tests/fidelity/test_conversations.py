@@ -385,3 +385,22 @@ async def test_memory_is_not_shared_between_conversations_of_other_text() -> Non
 
         assert [{"text": "Signed.", "thoughtSignature": "c2lnbmVk"}] == again
         assert [{"text": "Something else."}] == changed
+
+
+async def test_losses_and_refusals_speak_the_callers_words() -> None:
+    """The header and the refusal name fields of the caller's own body, spelled as it wrote them."""
+    hello = [{"role": "user", "parts": [{"text": "Hi"}]}]
+    async with between() as (gateway, upstream):
+        upstream.script(json_answer(chat_answer("Hi!")))
+        body = {"contents": hello, "generation_config": {"top_k": 5, "thinkingConfig": {"includeThoughts": True}}}
+        answer = await gateway.post("/v1beta/models/gpt:generateContent", body)
+        refused = await gateway.post(
+            "/v1beta/models/gpt:generateContent", {"contents": hello, "cachedContent": "cachedContents/1"}
+        )
+        strict = await gateway.post("/v1beta/models/gpt:generateContent", body, headers={"x-isthmus-on-loss": "reject"})
+
+        losses = {loss.partition("=")[0] for loss in answer.headers["x-isthmus-loss"].split(", ")}
+        assert {"generation_config.top_k", "generation_config.thinkingConfig.includeThoughts"} == losses
+        assert (400, "cachedContent") == (refused.status, refused.json["error"]["details"][0]["field"])
+        assert 422 == strict.status
+        assert "generation_config.top_k" in strict.json["error"]["message"]

@@ -34,7 +34,7 @@ def reason(body: Json) -> str:
 
 
 def expected_status(status: int, body: Json) -> int:
-    """The status that a caller gets: 502 for credentials of ours, a caller's faults as they are, a server's 502 to 504."""
+    """The status that a caller gets: 502 for credentials of ours, its own faults as they are, a server's 502 to 504."""
     if status in OURS or any(word in json.dumps(body) for word in _BILLING):
         return 502
     return {500: 502, 501: 502, 529: 503, 408: 504}.get(status, status)

@@ -113,7 +113,7 @@ def chat_requests(draw: st.DrawFn) -> Json:
         else:
             names = draw(st.lists(st.sampled_from(["look", "see", "a b"]), min_size=1, max_size=2))
             calls = [
-                {"id": f"call_{number}_{i}", "type": "function", "function": {"name": one, "arguments": '{"n":%d}' % i}}
+                {"id": f"call_{number}_{i}", "type": "function", "function": {"name": one, "arguments": f'{{"n":{i}}}'}}
                 for i, one in enumerate(names)
             ]
             messages.append({"role": "assistant", "content": draw(st.none() | texts), "tool_calls": calls})

@@ -65,10 +65,13 @@ routes: [{path: /v1/chat/completions, speaks: openai.chat, to: models}]
 async def between(concurrency: int = 1000) -> AsyncIterator[tuple[Running, FakeUpstream, FakeUpstream]]:
     async with FakeUpstream() as one, FakeUpstream() as two:
         two.always(CHAT.whole())
-        async with running(TWO, one=one.url, two=two.url, concurrency=concurrency) as gateway:
-            await gateway.session.close()
-            gateway.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        async with (
+            running(TWO, one=one.url, two=two.url, concurrency=concurrency) as gateway,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+        ):
+            usual, gateway.session = gateway.session, session  # the usual one holds back more than 100 calls
             yield gateway, one, two
+            gateway.session = usual
 
 
 async def ask(gateway: Running, model: str, **more: Any) -> tuple[float, Answer]:
@@ -227,8 +230,8 @@ async def chat(session: aiohttp.ClientSession, served: Served, **more: Any) -> t
 
 
 async def test_o07_mixed_requests_leave_nothing_behind(tmp_path: Path) -> None:
-    """2,000 good and faulty ones after a warm-up: memory and descriptors as before."""
-    replies = [
+    """1,000 good and faulty ones after a warm-up: memory and descriptors as before."""
+    replies: list[Any] = [
         CHAT.whole(), status(500), RESET, json_answer(b"{"), CHAT.whole().cut_body(9), status(429),
         CHAT.stream("a", "b"), sse(*CHAT.opening("a"), HANG_UP), answer(200, b"<html>"), CHAT.whole(), HANG_UP,
     ]  # fmt: skip
@@ -249,9 +252,9 @@ async def test_o07_mixed_requests_leave_nothing_behind(tmp_path: Path) -> None:
                     with contextlib.suppress(aiohttp.ClientError):
                         await got.read()
 
-        await rounds(400)
+        await rounds(300)
         memory, descriptors = served.memory, served.descriptors
-        await rounds(2000)
+        await rounds(1000)
         await asyncio.sleep(0.1)
 
         assert served.memory - memory < 30
@@ -277,12 +280,15 @@ async def test_o10_a_log_that_nobody_reads_stops_nobody(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     async with FakeUpstream() as upstream, serving(table(upstream), tmp_path, stdout=writing) as served:
         os.close(writing)
-        upstream.always(CHAT.whole())
+        lane = LANES[1]
+        upstream.always(lane.whole())
+        body = lane.body() | {f"{number}-{'x' * 200}": 1 for number in range(400)}  # each a loss, and so a long line
         async with aiohttp.ClientSession() as session:
             slowest = 0.0
-            for _ in range(600):
+            for _ in range(80):
                 began = time.monotonic()
-                assert 200 == (await chat(session, served))[0]
+                async with session.post(served.main + lane.path(), json=body) as got:
+                    assert 200 == got.status
                 slowest = max(slowest, time.monotonic() - began)
             async with session.get(served.admin + "/metrics") as got:
                 page = await got.text()
@@ -291,7 +297,8 @@ async def test_o10_a_log_that_nobody_reads_stops_nobody(tmp_path: Path) -> None:
         os.close(reading)
 
     assert slowest < 1.0 and 0 == code
-    assert re.search(r"^isthmus_log_lines_dropped_total [0-9.e+]+$", page, re.MULTILINE)
+    dropped = re.search(r"^isthmus_log_lines_dropped_total (\S+)$", page, re.MULTILINE)
+    assert dropped is not None and float(dropped[1]) > 0
 
 
 async def test_s25_o05_30_who_do_not_read_hold_back_their_upstreams_only(tmp_path: Path) -> None:

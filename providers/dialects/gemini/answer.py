@@ -42,6 +42,7 @@ from providers.dialects.gemini.parts import (
     encode_own_result,
     encode_text,
     finish_part,
+    is_text,
     unplaced,
 )
 from providers.wire import json as wire_json
@@ -136,14 +137,19 @@ def _decode_candidate(candidate: Json, position: int, ids: AnswerIds, raws: Any)
         raise wire_json.wrong(f"candidates[{position}]", "an object", candidate)
     form: dict[str, Json] = {}
     at = f"candidates[{position}]"
-    parts = tuple(
-        decode_part(part, f"{at}.content.parts[{j}]", ids.call, _no_result, raw_part(raws, position, j))
-        for j, part in enumerate(_parts(candidate, at, form))
+    parts: tuple[AnyPart, ...] = tuple(
+        [
+            Text(text=part["text"])
+            if is_text(part)
+            else unplaced(
+                decode_part(part, f"{at}.content.parts[{j}]", ids.call, _no_result, raw_part(raws, position, j))
+            )
+            for j, part in enumerate(_parts(candidate, at, form))
+        ]
     )
-    parts = tuple(unplaced(part) for part in parts)
     if "index" not in candidate:
         form["index"] = False
-    finish = decode_finish(candidate, any(isinstance(part, ToolCall) for part in parts))
+    finish = decode_finish(candidate, any(type(part) is ToolCall for part in parts))
     if type(candidate.get("finishReason")) is int:
         form["finish"] = candidate["finishReason"]
     known = ("content", "index", "finishReason", "finishMessage", "logprobsResult")
@@ -256,6 +262,7 @@ def decode_usage(value: Json) -> Usage | None:
     """usageMetadata. Thinking is counted beside candidatesTokenCount, except by servers whose sum shows otherwise."""
     if type(value) is not dict:
         return None
+    given_details, made_details = value.get("promptTokensDetails"), value.get("candidatesTokensDetails")
     prompt, tool_prompt = _count(value, "promptTokenCount"), _count(value, "toolUsePromptTokenCount")
     answer, thoughts = _count(value, "candidatesTokenCount"), _count(value, "thoughtsTokenCount")
     total = _count(value, "totalTokenCount")
@@ -273,10 +280,10 @@ def decode_usage(value: Json) -> Usage | None:
         total_tokens=total,
         cache_read_tokens=_count(value, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
-        input_audio_tokens=_modality(value, "promptTokensDetails", "AUDIO"),
-        output_audio_tokens=_modality(value, "candidatesTokensDetails", "AUDIO"),
-        input_image_tokens=_modality(value, "promptTokensDetails", "IMAGE"),
-        output_image_tokens=_modality(value, "candidatesTokensDetails", "IMAGE"),
+        input_audio_tokens=_modality(given_details, "AUDIO") if given_details else None,
+        output_audio_tokens=_modality(made_details, "AUDIO") if made_details else None,
+        input_image_tokens=_modality(given_details, "IMAGE") if given_details else None,
+        output_image_tokens=_modality(made_details, "IMAGE") if made_details else None,
         tool_prompt_tokens=tool_prompt,
         raw=value,
     )
@@ -289,8 +296,7 @@ def _count(value: Mapping[str, Json], key: str) -> int | None:
     return count if type(count) is int else None
 
 
-def _modality(value: Mapping[str, Json], key: str, modality: str) -> int | None:
-    details = value.get(key)
+def _modality(details: Json, modality: str) -> int | None:
     if type(details) is not list:
         return None
     for detail in details:

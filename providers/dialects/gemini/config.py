@@ -54,12 +54,13 @@ def encode_config(request: ChatRequest, model: Family, losses: Losses) -> dict[s
     return config
 
 
+_SAMPLING = (("temperature", "temperature", 2.0), ("top_p", "topP", 1.0), ("top_k", "topK", None))
+_PENALTIES = (("presence_penalty", "presencePenalty"), ("frequency_penalty", "frequencyPenalty"))
+
+
 def _sampling(request: ChatRequest, model: Family, config: dict[str, Json], losses: Losses) -> None:
-    for parameter, key, value, most in (
-        ("temperature", "temperature", request.temperature, 2.0),
-        ("top_p", "topP", request.top_p, 1.0),
-        ("top_k", "topK", request.top_k, None),
-    ):
+    for parameter, key, most in _SAMPLING:
+        value = getattr(request, parameter)
         if value is None:
             continue
         if not model.samples:
@@ -69,10 +70,8 @@ def _sampling(request: ChatRequest, model: Family, config: dict[str, Json], loss
         if fitting != value:
             losses.append(approximated(parameter, f"the target takes 0 to {most}"))
         config[key] = fitting
-    for parameter, key, value in (
-        ("presence_penalty", "presencePenalty", request.presence_penalty),
-        ("frequency_penalty", "frequencyPenalty", request.frequency_penalty),
-    ):
+    for parameter, key in _PENALTIES:
+        value = getattr(request, parameter)
         if value is None:
             continue
         if model.penalties:

@@ -111,6 +111,11 @@ def _keeps_id(identifier: str, made: bool, model: Family) -> bool:
     return model.signs and not made and _FOREIGN_ID.fullmatch(identifier) is None
 
 
+def _is_plain(part: Text) -> bool:
+    """Is there nothing to a text but its words?"""
+    return part.seal is None and part.cache is None and not part.citations
+
+
 # ── contents ───────────────────────────────────────────────────────────────────────────
 
 
@@ -239,7 +244,10 @@ class Contents:
     # ── parts ──────────────────────────────────────────────────────────────────────
 
     def _parts(self, parts: Iterable[AnyPart]) -> list[dict[str, Json]]:
-        written = (self._part(part) for part in parts)
+        written = [
+            {"text": part.text} if type(part) is Text and part.text and _is_plain(part) else self._part(part)
+            for part in parts
+        ]
         return [part for part in written if part is not None]
 
     def _part(self, part: AnyPart) -> dict[str, Json] | None:

@@ -41,11 +41,16 @@ Ids = Callable[[str, str | None, str], tuple[str, bool]]  # name, id as given, a
 # ── wire -> canonical ──────────────────────────────────────────────────────────────────
 
 
+def is_text(value: Json) -> bool:
+    """Is the part text and nothing else, as nearly all are?"""
+    return type(value) is dict and len(value) == 1 and type(value.get("text")) is str
+
+
 def decode_part(value: Json, at: str, call_id: Ids, result_id: Ids, raw: RawPart | None = None) -> AnyPart:
     """One part. MalformedRequest names what is not as it should be."""
     if type(value) is not dict:
         raise wrong(at, "an object", value)
-    if len(value) == 1 and type(value.get("text")) is str:
+    if is_text(value):
         return Text(text=value["text"], at=at)
     names: Names = {}
     part = plain(value, names)

@@ -69,9 +69,7 @@ def _cited(part: AnyPart, at: str) -> AnyPart:
     """The part with the place of its citations, so that the loss of them can be named."""
     if not isinstance(part, Text) or not part.citations:
         return part
-    return msgspec.structs.replace(
-        part, citations=tuple(msgspec.structs.replace(one, at=at) for one in part.citations)
-    )
+    return msgspec.structs.replace(part, citations=tuple(msgspec.structs.replace(one, at=at) for one in part.citations))
 
 
 def _result(raw: Object, at: str, legacy: dict[str, str]) -> Message:

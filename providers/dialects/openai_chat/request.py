@@ -61,6 +61,7 @@ _PLAIN = tuple(
         "cache_key",
     )
 )
+_READ = {wire: name for name, wire in _PLAIN}
 _NAMES = {wire: name for name, wire in _PLAIN} | {"max_tokens": "max_output_tokens", "user": "end_user"}
 _TYPES: Mapping[str, tuple[type, ...]] = {"top_k": (int, float)}  # read only where it is what canonical holds
 
@@ -74,13 +75,15 @@ def decode(asked: Asked) -> ChatRequest:
     fields: Object = {}
     _older(rest, "max_completion_tokens", "max_tokens", fields, paths)
     _older(rest, "safety_identifier", "user", fields, paths)
-    for name, wire in _PLAIN:
-        value = rest.get(wire)
-        if value is not None and value != {} and isinstance(value, _TYPES.get(wire, object)):
+    for wire, value in asked.body.items():
+        name = _READ.get(wire)
+        if name is None or value is None or value == {} or not isinstance(value, _TYPES.get(wire, object)):
+            continue
+        if wire in rest:
             fields[name] = rest.pop(wire)
     model, messages = rest.pop("model"), read_messages(rest.pop("messages"))
     stream = rest.pop("stream", None)
-    tools, legacy = _tools(rest)
+    tools, legacy = _tools(rest) if "tools" in rest or "functions" in rest else ((), False)
     choice = _tool_choice(rest)
     stop = rest.get("stop")
     if stop:

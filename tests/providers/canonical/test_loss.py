@@ -15,9 +15,11 @@ from providers.canonical.chat import (
     Tool,
     ToolResult,
 )
+from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import (
     Loss,
     approximated,
+    blame,
     dropped,
     header,
     in_callers_words,
@@ -121,3 +123,20 @@ def test_marks_and_foreign_seals_are_declared() -> None:
     lose_marks(part, own, origin="gemini")
 
     assert (2, 1) == (len(foreign), len(own))
+
+
+def test_an_unknown_field_named_like_a_parameter_keeps_its_name() -> None:
+    """OpenRouter's `reasoning` is no reasoning_effort: what only its own dialect knows is named as it was written."""
+    losses: list[Loss] = []
+    asked = request(extra={"reasoning": {"enabled": True}})
+    lose_extras(asked, "ours", losses)
+
+    assert ["reasoning"] == [loss.field for loss in in_callers_words(losses, asked, {"reasoning": "reasoning_effort"})]
+
+
+def test_a_refusal_names_the_callers_own_field() -> None:
+    """Encoders refuse canonical parameters; the caller reads its own words."""
+    error = UnsupportedParameter("cached_content: not held here", param="cached_content")
+    blame(error, request(), {"cached_content": "cachedContent"})
+
+    assert ("cachedContent", "cachedContent: not held here") == (error.param, error.message)

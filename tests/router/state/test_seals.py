@@ -42,6 +42,36 @@ def test_a_stream_is_remembered_like_the_answer_it_spells() -> None:
     assert [None, SEAL, SEAL] == seals(memory.restore("me", BARE))
 
 
+def test_an_empty_signed_end_comes_back_after_its_text() -> None:
+    """Gemini signs with an empty text at the end: it is known by what was said before it, and stands alone again."""
+    memory = SealMemory()
+    memory.keep_all("me", ChatResponse(choices=(Choice(parts=(Text(text="Hello"), Text(text="", seal=SEAL))),)))
+    restored = memory.restore("me", history(Text(text="Hello"))).messages[1].parts
+
+    assert (Text(text="Hello"), Text(text="", seal=SEAL)) == restored
+
+
+def test_a_text_signed_in_its_last_piece_is_taken_apart_there() -> None:
+    """A client joins what came in two parts; only the second was signed."""
+    memory = SealMemory()
+    watch = SealWatch(memory, "me")
+    for event in unfold(ChatResponse(choices=(Choice(parts=(Text(text="Hel"), Text(text="lo", seal=SEAL))),))):
+        watch.see(event)
+    restored = memory.restore("me", history(Text(text="Hello"))).messages[1].parts
+
+    assert (Text(text="Hel"), Text(text="lo", seal=SEAL)) == restored
+
+
+def test_an_answer_that_says_nothing_is_not_remembered() -> None:
+    """An empty text tells nobody whose it was: it must not sign another conversation's empty text."""
+    memory = SealMemory()
+    memory.keep_all("me", ChatResponse(choices=(Choice(parts=(Text(text="", seal=SEAL),)),)))
+    other = history(Text(text=""), ToolCall(id="call_2", name="f", arguments="{}"))
+
+    assert 0 == len(memory)
+    assert other is memory.restore("me", other)
+
+
 def test_nobody_gets_anothers_seals() -> None:
     """Keyed by the caller."""
     memory = SealMemory()

@@ -196,9 +196,9 @@ def test_citations() -> None:
     cited = {"url": "https://a.example", "title": "A", "start_index": 0, "end_index": 4}
     raw = {"role": "assistant", "content": "text", "annotations": [{"type": "url_citation", "url_citation": cited}]}
 
-    assert [{"text": "text", "citations": (Citation(url="https://a.example", title="A", start=0, end=4),)}] == [
-        meaning(part) for part in message(raw).parts
-    ]
+    source = Citation(url="https://a.example", title="A", start=0, end=4, at="messages[0].annotations")
+
+    assert [{"text": "text", "citations": (source,)}] == [meaning(part) for part in message(raw).parts]
     assert raw == written(decoded(messages=[raw]))[0]["messages"][0]
 
 

@@ -1,0 +1,112 @@
+"""Answers that no recording holds: blocked, cut short, broken, of several minds; told alike whole and streamed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from providers.canonical.errors import UpstreamFailed
+from providers.dialect import WireResponse
+
+from .answers import READ_STREAM, READ_WHOLE, fits, in_order, told
+from .neutral import Json
+from .test_streams import in_pieces
+from .through import CHAT, GEMINI, passed_on, tell
+
+USAGE = {"promptTokenCount": 5, "candidatesTokenCount": 3, "totalTokenCount": 8}
+PICTURE = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
+CODE = [{"executableCode": {"language": "PYTHON", "code": "1"}}, {"codeExecutionResult": {"outcome": "OUTCOME_OK"}}]
+
+
+def gemini(*parts: Json, finish: str | None = "STOP", **more: Json) -> Json:
+    candidate: Json = {"index": 0, **more}
+    if parts:
+        candidate["content"] = {"role": "model", "parts": list(parts)}
+    if finish:
+        candidate["finishReason"] = finish
+    return {"candidates": [candidate], "usageMetadata": USAGE, "modelVersion": "m", "responseId": "r"}
+
+
+def chat(finish: str = "stop", **message: Json) -> Json:
+    choice = {"index": 0, "message": {"role": "assistant", "content": None, "refusal": None, **message}}
+    usage = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+    return {"id": "c", "created": 1, "model": "m", "choices": [{**choice, "finish_reason": finish}], "usage": usage}
+
+
+def call(arguments: str, name: str = "look") -> Json:
+    return {"id": "call_1", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+BLOCKED = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": USAGE, "modelVersion": "m", "responseId": "r"}
+SECOND = {"content": {"parts": [{"text": "b"}]}, "finishReason": "MAX_TOKENS", "index": 1}
+OF_GEMINI: dict[str, Json] = {
+    "a blocked prompt": BLOCKED,
+    "nothing, for safety": gemini(finish="SAFETY"),
+    "a text cut for safety": gemini({"text": "Hal"}, finish="SAFETY", finishMessage="why"),
+    "a new finish reason": gemini({"text": "x"}, finish="BRAND_NEW"),
+    "code that it ran itself": gemini(*CODE, {"text": "One."}),
+    "a picture": gemini({"text": "See"}, PICTURE),
+    "two candidates": {**gemini({"text": "a"}), "candidates": [*gemini({"text": "a"})["candidates"], SECOND]},
+    "thinking alone": gemini({"text": "hm", "thought": True}, finish="MAX_TOKENS"),
+    "calls around a text": gemini({"functionCall": {"name": "f"}}, {"text": "and"}, {"functionCall": {"name": "g"}}),
+    "a signed empty end": gemini({"text": "Hi"}, {"text": "", "thoughtSignature": "c2lnbmVk"}),
+}
+OF_CHAT: dict[str, Json] = {
+    "a list as arguments": chat("tool_calls", tool_calls=[call("[1]")]),
+    "no arguments": chat("tool_calls", tool_calls=[call("")]),
+    "a refusal": chat(refusal="No."),
+    "a call of before tools": chat("function_call", function_call={"name": "f", "arguments": "{}"}),
+    "nothing, filtered": chat("content_filter", content=""),
+    "nothing, too long": chat("length", content=""),
+    "a source": chat(
+        content="Paris", annotations=[{"type": "url_citation", "url_citation": {"url": "https://a", "title": "A"}}]
+    ),
+    "thinking": chat(content="x", reasoning_content="hm"),
+    "a custom call": chat(
+        "tool_calls", tool_calls=[{"id": "c", "type": "custom", "custom": {"name": "f", "input": "raw"}}]
+    ),
+}
+#: What the other dialect has no form for, by design: not compared, but fitting and the same whole and streamed.
+OTHERWISE = {"a new finish reason", "a list as arguments", "a custom call"}
+
+
+@pytest.mark.parametrize(
+    ("what", "body", "upstream", "caller"),
+    [(what, body, GEMINI, CHAT) for what, body in OF_GEMINI.items()]
+    + [(what, body, CHAT, GEMINI) for what, body in OF_CHAT.items()],
+    ids=[*OF_GEMINI, *OF_CHAT],
+)
+def test_odd_answers_arrive(what: str, body: Json, upstream: object, caller: object) -> None:
+    """They fit, say the same, and say it streamed as they say it whole."""
+    ours, theirs = (GEMINI, CHAT) if upstream is GEMINI else (CHAT, GEMINI)
+    answer = json.loads(tell(ours, theirs, WireResponse(status=200, body=json.dumps(body).encode())))
+    data = b"data: " + json.dumps(body).encode() + b"\n\n" if ours is GEMINI else in_pieces(body)
+    stream, error = passed_on(theirs, ours, [data])
+    whole, heard = READ_WHOLE[theirs.name](answer), READ_STREAM[theirs.name](stream)
+
+    assert error is None
+    assert [] == fits(answer, theirs.name, "whole") + in_order(stream, theirs.name)
+    assert [] == told(whole, heard, theirs.name)
+    if what not in OTHERWISE:
+        assert [] == told(READ_WHOLE[ours.name](body), whole, theirs.name)
+
+
+@pytest.mark.parametrize("word", ["MALFORMED_FUNCTION_CALL", "OTHER", "UNEXPECTED_TOOL_CALL"])
+def test_a_failure_without_content_is_an_error(word: str) -> None:
+    """An upstream's failure that holds nothing is 502, so that another try or another target can help."""
+    body = json.dumps(gemini(finish=word)).encode()
+    _, error = passed_on(CHAT, GEMINI, [b"data: " + body + b"\n\n"])
+
+    assert isinstance(error, UpstreamFailed)
+    with pytest.raises(UpstreamFailed):
+        tell(GEMINI, CHAT, WireResponse(status=200, body=body))
+
+
+def test_arguments_that_are_no_json_end_a_gemini_answer_as_malformed() -> None:
+    """Gemini has objects only: its own word says what happened, with the model's text."""
+    body = json.dumps(chat("tool_calls", tool_calls=[call('{"a":')])).encode()
+    candidate = json.loads(tell(CHAT, GEMINI, WireResponse(status=200, body=body)))["candidates"][0]
+
+    assert "MALFORMED_FUNCTION_CALL" == candidate["finishReason"]
+    assert '{"a":' in candidate["finishMessage"]
