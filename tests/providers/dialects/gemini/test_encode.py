@@ -114,7 +114,7 @@ def test_snake_case_goes_out_as_snake_case() -> None:
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
-OBJECTS = st.dictionaries(NAMES, st.one_of(WORDS, st.integers(), st.booleans(), st.none()), max_size=3)
+OBJECTS = st.dictionaries(NAMES, st.one_of(WORDS, st.integers(-(10**29), 10**29), st.booleans(), st.none()), max_size=3)
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 
 
