@@ -50,12 +50,8 @@ def main() -> int:
             print(f"{name}: written")
             continue
         stale += 1
-        difference = difflib.unified_diff(
-            found.splitlines(), wanted.splitlines(), name, "generated", lineterm=""
-        )
-        print(
-            *list(difference)[:40], f"{name} is not what the code says: make fix", sep="\n", file=sys.stderr
-        )
+        difference = difflib.unified_diff(found.splitlines(), wanted.splitlines(), name, "generated", lineterm="")
+        print(*list(difference)[:40], f"{name} is not what the code says: make fix", sep="\n", file=sys.stderr)
     return 1 if stale else 0
 
 

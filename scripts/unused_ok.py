@@ -25,3 +25,38 @@ _.chats  # pydantic
 _.telemetry  # pydantic
 _.guards  # pydantic
 _.prices  # pydantic
+
+# Fields of canonical values: read by name, through the tables of a dialect.
+_.temperature
+_.top_p
+_.top_k
+_.frequency_penalty
+_.presence_penalty
+_.end_user
+_.verbosity
+_.prediction
+_.cache_key
+_.stop_sequence
+_.cache_write_1h_tokens
+_.estimated
+# Fields of a log line: written by msgspec.
+_.ms
+_.waited_ms
+_.request_id
+_.upstream_ms
+_.losses_not_shown
+# Read or called by libraries.
+_.attempt_number  # tenacity
+_.output_size  # aiohttp
+_.feed_data  # aiohttp
+_.feed_eof  # aiohttp
+_.handle_error  # aiohttp
+_.collect  # prometheus-client
+# What the library offers to programs that import it.
+fold
+# In the tree of errors, so that every dialect has words for it before the limits of a caller's key come.
+LimitExceeded
+# Held so that the loop does not forget a running task.
+_._beating
+# Compared with the metrics' labels by a test.
+REASONS

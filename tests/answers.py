@@ -17,9 +17,7 @@ def to_json(value: Json) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def openai_error(
-    message: str, kind: str = "server_error", code: str | None = None, param: str | None = None
-) -> Json:
+def openai_error(message: str, kind: str = "server_error", code: str | None = None, param: str | None = None) -> Json:
     """An OpenAI error body."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 

@@ -173,9 +173,7 @@ class Answer:
 
     def dripped(self, pause: float = 0.0, size: int = 1) -> Answer:
         """The same bytes, `size` of them per packet."""
-        return replace(
-            self, steps=tuple(Drip(s.data, pause, size) if isinstance(s, Write) else s for s in self.steps)
-        )
+        return replace(self, steps=tuple(Drip(s.data, pause, size) if isinstance(s, Write) else s for s in self.steps))
 
     def data(self) -> bytes:
         """All bytes of the writes, for looking at."""
@@ -344,9 +342,7 @@ def flood(
     return _flooded(pieces, len(start) + size + len(end), typed, framing)
 
 
-def gzip_bomb(
-    size: int, *, start: bytes = b"", headers: Headers = (), framing: Framing = "chunked"
-) -> Answer:
+def gzip_bomb(size: int, *, start: bytes = b"", headers: Headers = (), framing: Framing = "chunked") -> Answer:
     """A body that is small on the wire and `size` bytes of spaces when decoded, after `start`."""
 
     def pieces() -> Iterator[bytes]:
@@ -361,9 +357,7 @@ def gzip_bomb(
     return _flooded(pieces, None, typed, framing)
 
 
-def _flooded(
-    pieces: Callable[[], Iterable[bytes]], size: int | None, headers: Headers, framing: Framing
-) -> Answer:
+def _flooded(pieces: Callable[[], Iterable[bytes]], size: int | None, headers: Headers, framing: Framing) -> Answer:
     if framing == "length" and size is not None:
         return answer(200, Flood(pieces), headers=over({"Content-Length": str(size)}, headers))
     if framing == "chunked":
@@ -675,9 +669,7 @@ class FakeUpstream:
         listener.bind((self.host, self.port))
         self.port = listener.getsockname()[1]
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self), sock=listener, ssl=self.tls, backlog=1024
-        )
+        self._server = await loop.create_server(lambda: Connection(self), sock=listener, ssl=self.tls, backlog=1024)
         return self
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:

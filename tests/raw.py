@@ -61,9 +61,7 @@ async def raw_request(port: int, data: bytes, *, host: str = "127.0.0.1", within
             await writer.wait_closed()
 
 
-async def raw_call(
-    port: int, method: str, target: str, body: bytes = b"", *, headers: Headers = ()
-) -> RawAnswer:
+async def raw_call(port: int, method: str, target: str, body: bytes = b"", *, headers: Headers = ()) -> RawAnswer:
     """A request whose target no client has rewritten, and its answer."""
     own = {"Host": f"127.0.0.1:{port}", "Content-Type": "application/json", "Content-Length": str(len(body))}
     lines = [

@@ -327,9 +327,7 @@ async def test_an_early_answer_does_not_wait_for_the_body(upstream: FakeUpstream
 async def test_garbage_and_redirects(upstream: FakeUpstream) -> None:
     """Bytes that are no HTTP, odd codes, repeated headers and redirects go out as told."""
     upstream.script(raw(b"SSH-2.0-x\r\n"), redirect("http://127.0.0.1:1/"), answer(999))
-    upstream.script(
-        answer(200, b"ab", headers=[("Content-Length", "2"), ("content-length", "3")]).then(HANG_UP)
-    )
+    upstream.script(answer(200, b"ab", headers=[("Content-Length", "2"), ("content-length", "3")]).then(HANG_UP))
 
     assert b"SSH-2.0-x\r\n" == await raw_request(upstream.port, GET)
     moved = await raw_call(upstream.port, "GET", "/")
@@ -420,9 +418,7 @@ async def test_aiohttp_understands_the_good_answers(upstream: FakeUpstream) -> N
     """A real client reads what is meant to be good, and keeps the connection."""
     import aiohttp
 
-    upstream.script(
-        json_answer({"a": 1}), sse("x", DONE, gzip=True), json_answer({"b": 2}, version="HTTP/1.0")
-    )
+    upstream.script(json_answer({"a": 1}), sse("x", DONE, gzip=True), json_answer({"b": 2}, version="HTTP/1.0"))
     async with aiohttp.ClientSession() as session:
         texts = []
         for _ in range(3):

@@ -218,9 +218,7 @@ def test_imports_point_down() -> None:
             target = ours(entry.target)
             here, there = floor(name), floor(target) if target else None
             if here is not None and there is not None and there > here:
-                wrong.append(
-                    f"{module.relative}:{entry.line}: floor {here} imports {target} of floor {there}"
-                )
+                wrong.append(f"{module.relative}:{entry.line}: floor {here} imports {target} of floor {there}")
 
     assert wrong == []
 
@@ -292,8 +290,7 @@ def test_translation_needs_little(place: str) -> None:
         for name, module in modules().items()
         if within(name, place)
         for entry in imports(name)
-        if (top := entry.target.partition(".")[0]) not in sys.stdlib_module_names
-        and top not in ALLOWED[place]
+        if (top := entry.target.partition(".")[0]) not in sys.stdlib_module_names and top not in ALLOWED[place]
     ]
 
     assert wrong == []

@@ -1,6 +1,6 @@
-"""Streams that are not SSE: one JSON array whose elements come over time (Gemini without `alt=sse`), and NDJSON.
+"""Streams that are not SSE: one JSON array whose elements come over time (Gemini without `alt=sse`).
 
-Both are split on bytes and bounded; the elements are given out as the bytes that stood there.
+Split on bytes and bounded; the elements are given out as the bytes that stood there.
 """
 
 from __future__ import annotations
@@ -94,28 +94,3 @@ class JsonArrayDecoder:
     def close(self) -> bytes:
         """What is left over at the end of the input."""
         return bytes(self._buffer).strip(_SPACE + b",") if not self.finished else b""
-
-
-class LineDecoder:
-    """NDJSON: one JSON text a line, LF or CRLF; the last line may lack its end."""
-
-    def __init__(self, limit: int = 16 << 20) -> None:
-        self._limit = limit
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The lines that are complete now, without empty ones."""
-        self._buffer += data
-        if b"\n" not in data:
-            if len(self._buffer) > self._limit:
-                raise BadUpstreamBytes("the upstream sent a line larger than the limit")
-            return []
-        *lines, rest = bytes(self._buffer).split(b"\n")
-        self._buffer = bytearray(rest)
-        return [line for line in (line.strip() for line in lines) if line]
-
-    def close(self) -> list[bytes]:
-        """The last line, if it lacked its end."""
-        rest = bytes(self._buffer).strip()
-        self._buffer.clear()
-        return [rest] if rest else []

@@ -509,7 +509,12 @@ async def test_headers_of_the_allow_list_pass_and_those_of_an_account_only_with_
 ) -> None:
     """An organization is chosen by whoever brings the key; everything else that a caller sends stays here."""
     upstream.always(json_answer(chat_answer("Hi!")))
-    sent = {"openai_organization": "org-1", "openai_beta": "b", "traceparent": "00-1-2-03", "x_forwarded_for": "1.2.3.4"}
+    sent = {
+        "openai_organization": "org-1",
+        "openai_beta": "b",
+        "traceparent": "00-1-2-03",
+        "x_forwarded_for": "1.2.3.4",
+    }
     await raw_post(gateway, PROXY + "openai/sk-KEY/chat/completions", **sent)
     await raw_post(gateway, PROXY + "openai/-/chat/completions", **sent)
     own, ours = upstream.requests

@@ -1,4 +1,4 @@
-"""JSON arrays over time, and NDJSON: any cut, bounded, byte for byte."""
+"""JSON arrays over time: any cut, bounded, byte for byte."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.canonical.errors import BadUpstreamBytes
-from providers.wire.lines import JsonArrayDecoder, LineDecoder
+from providers.wire.lines import JsonArrayDecoder
 
 VALUES = st.dictionaries(
     st.text(max_size=5), st.one_of(st.text(max_size=8), st.integers(), st.lists(st.text(max_size=3)))
@@ -68,21 +68,3 @@ def test_what_is_left_over_is_told() -> None:
     decoder.feed(b'[{"a":1}, {"b"')
 
     assert (b'{"b"', False) == (decoder.close(), decoder.finished)
-
-
-@given(st.lists(VALUES, max_size=4), st.integers(1, 40), st.sampled_from([b"\n", b"\r\n"]), st.booleans())
-def test_lines_at_any_cut(values: list[Any], step: int, end: bytes, last: bool) -> None:
-    """NDJSON gives one text a line; empty lines count for nothing, and the last may lack its end."""
-    data = end.join(json.dumps(value).encode() for value in values) + (end * 2 if last else b"")
-    decoder = LineDecoder()
-    found = [line for start in range(0, len(data), step) for line in decoder.feed(data[start : start + step])]
-    found += decoder.close()
-
-    assert values == [json.loads(line) for line in found]
-
-
-def test_a_line_is_bounded() -> None:
-    """A line that never ends is refused."""
-    decoder = LineDecoder(limit=10)
-    with pytest.raises(BadUpstreamBytes):
-        decoder.feed(b"x" * 11)
