@@ -132,7 +132,14 @@ class Dialect(Protocol):
 
     # ── caller side ────────────────────────────────────────────────────────────────
     def read(
-        self, wire: WireRequest, params: Mapping[str, str], *, depth: int = 64, messages: int = 2048, tools: int = 512
+        self,
+        wire: WireRequest,
+        params: Mapping[str, str],
+        *,
+        depth: int = 64,
+        values: int = 100_000,
+        messages: int = 2048,
+        tools: int = 512,
     ) -> Asked:
         """Checks a request in full. MalformedRequest and its kin name the field that is wrong."""
         ...

@@ -164,6 +164,7 @@ class Admission:
         else:
             targets, providers, own_key = self._named_targets(route, named)
         policy = generation.policy(policy_name)
+        self.on_loss(policy)  # a word that is none is refused whether or not anything will be lost
         total = self._timeout(policy.timeouts.total)
         return Plan(
             targets=targets,

@@ -114,6 +114,9 @@ class LimitsRow(Rows):
     json_depth: Annotated[int, Field(ge=1, le=256), Says("number")] = Field(
         _LIMITS.json_depth, description="nesting of a JSON body; past it 400"
     )
+    json_values: Annotated[int, Field(ge=1, le=10_000_000), Says("number")] = Field(
+        _LIMITS.json_values, description="members of all objects and arrays of a body; past it 400"
+    )
     messages: Count = Field(_LIMITS.messages, description="messages of one call; past it 400")
     tools: Count = Field(_LIMITS.tools, description="tools of one call; past it 400")
     concurrency: Count = Field(_LIMITS.concurrency, description="calls at once in this process; past it 503")

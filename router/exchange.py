@@ -162,7 +162,12 @@ class Exchange:
         limits = self.generation.settings.limits
         try:
             return self.dialect.read(
-                wire, params, depth=limits.json_depth, messages=limits.messages, tools=limits.tools
+                wire,
+                params,
+                depth=limits.json_depth,
+                values=limits.json_values,
+                messages=limits.messages,
+                tools=limits.tools,
             )
         except MalformedRequest as error:
             if route.to == "named" and error.param == "messages" and error.code == "invalid_request":

@@ -74,6 +74,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     body: float = 30.0
     max_body: int = 32 << 20
     json_depth: int = 64
+    json_values: int = 100_000
     messages: int = 2048
     tools: int = 512
     concurrency: int = 1000

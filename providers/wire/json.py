@@ -1,7 +1,7 @@
 """JSON as the gateway reads and writes it: strict with callers, lenient with upstreams, exact in both.
 
 msgspec does the work: it keeps integers beyond 64 bits, refuses 1e999, NaN, invalid UTF-8 and lone surrogates.
-What it does not do is here: limits on nesting and on the length of one integer, names for what is wrong, a
+What it does not do is here: limits on nesting, on values and on the length of one integer, names for what is wrong, a
 fallback for upstreams that split an emoji, splicing of top-level fields without touching the rest, and the
 escaping of line separators that readers of event streams in common clients split on.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json as stdlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -20,6 +20,7 @@ from providers.canonical.errors import BadUpstreamBytes, MalformedRequest
 Json: TypeAlias = Any
 
 MAX_DEPTH = 64
+MAX_VALUES = 100_000
 _MAX_INTEGER = 10**30
 _KEY = re.compile(rb'[\s{,]*"([^"\\]*)"\s*:\s*')
 
@@ -31,15 +32,15 @@ _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 # ── reading ────────────────────────────────────────────────────────────────────────────
 
 
-def decode_object(data: bytes, *, depth: int = MAX_DEPTH) -> dict[str, Json]:
+def decode_object(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES) -> dict[str, Json]:
     """A caller's body as a dict. MalformedRequest says what is wrong and where."""
-    value = decode(data, depth=depth)
+    value = decode(data, depth=depth, values=values)
     if type(value) is not dict:
         raise MalformedRequest(f"a JSON object expected, not {kind_of(value)}")
     return value
 
 
-def decode(data: bytes, *, depth: int = MAX_DEPTH) -> Json:
+def decode(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES) -> Json:
     """A caller's JSON text. MalformedRequest for anything that is not valid JSON within the limits."""
     try:
         value = _decode(data)
@@ -49,7 +50,8 @@ def decode(data: bytes, *, depth: int = MAX_DEPTH) -> Json:
         raise MalformedRequest("the body is not valid UTF-8") from None
     except msgspec.MsgspecError as error:
         raise MalformedRequest(_complaint(data, error)) from None
-    check_limits(value, depth)
+    if _count((value,), depth, depth) > values:
+        raise MalformedRequest(f"the body holds more than {values} values")
     return value
 
 
@@ -59,28 +61,23 @@ def _complaint(data: bytes, error: Exception) -> str:
     return f"the body is not valid JSON: {str(error).removeprefix('JSON is malformed: ')}"
 
 
-def check_limits(value: Json, depth: int = MAX_DEPTH) -> None:
-    """Refuses nesting beyond `depth` and integers of more than 30 digits. Cost grows with values, not bytes."""
-    kind = type(value)
-    if kind is dict:
-        _check_values(value.values(), depth - 1, depth)
-    elif kind is list:
-        _check_values(value, depth - 1, depth)
-    elif kind is int:
-        _check_values((value,), depth, depth)
+def _count(values: Collection[Json], left: int, depth: int) -> int:
+    """How many values these are, with all that is in them. Refuses what is nested too deep, and endless integers.
 
-
-def _check_values(values: Iterable[Json], left: int, depth: int) -> None:
+    Its cost grows with the number of values, not with bytes: a long text is one of them.
+    """
     if left < 0:
         raise MalformedRequest(f"JSON is nested more than {depth} deep")
+    seen = len(values)
     for value in values:
         kind = type(value)
         if kind is dict:
-            _check_values(value.values(), left - 1, depth)
+            seen += _count(value.values(), left - 1, depth)
         elif kind is list:
-            _check_values(value, left - 1, depth)
+            seen += _count(value, left - 1, depth)
         elif kind is int and not -_MAX_INTEGER < value < _MAX_INTEGER:
             raise MalformedRequest("an integer of more than 30 digits")
+    return seen
 
 
 def decode_upstream(data: bytes) -> Json:

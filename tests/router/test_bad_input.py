@@ -20,7 +20,7 @@ from tests.lanes import KEYS, LANES, TABLE, Lane
 from tests.raw import raw_request
 from tests.running import Answer, Running, running
 
-LIMITED = TABLE.replace("limits: {", "max_body: 64KiB\n  limits: {messages: 50, tools: 5, body: 500ms, ")
+LIMITED = TABLE.replace("limits: {", "max_body: 64KiB\n  limits: {json_values: 3000, messages: 50, tools: 5, body: 500ms, ")
 lanes = pytest.mark.parametrize("lane", LANES, ids=[lane.name for lane in LANES])
 
 
@@ -330,6 +330,18 @@ async def test_limits_on_messages_and_tools(lane: Lane, gateway: Running, upstre
     for body in (many, tools):
         answer = await gateway.post(lane.path(), body)
         assert 400 == answer.status and problem(lane, answer)
+    assert [] == upstream.requests
+
+
+@lanes
+@pytest.mark.parametrize("crowd", [{f"k{i}": 1 for i in range(3100)}, [[]] * 3100, [{"a": [1, 2]}] * 900])
+async def test_a_body_of_too_many_values_is_refused(
+    lane: Lane, crowd: Any, gateway: Running, upstream: FakeUpstream
+) -> None:
+    """Wherever they stand: reading them would keep others waiting (H08, O09)."""
+    answer = await gateway.post(lane.path(), lane.body() | {"x_unknown": crowd})
+
+    assert 400 == answer.status and "3000 values" in problem(lane, answer)["message"]
     assert [] == upstream.requests
 
 

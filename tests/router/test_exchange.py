@@ -163,6 +163,14 @@ async def test_losses_can_be_refused() -> None:
         assert [] == upstream.requests
 
 
+async def test_a_word_for_losses_that_is_none_is_refused() -> None:
+    """Also where nothing would be lost."""
+    async with between() as (gateway, _):
+        answer = await ask(gateway, LANES[0], headers={"x-isthmus-on-loss": "shrug"})
+
+        assert 400 == answer.status
+
+
 async def test_what_would_make_a_wrong_answer_is_refused_whatever_the_setting() -> None:
     """A part that the target cannot read: 400 naming it, before any call."""
     async with between() as (gateway, upstream):

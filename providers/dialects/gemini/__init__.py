@@ -62,10 +62,11 @@ class Gemini:
         params: Mapping[str, str],
         *,
         depth: int = 64,
+        values: int = 100_000,
         messages: int = 2048,
         tools: int = 512,
     ) -> Asked:
-        return read.read(wire, params, depth=depth, messages=messages, tools=tools)
+        return read.read(wire, params, depth=depth, values=values, messages=messages, tools=tools)
 
     def decode_request(self, asked: Asked) -> ChatRequest:
         return decode_request(asked)

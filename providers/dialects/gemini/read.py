@@ -34,7 +34,7 @@ _RANGES: dict[str, tuple[bool, float, float | None]] = {
 }
 
 
-def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, messages: int, tools: int) -> Asked:
+def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: int, messages: int, tools: int) -> Asked:
     """A request of this dialect, checked. `params`: `model`, `task`; if said, `version` and `collection`."""
     task = params.get("task", "")
     if task not in OPERATIONS:
@@ -43,7 +43,7 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, messages: 
     if alt != "sse" and alt.partition(";")[0] != "json":
         raise refuse("alt", "alt must be json or sse")
     try:
-        body = wire_json.decode_object(wire.body, depth=depth)
+        body = wire_json.decode_object(wire.body, depth=depth, values=values)
     except MalformedRequest as error:
         raise MalformedRequest(error.message, details=(Detail("body", error.message),)) from None
     top = wire_json.top_level(wire.body)

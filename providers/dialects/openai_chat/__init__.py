@@ -49,9 +49,16 @@ class OpenAIChat:
     # ── caller side ────────────────────────────────────────────────────────────────
 
     def read(
-        self, wire: WireRequest, params: Mapping[str, str], *, depth: int = 64, messages: int = 2048, tools: int = 512
+        self,
+        wire: WireRequest,
+        params: Mapping[str, str],
+        *,
+        depth: int = 64,
+        values: int = 100_000,
+        messages: int = 2048,
+        tools: int = 512,
     ) -> Asked:
-        return check.read(wire, params, depth=depth, messages=messages, tools=tools)
+        return check.read(wire, params, depth=depth, values=values, messages=messages, tools=tools)
 
     def decode_request(self, asked: Asked) -> ChatRequest:
         return request.decode(asked)

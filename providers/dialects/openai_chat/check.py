@@ -18,9 +18,9 @@ NO_MESSAGES = "messages must be a non-empty array"
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
-def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, messages: int, tools: int) -> Asked:
+def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: int, messages: int, tools: int) -> Asked:
     data = wire.body
-    body = decode_object(data, depth=depth)
+    body = decode_object(data, depth=depth, values=values)
     model = body.get("model")
     if type(model) is not str or not model:
         raise MalformedRequest("model must be a non-empty string", param="model")
