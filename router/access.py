@@ -14,6 +14,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -160,12 +161,12 @@ class Access:
             return LOCAL
         if shown is None:
             raise NotAuthenticated(reason="missing")
-        digest = _digest(shown.value)
+        digest = blake2b(shown.value.encode("utf-8", "surrogateescape")).digest()
         if found := self._remembered.get(digest):
             if now < found[1]:
                 return found[0]
             del self._remembered[digest]
-        caller, until = self._verify(shown.value, digest, now)
+        caller, until = self._verify(shown.value, _digest(shown.value), now)
         if len(self._remembered) >= MOST_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
         self._remembered[digest] = (caller, until)

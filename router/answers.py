@@ -43,7 +43,7 @@ def head(record: Record, *, secret_path: bool) -> dict[str, str]:
     if secret_path:
         headers.update(_SECRET_PATH_HEADERS)
     headers["server-timing"] = ", ".join(
-        [f"{name};dur={seconds * 1000:.2f}" for name, seconds in record.phases.items()]
+        [f"{name};dur={int(seconds * 1e5 + 0.5) / 1e2}" for name, seconds in record.phases.items()]
     )
     return headers
 

@@ -88,17 +88,13 @@ class Exchange:
         self.watch = Stopwatch(gateway.clock, record.started, record.phases)
         self.alarm = Alarm()
         self.admission = Admission(gateway, incoming)
+        self.dialect: Dialect = self.admission.dialect  # the caller's; known once the route is
         self.losses: Losses = []
         self._request: ChatRequest | None = None
         self._sent = False
         self._waited = 0.0  # before the attempt under way
         self._has_own_key = False
         self._secret: str | None = None  # what the attempt under way is signed with
-
-    @property
-    def dialect(self) -> Dialect:
-        """The caller's."""
-        return self.admission.dialect
 
     # ── the life ───────────────────────────────────────────────────────────────────
     async def run(self, busy: RouterError | None = None) -> None:
@@ -133,6 +129,7 @@ class Exchange:
         """Route and credential, in the order in which a stranger may learn of them."""
         admission, record = self.admission, self.record
         admission.find_route()
+        self.dialect = admission.dialect
         if admission.match is not None:
             record.route = admission.match.route.path
             record.caller_dialect = admission.match.route.speaks

@@ -242,7 +242,7 @@ def _line(record: Record, now: str) -> _Line:
         record.stream_end,
         record.bytes_in,
         record.bytes_out,
-        {phase: _ms(seconds) for phase, seconds in record.phases.items()},
+        {phase: int(seconds * 1e6 + 0.5) / 1e3 for phase, seconds in record.phases.items()},
         _ms(record.upstream_seconds),
         None if usage is None else _counts(usage),
         [_attempt(attempt) for attempt in record.attempts],

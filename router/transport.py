@@ -11,6 +11,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any, Protocol, cast
 
 import aiohttp
@@ -203,7 +204,7 @@ class HttpTransport:
     ) -> Answer | aiohttp.ClientResponse:
         at = min(asyncio.get_running_loop().time() + clocks.first_byte, clocks.deadline)
         timeout = self._timeout(clocks.connect)
-        where = URL(url, encoded=True)
+        where = URL(url, encoded=True) if "?" in url else _parsed(url)  # a query may hold a key
         try:
             with waiting(clocks.alarm, at, "first_byte"):
                 if provider.proxy is None and wire.method == hdrs.METH_POST:
@@ -269,6 +270,12 @@ class HttpTransport:
         self._sessions.clear()
         if self._connector is not None:
             await self._connector.close()
+
+
+@lru_cache(maxsize=1024)
+def _parsed(url: str) -> URL:
+    """The same few addresses, again and again."""
+    return URL(url, encoded=True)
 
 
 def _tls(provider: Provider) -> ssl.SSLContext | bool:
