@@ -161,7 +161,7 @@ class Access:
             return LOCAL
         if shown is None:
             raise NotAuthenticated(reason="missing")
-        digest = blake2b(shown.value.encode("utf-8", "surrogateescape")).digest()
+        digest = blake2b(shown.value.encode("utf-8", "surrogatepass")).digest()
         if found := self._remembered.get(digest):
             if now < found[1]:
                 return found[0]

@@ -330,7 +330,7 @@ def test_memory_holds_no_credential() -> None:
     access.verify(Credential(KEY), NOW)
 
     assert KEY not in repr(access._remembered)
-    assert [32] == [len(digest) for digest in access._remembered]
+    assert [64] == [len(digest) for digest in access._remembered]
 
 
 @pytest.mark.parametrize("value", [KEY, token()], ids=["key", "token"])

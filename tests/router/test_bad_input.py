@@ -20,7 +20,9 @@ from tests.lanes import KEYS, LANES, TABLE, Lane
 from tests.raw import raw_request
 from tests.running import Answer, Running, running
 
-LIMITED = TABLE.replace("limits: {", "max_body: 64KiB\n  limits: {json_values: 3000, messages: 50, tools: 5, body: 500ms, ")
+LIMITED = TABLE.replace(
+    "limits: {", "max_body: 64KiB\n  limits: {json_values: 3000, messages: 50, tools: 5, body: 500ms, "
+)
 lanes = pytest.mark.parametrize("lane", LANES, ids=[lane.name for lane in LANES])
 
 
