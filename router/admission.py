@@ -48,6 +48,7 @@ class Plan(msgspec.Struct, kw_only=True):
     policy: PolicySettings
     providers: Mapping[str, Provider]
     own_key: str | None = None  # the caller's own upstream key
+    on_loss: str = "report"  # or allow, reject
     deadline: float = 0.0  # of `within`
     ends: float = 0.0  # of the whole exchange
 
@@ -164,13 +165,13 @@ class Admission:
         else:
             targets, providers, own_key = self._named_targets(route, named)
         policy = generation.policy(policy_name)
-        self.on_loss(policy)  # a word that is none is refused whether or not anything will be lost
         total = self._timeout(policy.timeouts.total)
         return Plan(
             targets=targets,
             policy=policy,
             providers=providers,
             own_key=own_key,
+            on_loss=self._on_loss(policy),
             deadline=started + min(policy.within, total),
             ends=started + total,
         )
@@ -203,7 +204,7 @@ class Admission:
             raise MalformedRequest("x-isthmus-timeout must be a duration such as 500ms, 20s or 2m")
         return min(seconds, most)
 
-    def on_loss(self, policy: PolicySettings) -> str:
+    def _on_loss(self, policy: PolicySettings) -> str:
         """What to do about losses: what the caller says, else the route, else the policy."""
         text = self.incoming.headers.get("x-isthmus-on-loss")
         if text is None:

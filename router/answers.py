@@ -28,8 +28,11 @@ _LONGEST_RATE = 12  # characters: what is longer is no number and no span of tim
 _SECRET_PATH_HEADERS = {"referrer-policy": "no-referrer", "cache-control": "no-store"}
 
 
-def head(record: Record, *, secret_path: bool) -> dict[str, str]:
-    """The headers of every answer (contract: HTTP surface). Written last, when all of the record's phases are known."""
+def head(record: Record, *, secret_path: bool, losses: bool = True) -> dict[str, str]:
+    """The headers of every answer (contract: HTTP surface). Written last, when all of the record's phases are known.
+
+    `losses`: is the caller told of them (`on_loss: allow` says no)?
+    """
     headers = {"server": "isthmus", "x-request-id": record.id}
     if record.route != "none":
         headers["x-isthmus-route"] = record.route
@@ -38,7 +41,7 @@ def head(record: Record, *, secret_path: bool) -> dict[str, str]:
         headers["x-isthmus-model"] = _printable(record.upstream_model or "")
         headers["x-isthmus-attempts"] = str(len(record.attempts))
         headers["x-isthmus-lane"] = record.lane
-    if record.losses:
+    if losses and record.losses:
         headers["x-isthmus-loss"] = header(record.losses)
     if secret_path:
         headers.update(_SECRET_PATH_HEADERS)

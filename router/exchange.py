@@ -94,6 +94,7 @@ class Exchange:
         self._sent = False
         self._waited = 0.0  # before the attempt under way
         self._has_own_key = False
+        self._names_losses = True  # to the caller; log and metric always learn of them
         self._secret: str | None = None  # what the attempt under way is signed with
 
     # ── the life ───────────────────────────────────────────────────────────────────
@@ -123,6 +124,7 @@ class Exchange:
             asked = await self._read(match)
             plan = self.admission.plan(match.route, asked, self.record.started)
             self._has_own_key = plan.own_key is not None
+            self._names_losses = plan.on_loss != "allow"
             await self._attempts(asked, plan)
 
     def _admit(self) -> Match:
@@ -368,7 +370,7 @@ class Exchange:
         if losses:
             if self._request is not None:
                 self.losses = in_callers_words(losses, self._request, self.dialect.paths)
-            if self.admission.on_loss(plan.policy) == "reject":
+            if plan.on_loss == "reject":
                 fields = ", ".join(dict.fromkeys(loss.field for loss in self.losses))
                 raise Untranslatable(f"the target cannot carry: {fields}", param=self.losses[0].field)
         return wire
@@ -530,7 +532,7 @@ class Exchange:
     # ── errors ─────────────────────────────────────────────────────────────────────
     def _head(self) -> dict[str, str]:
         self.record.losses = self.losses
-        return head(self.record, secret_path=self.admission.has_secret_path)
+        return head(self.record, secret_path=self.admission.has_secret_path, losses=self._names_losses)
 
     def _note_error(self, error: RouterError) -> None:
         record = self.record

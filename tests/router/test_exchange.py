@@ -163,6 +163,21 @@ async def test_losses_can_be_refused() -> None:
         assert [] == upstream.requests
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_losses_can_be_taken_in_silence(stream: bool) -> None:
+    """`on_loss: allow` leaves the header out; log and metric know of them all the same."""
+    lane = LANES[1]
+    async with between() as (gateway, upstream):
+        upstream.script(lane.stream("a") if stream else lane.whole())
+        body = lane.body(stream=stream, logit_bias={"1": 1})
+        answer = await gateway.post(lane.path(), body, headers={"x-isthmus-on-loss": "allow"})
+        line = (await gateway.lines())[0]
+
+        assert 200 == answer.status and "x-isthmus-loss" not in answer.headers
+        assert ["logit_bias"] == [loss["field"] for loss in line["losses"]]
+        assert 1 == gateway.metric("isthmus_losses_total", field="logit_bias", kind="dropped")
+
+
 async def test_a_word_for_losses_that_is_none_is_refused() -> None:
     """Also where nothing would be lost."""
     async with between() as (gateway, _):
