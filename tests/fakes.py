@@ -457,7 +457,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.set_write_buffer_limits(high=0)
+        if self.upstream.tls is None:  # asyncio's TLS never says that writing may go on once the limit is nothing
+            transport.set_write_buffer_limits(high=0)
         self.opened_at = time.monotonic()
         self.upstream.connections.append(self)
         self.number = len(self.upstream.connections)
@@ -470,7 +471,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._over()
-        return True
+        return self.upstream.tls is None
 
     def connection_lost(self, error: Exception | None) -> None:
         self._over()
@@ -512,7 +513,7 @@ class Connection(asyncio.Protocol):
     def reset(self) -> None:
         """Close now (RST): what is unsent is thrown away."""
         linger = struct.pack("ii", 1, 0)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):  # a TLS transport that is closed has no socket left
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self._transport.abort()
 
