@@ -124,6 +124,7 @@ class Dialect(Protocol):
     auth: str  # how its own vendor takes a key (a name of providers/auth.py), for upstreams without a row
     passes: frozenset[str]  # request headers (lower case) of its own that go to an upstream of the same dialect
     passes_with_key: frozenset[str]  # those that choose an account: only together with the caller's own key
+    operations: frozenset[str]  # what an upstream of it can be asked for: `chat`, `embeddings`, `count_tokens`
     paths: Mapping[str, str]  # canonical parameter -> where a caller of this dialect writes it
 
     def operation(self, task: str) -> str:
@@ -141,7 +142,10 @@ class Dialect(Protocol):
         messages: int = 2048,
         tools: int = 512,
     ) -> Asked:
-        """Checks a request in full. MalformedRequest and its kin name the field that is wrong."""
+        """Checks a request in full. MalformedRequest and its kin name the field that is wrong.
+
+        Of the caller's headers `wire` holds those that the dialect `passes`.
+        """
         ...
 
     def decode_request(self, asked: Asked) -> ChatRequest: ...

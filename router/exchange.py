@@ -150,7 +150,8 @@ class Exchange:
         body = await self.door.body(limits, self.alarm)
         self.record.bytes_in = len(body)
         self.watch.lap("read")
-        wire = WireRequest(method=incoming.method, path=match.route.path, query=incoming.query, body=body)
+        said = {name: value for name in self.dialect.passes if (value := incoming.headers.get(name)) is not None}
+        wire = WireRequest(method=incoming.method, path=match.route.path, query=incoming.query, headers=said, body=body)
         asked = self._checked(wire, self.admission.params(match), match.route)
         self.record.stream = asked.stream
         self.record.operation = self.dialect.operation(asked.task)

@@ -49,6 +49,7 @@ class Gemini:
     auth = "google_key"
     passes: frozenset[str] = frozenset()
     passes_with_key: frozenset[str] = frozenset()
+    operations = frozenset({"chat", "count_tokens", "embeddings"})
     paths: Mapping[str, str] = PATHS
 
     def operation(self, task: str) -> str:

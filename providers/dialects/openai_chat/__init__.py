@@ -41,6 +41,7 @@ class OpenAIChat:
     passes = frozenset({"openai-beta"})
     # With a key of ours these would choose whom of ours a call is charged to.
     passes_with_key = frozenset({"openai-organization", "openai-project"})
+    operations = frozenset({"chat"})
     paths: Mapping[str, str] = request.PATHS
 
     def operation(self, task: str) -> str:
