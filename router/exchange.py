@@ -375,7 +375,7 @@ class Exchange:
         if upstream is self.dialect:
             wire = upstream.relay_request(asked, model, losses, traits)
         else:
-            request = self._canonical(asked)
+            request = self.gateway.seals.restore(self.admission.who.owner, self._canonical(asked), {upstream.family})
             if model != request.model:
                 request = msgspec.structs.replace(request, model=model)
             try:
@@ -393,10 +393,9 @@ class Exchange:
         return wire
 
     def _canonical(self, asked: Asked) -> ChatRequest:
-        """The request, understood once however many targets are tried, with remembered signatures put back."""
+        """The request, understood once however many targets are tried."""
         if self._request is None:
-            request = self.dialect.decode_request(asked)
-            self._request = self.gateway.seals.restore(self.admission.who.owner, request)
+            self._request = self.dialect.decode_request(asked)
         return self._request
 
     def _addressed(
