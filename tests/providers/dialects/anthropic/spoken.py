@@ -217,8 +217,13 @@ def _check_order(kinds: list[str], indexes: list[int | None]) -> None:
 def recorded() -> Iterator[dict[str, Json]]:
     """The recorded calls of this dialect; Vertex's callers name the model in the path."""
     for case in cases("anthropic"):
-        if case["api"] in ("messages", "count-tokens") and isinstance(case["request_body"], dict):
+        if case["api"] in ("messages", "count-tokens"):
             yield case
+
+
+def recorded_requests() -> Iterator[dict[str, Json]]:
+    """Those whose request was recorded, too."""
+    return (case for case in recorded() if isinstance(case["request_body"], dict))
 
 
 def recorded_request(case: Mapping[str, Json]) -> Asked:

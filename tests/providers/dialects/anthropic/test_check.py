@@ -9,7 +9,7 @@ import pytest
 
 from providers.canonical.errors import MalformedRequest, RouteNotFound
 from providers.dialect import WireRequest
-from tests.providers.dialects.anthropic.spoken import ANTHROPIC, HI, Json, asked, recorded, recorded_request
+from tests.providers.dialects.anthropic.spoken import ANTHROPIC, HI, Json, asked, recorded_request, recorded_requests
 
 
 def user(*blocks: Json) -> Json:
@@ -232,7 +232,7 @@ def test_what_is_not_known_passes() -> None:
 def test_recorded_requests_pass() -> None:
     """Every request that the service took is taken here, and the one that it refused is refused."""
     refused = []
-    for case in recorded():
+    for case in recorded_requests():
         try:
             recorded_request(case)
         except MalformedRequest:

@@ -20,8 +20,8 @@ from tests.providers.dialects.anthropic.spoken import (
     again,
     asked,
     decoded,
-    recorded,
     recorded_request,
+    recorded_requests,
 )
 
 FORMAT = {"type": "json_schema", "schema": SCHEMA}
@@ -80,7 +80,7 @@ def test_every_body_comes_back_as_it_was(name: str) -> None:
 def test_recorded_requests_come_back_as_they_were() -> None:
     """All of them, whichever program wrote them."""
     seen = 0
-    for case in recorded():
+    for case in recorded_requests():
         try:
             one = recorded_request(case)
         except MalformedRequest:
