@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from providers.dialect import Dialect
 
+from .anthropic import Anthropic
 from .gemini import Gemini
 from .openai_chat import OpenAIChat
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(), Gemini())}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(), Anthropic(), Gemini())}
