@@ -6,5 +6,6 @@ from providers.dialect import Dialect
 
 from .gemini import Gemini
 from .openai_chat import OpenAIChat
+from .openai_responses import OpenAIResponses
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(), Gemini())}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(), OpenAIResponses(), Gemini())}
