@@ -275,7 +275,10 @@ class ResponsesStreamDecoder:
             out.append(CitationDelta(index=slot.part, citation=read_citation(raw)))
 
     def _finish_message(self, item: _Item, raw: Object, out: list[StreamEvent]) -> None:
-        for key, one in enumerate(raw.get("content") or ()):
+        content = raw.get("content") or ()
+        # Some servers count from another number in the pieces than in the whole.
+        keys = sorted(item.slots) if len(item.slots) == len(content) else range(len(content))
+        for key, one in zip(keys, content):
             piece = _PIECES.get(one.get("type"))
             if piece is None:
                 self._whole(Opaque(dialect=NAME, kind=str(one.get("type")), raw=one), out)
@@ -289,7 +292,7 @@ class ResponsesStreamDecoder:
                 self._cite(item, key, one["annotations"][slot.cited :], out)
             if one.get("logprobs") and not slot.weighed:
                 self._weigh(item, place, one["logprobs"], out)
-        if not item.slots and not raw.get("content"):
+        if not item.slots and not content:
             self._say(item, {}, TextDelta, "", out)
         self._end_texts(item, out)
 
