@@ -63,6 +63,7 @@ FLOORS = {
     "router.metrics": 5,
     "router.logs": 5,
     "router.tracing": 5,
+    "router.line": 6,
     "router.transport": 6,
     "router.egress": 6,
     "router.access": 6,
@@ -75,6 +76,7 @@ FLOORS = {
     "router.answers": 7,
     "router.streaming": 7,
     "router.exchange": 7,
+    "router.explain": 7,
     "router.chats": 7,
     "router.server": 8,
     "router.admin": 8,
@@ -100,6 +102,7 @@ ONLY_IN = {
         "router.server",  # takes calls
         "router.admin",
         "router.relay",  # writes answers
+        "router.line",  # connections and answers
         "router.transport",  # sends calls
         "router.egress",  # checks addresses inside the connector
         "router.chats",  # its own HTTP surface
