@@ -23,40 +23,18 @@ from providers.canonical.loss import Losses, dropped
 from providers.dialects._openai.values import Json, Object, read_token, restore, write_token
 
 from .items import form_of, opaque_item, read_call, read_message, read_picture, read_reasoning
-from .words import FAMILY, NAME, carry, digest, made_id, seal_of, sealed_items
+from .words import FAMILY, NAME, carry, digest, made_id, sealed_item
 from .written import write_citation
 
 # ── reading ────────────────────────────────────────────────────────────────────────────
-
-
-class Reasoned:
-    """The reasoning since the last thing that was said. Its state goes, too, onto what it led to: clients of other
-    dialects keep texts and calls, and so bring it back.
-    """
-
-    def __init__(self) -> None:
-        self._items: list[Object] = []
-
-    def note(self, raw: Object) -> None:
-        self._items.append(raw)
-
-    def seal(self) -> Seal | None:
-        """Of the item that follows; asked once."""
-        items, self._items = self._items, []
-        return seal_of(items) if items else None
 
 
 def read_output(items: Sequence[Json]) -> tuple[tuple[AnyPart, ...], Logprobs | None]:
     """The parts of an answer, and the log probabilities of all its texts together."""
     parts: list[AnyPart] = []
     tokens: list[TokenLogprob] = []
-    reasoned = Reasoned()
     for i, raw in enumerate(items):
         found = read_item(raw, f"output[{i}]", i)
-        if raw.get("type") == "reasoning":
-            reasoned.note(raw)
-        elif found and isinstance(found[0], Text | ToolCall) and (seal := reasoned.seal()) is not None:
-            found[0] = msgspec.structs.replace(found[0], seal=seal)
         tokens += [token for part in found for token in _tokens(part)]
         parts += found
     return tuple(parts), Logprobs(content=tuple(tokens)) if tokens else None
@@ -256,9 +234,8 @@ def own_items(parts: Sequence[AnyPart], seed: str, losses: Losses) -> list[Objec
             if not form.get("empty"):
                 items[-1]["content"].append(_own_content(part, losses))
         elif isinstance(part, Reasoning):
-            kept = sealed_items(part.seal)
             identifier = str((part.extra or {}).get("id") or made_id("rs", seed, len(items)))
-            items.append(kept[-1] if kept else reasoning_item(identifier, part.text, None))
+            items.append(sealed_item(part.seal) or reasoning_item(identifier, part.text, None))
         else:
             lose(part, losses)
     return items

@@ -39,7 +39,7 @@ from providers.wire.sse import SseDecoder
 
 from .faults import event_fault, fault
 from .items import read_citation, read_message
-from .output import Reasoned, read_item, read_made_call, read_tokens
+from .output import read_item, read_made_call, read_tokens
 from .response import read_head, read_usage
 from .words import NAME, finish_of
 
@@ -64,7 +64,6 @@ class ResponsesStreamDecoder:
         self._items: dict[int, _Item] = {}
         self._last = 0  # the output_index of the item that was spoken of last
         self._talking: _Item | None = None  # the message that is open
-        self._reasoned = Reasoned()
         self._calls = self._refused = False
         self.finished = False
 
@@ -239,7 +238,6 @@ class ResponsesStreamDecoder:
         if not item.slots:
             empty = read_message({**item.raw, "role": "assistant", "content": "", "status": "completed"}, "")
             extra = empty[0].extra
-            item.seal = self._reasoned.seal() if kind is TextDelta else None
         self._talking = item
         slot = item.slots[key] = _Slot(self._next(), kind, extra)
         self._refused = self._refused or kind is RefusalDelta
@@ -300,9 +298,6 @@ class ResponsesStreamDecoder:
         for slot in item.slots.values():
             if not slot.ended:
                 slot.ended = True
-                if item.seal is not None and slot.kind is TextDelta:
-                    out.append(SealDelta(index=slot.part, seal=item.seal))
-                    item.seal = None
                 out.append(PartEnd(index=slot.part))
         self._talking = None
 
@@ -322,7 +317,6 @@ class ResponsesStreamDecoder:
                 extra=call.extra,
             )
         )
-        item.seal = self._reasoned.seal()
         if item.held:
             out.append(ToolCallDelta(index=item.part, arguments="".join(item.held)))
             item.held.clear()
@@ -346,8 +340,6 @@ class ResponsesStreamDecoder:
         if item.part < 0:
             self._open_call(item, out)
         self._call_done(raw | {"output_index": item.index}, out)
-        if item.seal is not None:
-            out.append(SealDelta(index=item.part, seal=item.seal))
         out.append(PartEnd(index=item.part))
 
     # ── reasoning ──────────────────────────────────────────────────────────────────
@@ -388,7 +380,6 @@ class ResponsesStreamDecoder:
             for i, one in enumerate(raw.get(key) or ()):
                 self._rethink(item, (key, i), one.get("text"), out)
         part = read_item(raw, "", item.index)[0]
-        self._reasoned.note(raw)
         if item.part < 0:
             self._whole(part, out)
             return
@@ -473,7 +464,6 @@ class _Item:
         self.held: list[str] = []  # arguments that came before the name
         self.place: tuple[str, int] = ("", 0)  # the text of a reasoning item that came last
         self.thought: dict[tuple[str, int], int] = {}  # how long each of its texts is
-        self.seal: Any = None
 
 
 _EVENTS: dict[str, Callable[[ResponsesStreamDecoder, Object, list[StreamEvent]], None]] = {
