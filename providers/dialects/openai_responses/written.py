@@ -47,10 +47,11 @@ def write_own(messages: Sequence[Message], losses: Losses) -> Json:
         if form_of(message).get("input") == "string":
             return message.parts[0].text if isinstance(message.parts[0], Text) else ""
         for part in message.parts:
-            lose_marks_of_others(part, losses)
             if isinstance(part, Reasoning) and "raw" not in form_of(part):
                 losses.append(dropped(part.at or "input", "reasoning of another model"))
                 continue
+            if part.seal is not None and part.seal.origin != FAMILY:
+                losses.append(dropped(part.seal.at or part.at or "input", "a signature of another model family"))
             item = form_of(part).get("item")
             if item is None and content is not None and isinstance(part, Text | Refusal | Media | Opaque):
                 content.append(write_part(part))
@@ -58,11 +59,6 @@ def write_own(messages: Sequence[Message], losses: Losses) -> Json:
                 written, content = _own_item(part, {"role": message.role} if item is None else item)
                 items.append(written)
     return items
-
-
-def lose_marks_of_others(part: AnyPart, losses: Losses) -> None:
-    if part.seal is not None and part.seal.origin != FAMILY:
-        losses.append(dropped(part.seal.at or part.at or "input", "a signature of another model family"))
 
 
 def _own_item(part: AnyPart, item: Object) -> tuple[Object, list[Object] | None]:
@@ -76,7 +72,7 @@ def _own_item(part: AnyPart, item: Object) -> tuple[Object, list[Object] | None]
         return call | dict(part.extra or {}) | spelled, None
     if isinstance(part, ToolResult):
         return _own_result(part, item) | dict(part.extra or {}) | spelled, None
-    if isinstance(part, Reasoning) or (isinstance(part, Media) and "raw" in form and "item" in form):
+    if isinstance(part, Reasoning) or (isinstance(part, Media) and "role" not in item):
         return dict(form["raw"]), None
     if isinstance(part, Opaque) and "role" not in item:
         return dict(part.raw), None
