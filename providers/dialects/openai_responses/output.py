@@ -21,6 +21,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.loss import Losses, dropped
 from providers.dialects._openai.values import Json, Object, read_token, restore, write_token
+from providers.wire.json import encode
 
 from .items import form_of, opaque_item, read_call, read_message, read_picture, read_reasoning
 from .words import FAMILY, NAME, carry, digest, made_id, sealed_item
@@ -55,10 +56,15 @@ def read_item(raw: Object, at: str, number: int) -> list[AnyPart]:
 
 
 def read_made_call(raw: Object, at: str, number: int) -> ToolCall:
-    """A call of an answer, which may come without an id."""
-    given = raw.get("call_id")
+    """A call of an answer, which may come without an id, and with its arguments as an object."""
+    given, key = raw.get("call_id"), "input" if raw.get("type") == "custom_tool_call" else "arguments"
     call_id = given if isinstance(given, str) and given else fallback_call_id(raw, number)
-    call = read_call({**raw, "call_id": call_id, "name": raw.get("name") or ""}, at)
+    said = raw.get(key)
+    text = said if isinstance(said, str) else "" if said is None else encode(said).decode()
+    name = raw.get("name") or ""
+    if not isinstance(name, str):
+        raise TypeError("a name that is no text")
+    call = read_call({**raw, "call_id": call_id, "name": name, key: text}, at)
     assert isinstance(call, ToolCall)
     return msgspec.structs.replace(call, invented_id=call_id != given)
 

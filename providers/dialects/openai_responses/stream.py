@@ -206,15 +206,17 @@ class ResponsesStreamDecoder:
     # ── messages ───────────────────────────────────────────────────────────────────
 
     def _text_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        if event["delta"]:
-            self._say(self._item(event, out), event, TextDelta, event["delta"], out)
+        text = _delta(event)
+        if text:
+            self._say(self._item(event, out), event, TextDelta, text, out)
         logprobs = event.get("logprobs")
         if logprobs:
             self._weigh(self._item(event, out), event, logprobs, out)
 
     def _refusal_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        if event["delta"]:
-            self._say(self._item(event, out), event, RefusalDelta, event["delta"], out)
+        text = _delta(event)
+        if text:
+            self._say(self._item(event, out), event, RefusalDelta, text, out)
 
     def _text_done(self, event: Object, out: list[StreamEvent]) -> None:
         self._fill(self._item(event, out), event, TextDelta, event.get("text"), out)
@@ -322,7 +324,7 @@ class ResponsesStreamDecoder:
             item.held.clear()
 
     def _call_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        self._argue(self._item(event, out), event["delta"], out)
+        self._argue(self._item(event, out), _delta(event), out)
 
     def _call_done(self, event: Object, out: list[StreamEvent]) -> None:
         item, text = self._item(event, out), event.get("arguments", event.get("input"))
@@ -345,10 +347,10 @@ class ResponsesStreamDecoder:
     # ── reasoning ──────────────────────────────────────────────────────────────────
 
     def _summary_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        self._think(self._item(event, out), ("summary", event.get("summary_index") or 0), event["delta"], out)
+        self._think(self._item(event, out), ("summary", event.get("summary_index") or 0), _delta(event), out)
 
     def _thought_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        self._think(self._item(event, out), ("content", event.get("content_index") or 0), event["delta"], out)
+        self._think(self._item(event, out), ("content", event.get("content_index") or 0), _delta(event), out)
 
     def _summary_done(self, event: Object, out: list[StreamEvent]) -> None:
         self._rethink(self._item(event, out), ("summary", event.get("summary_index") or 0), event.get("text"), out)
@@ -428,6 +430,13 @@ class ResponsesStreamDecoder:
         self._end_texts(item, out)
         if item.part >= 0:
             out.append(PartEnd(index=item.part))
+
+
+def _delta(event: Object) -> str:
+    text = event["delta"]
+    if type(text) is not str:
+        raise TypeError("a delta that is no text")
+    return text
 
 
 def stray_fault(data: bytes, seen: bool) -> RouterError:
