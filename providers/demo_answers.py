@@ -43,6 +43,7 @@ _MOST_VALUES = 500
 _TASK = re.compile(r"/v1(?:alpha|beta)?/(?:models|tunedModels)/(?P<model>[^:]+(?::[^:]+)*):(?P<task>\w+)")
 _FIXED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "/chat/completions": ("openai.chat", {}),
+    "/responses": ("openai.responses", {}),
     "/v1/messages": ("anthropic.messages", {"task": "messages"}),
     "/v1/messages/count_tokens": ("anthropic.messages", {"task": "count_tokens"}),
 }

@@ -7,5 +7,8 @@ from providers.dialect import Dialect
 from .anthropic import Anthropic
 from .gemini import Gemini
 from .openai_chat import OpenAIChat
+from .openai_responses import OpenAIResponses
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(), Anthropic(), Gemini())}
+DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect for dialect in (OpenAIChat(), OpenAIResponses(), Anthropic(), Gemini())
+}

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def dialects(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests do not depend on which dialects there are."""
-    monkeypatch.setattr(config, "DIALECTS", {"openai.chat": object(), "gemini": object()})
+    monkeypatch.setattr(config, "DIALECTS", dict.fromkeys(("openai.chat", "openai.responses", "gemini"), object()))
 
 
 # ── one file, whole ────────────────────────────────────────────────────────────────────────────

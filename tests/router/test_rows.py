@@ -18,7 +18,7 @@ SHIPPED = next(name for name, row in catalog().items() if row.get("secret"))
 @pytest.fixture(autouse=True)
 def dialects(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests do not depend on which dialects there are."""
-    monkeypatch.setattr(config, "DIALECTS", {"openai.chat": object(), "gemini": object()})
+    monkeypatch.setattr(config, "DIALECTS", dict.fromkeys(("openai.chat", "openai.responses", "gemini"), object()))
 
 
 def test_all_of_a_row_arrives(tmp_path: Path) -> None:
