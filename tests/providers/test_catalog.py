@@ -61,7 +61,7 @@ def test_a_base_url_is_plain(name: str) -> None:
     url = urlsplit(catalog()[name]["base_url"])
 
     assert url.hostname
-    assert "https" == url.scheme or url.hostname in ("localhost", "local")
+    assert "https" == url.scheme or url.hostname in ("localhost", "127.0.0.1", "local")
     assert ("", "", None) == (url.query, url.fragment, url.username)
     assert not catalog()[name]["base_url"].endswith("/")
 
