@@ -1,233 +1,206 @@
-"""Small differences of servers that speak this dialect, by the name that a row of the catalog gives them.
+"""Small differences of compatible servers that several rows share, each named in a row's `quirks`.
 
-Each takes a body that is ready to be sent, in both lanes, and changes it; nothing that stood in a caller's body is
-changed in place. Facts on Mistral's: package mistralai 3.7.0 (closed objects), its recorded calls.
+They change the body that is about to be sent, and `deployments` its path, in both lanes alike: in the relay lane the
+caller's own objects are not touched, what changes is copied. What a change takes away is declared as a loss.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from hashlib import sha256
+from typing import Any
+from urllib.parse import quote
 
-from providers.canonical.loss import Losses, approximated, dropped
+from providers.canonical.errors import UnsupportedParameter
+from providers.canonical.loss import Losses, approximated, dropped, invented
 
+from .closed import any_tool, closed_messages, nine_character_ids, random_seed
 from .words import Json, Object
 
-Quirk = Callable[[Object, Losses, bool], None]
+PATH = "/chat/completions"
 
-_LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_ITS_OWN = re.compile(r"[A-Za-z0-9]{9}|chatcmpl-tool-[0-9a-f]+")
-_EMPTY: tuple[Json, ...] = (None, "", [], {})
-_NO_PARAMETERS: Json = {"type": "object", "properties": {}}
-
-#: Keys that a message may have, by its role.
-_KEYS: Mapping[str, frozenset[str]] = {
-    "system": frozenset({"role", "content"}),
-    "user": frozenset({"role", "content"}),
-    "assistant": frozenset({"role", "content", "tool_calls", "prefix"}),
-    "tool": frozenset({"role", "content", "tool_call_id", "name"}),
-}
-_FUNCTION = frozenset({"name", "description", "parameters", "strict"})
+#: How the text of earlier thinking is called in messages, where the upstream wants it back.
+REASONING = "reasoning_content"
+_NOTHING_THOUGHT = " "  # the least that is accepted (litellm's moonshot transformation; an empty text is refused)
 
 
-def apply(names: frozenset[str], body: Object, losses: Losses, *, relayed: bool) -> None:
-    """Applies those quirks to a body that is about to be sent. `relayed`: its paths are the caller's own."""
-    for name, quirk in QUIRKS.items():
-        if name in names:
-            quirk(body, losses, relayed)
+def path(model: str, quirks: frozenset[str]) -> str:
+    """Where a call goes, below base_url. Azure's older form names the deployment there, in the place of the model."""
+    if "deployments" in quirks:
+        return f"/openai/deployments/{quote(model, safe='-._~')}{PATH}"
+    return PATH
 
 
-# ── other names ────────────────────────────────────────────────────────────────────────
+def apply(quirks: frozenset[str], body: Object, losses: Losses, *, exact: bool) -> None:
+    """Changes `body`, whose values may be the caller's and stay as they are.
+
+    `exact`: messages stand where the caller put them, so that a loss can name one of them.
+    """
+    for name, change in _CHANGES.items():
+        if name in quirks:
+            change(body, losses, exact)
 
 
-def _max_tokens(body: Object, losses: Losses, relayed: bool) -> None:
+# ── parameters ─────────────────────────────────────────────────────────────────────────
+
+
+def _max_tokens(body: Object, losses: Losses, exact: bool) -> None:
     if "max_completion_tokens" in body:
         body["max_tokens"] = body.pop("max_completion_tokens")
 
 
-def _random_seed(body: Object, losses: Losses, relayed: bool) -> None:
-    if "seed" in body:
-        seed = body.pop("seed")
-        if body.get("random_seed") is None:
-            body["random_seed"] = seed
+def _usage_unasked(body: Object, losses: Losses, exact: bool) -> None:
+    options = body.pop("stream_options", None)
+    if type(options) is dict and any(value for key, value in options.items() if key != "include_usage"):
+        losses.append(dropped("stream_options", "the target takes no such options"))
 
 
-def _any_tool(body: Object, losses: Losses, relayed: bool) -> None:
-    """`any` says `required`; several allowed tools are said by offering no others."""
-    choice = body.get("tool_choice")
-    if choice == "required":
-        body["tool_choice"] = "any"
-    allowed = choice.get("allowed_tools") if type(choice) is dict else None
-    if type(allowed) is dict and type(allowed.get("tools")) is list:
-        names = {_name(tool) for tool in allowed["tools"]}
-        body["tools"] = [tool for tool in body.get("tools") or () if _name(tool) in names]
-        body["tool_choice"] = "any" if allowed.get("mode") == "required" else "auto"
+def _one_choice(body: Object, losses: Losses, exact: bool) -> None:
+    if body.pop("n", None) not in (None, 1):
+        raise UnsupportedParameter("the target gives one choice", param="n")
 
 
-def _name(tool: Json) -> Json:
-    inner = tool.get("function") if type(tool) is dict else None
-    return inner.get("name") if type(inner) is dict else None
+def _no_required_choice(body: Object, losses: Losses, exact: bool) -> None:
+    if body.get("tool_choice") == "required":
+        body["tool_choice"] = "auto"
+        losses.append(approximated("tool_choice", "the target cannot be made to call a tool"))
 
 
-def _usage_unasked(body: Object, losses: Losses, relayed: bool) -> None:
-    """Streams tell their usage always: the wish for it is not sent, and not lost."""
-    body.pop("stream_options", None)
-
-
-# ── call ids ───────────────────────────────────────────────────────────────────────────
-
-
-def _nine_character_ids(body: Object, losses: Losses, relayed: bool) -> None:
-    """Ids of calls that others made are replaced, the same one always by the same one; its own stay."""
-    messages = body["messages"]
-    if any("tool_calls" in message or "tool_call_id" in message for message in messages):
-        body["messages"] = [_short_ids(message) for message in messages]
-
-
-def _short_ids(message: Object) -> Object:
-    changed: Object = {}
-    if type(message.get("tool_call_id")) is str:
-        changed["tool_call_id"] = short_id(message["tool_call_id"])
-    if message.get("tool_calls"):
-        changed["tool_calls"] = [
-            {**call, "id": short_id(call["id"])} if type(call.get("id")) is str else call
-            for call in message["tool_calls"]
-        ]
-    return {**message, **changed} if changed else message
-
-
-def short_id(call_id: str) -> str:
-    """Nine letters and digits that stand for a call's id."""
-    if _ITS_OWN.fullmatch(call_id):
-        return call_id
-    number = int.from_bytes(sha256(call_id.encode("utf-8", "surrogatepass")).digest()[:8])
-    digits = []
-    for _ in range(9):
-        number, digit = divmod(number, len(_LETTERS))
-        digits.append(_LETTERS[digit])
-    return "".join(digits)
-
-
-# ── closed messages ────────────────────────────────────────────────────────────────────
-
-
-def _closed_messages(body: Object, losses: Losses, relayed: bool) -> None:
-    """Messages, parts and tools with no more keys than the server knows: it answers 422 to any other."""
-    thinks = _thinks(body)
-    body["messages"] = [
-        _Closed(message, f"messages[{i}]" if relayed else "messages", losses).message(thinks)
-        for i, message in enumerate(body["messages"])
-    ]
-    if body.get("tools"):
+def _no_strict(body: Object, losses: Losses, exact: bool) -> None:
+    tools = body.get("tools")
+    if type(tools) is list:
         body["tools"] = [
-            _closed_tool(tool, f"tools[{i}]" if relayed else "tools", losses) for i, tool in enumerate(body["tools"])
+            _lax(tool, f"tools[{i}].function.strict" if exact else "tools", losses) for i, tool in enumerate(tools)
         ]
+
+
+def _lax(tool: Json, at: str, losses: Losses) -> Json:
+    function = tool.get("function") if type(tool) is dict else None
+    if type(function) is not dict or "strict" not in function:
+        return tool
+    if function["strict"]:
+        losses.append(dropped(at, "the target does not hold models to a schema"))
+    return {**tool, "function": {key: value for key, value in function.items() if key != "strict"}}
+
+
+def _no_nulls(body: Object, losses: Losses, exact: bool) -> None:
     for key in [key for key, value in body.items() if value is None]:
         del body[key]
+    _each(body, lambda message, _: {key: v for key, v in message.items() if v is not None or key == "content"})
 
 
-def _thinks(body: Object) -> bool:
-    """Will the model read earlier thinking? Others may refuse it."""
-    effort = body.get("reasoning_effort")
-    return "magistral" in body["model"] or effort not in (None, "none") or body.get("prompt_mode") == "reasoning"
+# ── messages ───────────────────────────────────────────────────────────────────────────
 
 
-class _Closed:
-    """One message on its way."""
+def _each(body: Object, change: Callable[[Object, int], Object]) -> None:
+    messages = body.get("messages")
+    if type(messages) is list:
+        body["messages"] = [
+            change(message, i) if type(message) is dict else message for i, message in enumerate(messages)
+        ]
 
-    def __init__(self, message: Object, at: str, losses: Losses) -> None:
-        self._left = dict(message)
-        self._at = at
-        self._losses = losses
 
-    def message(self, thinks: bool) -> Object:
-        left = self._left
-        if left["role"] in ("developer", "function"):
-            left["role"] = "system" if left["role"] == "developer" else "tool"
-        if type(left.get("content")) is list:
-            left["content"] = [self._part(part, i) for i, part in enumerate(left["content"])]
-        self._refusal()
-        self._thinking(thinks)
-        if left.get("tool_calls") in ([], None):
-            left.pop("tool_calls", None)
-        for key in list(left.keys() - _KEYS.get(left["role"], left.keys())):
-            if left.pop(key) not in _EMPTY:
-                self._lose(key)
-        return left
+def _at(index: int, key: str, exact: bool) -> str:
+    return f"messages[{index}].{key}" if exact else "messages"
 
-    def _lose(self, key: str) -> None:
-        self._losses.append(dropped(f"{self._at}.{key}", "the target knows no such field of a message"))
 
-    def _refusal(self) -> None:
-        refusal = self._left.pop("refusal", None)
-        if refusal:
-            self._put({"type": "text", "text": refusal}, last=True)
-            self._losses.append(approximated(f"{self._at}.refusal", "the target has no refusals: sent as text"))
+def _no_names(body: Object, losses: Losses, exact: bool) -> None:
+    def unnamed(message: Object, index: int) -> Object:
+        if "name" not in message:
+            return message
+        if message["name"]:
+            losses.append(dropped(_at(index, "name", exact), "the target takes no names"))
+        return {key: value for key, value in message.items() if key != "name"}
 
-    def _thinking(self, thinks: bool) -> None:
-        """What the model thought stands in its content there."""
-        texts = {key: self._left.pop(key) for key in ("reasoning_content", "reasoning") if key in self._left}
-        text = next((text for text in texts.values() if type(text) is str and text), None)
-        if text is None:
-            return
-        if thinks:
-            self._put({"type": "thinking", "thinking": [{"type": "text", "text": text}]})
+    _each(body, unnamed)
+
+
+def _system_role(body: Object, losses: Losses, exact: bool) -> None:
+    _each(body, lambda message, _: {**message, "role": "system"} if message.get("role") == "developer" else message)
+
+
+def _string_content(body: Object, losses: Losses, exact: bool) -> None:
+    def flat(message: Object, index: int) -> Object:
+        parts = message.get("content")
+        if type(parts) is not list or not all(type(part) is dict and type(part.get("text")) is str for part in parts):
+            return message
+        if len(parts) > 1 or any(part.keys() - {"type", "text"} for part in parts):
+            losses.append(approximated(_at(index, "content", exact), "the target takes one plain text"))
+        return {**message, "content": "\n".join(part["text"] for part in parts)}
+
+    _each(body, flat)
+
+
+def _reasoning_back(body: Object, losses: Losses, exact: bool) -> None:
+    def thoughtful(message: Object, index: int) -> Object:
+        if message.get("role") != "assistant" or not message.get("tool_calls") or message.get(REASONING):
+            return message
+        losses.append(invented(_at(index, REASONING, exact), "the target wants the thinking that led to a call"))
+        return {**message, REASONING: _NOTHING_THOUGHT}
+
+    _each(body, thoughtful)
+
+
+def _alternate(body: Object, losses: Losses, exact: bool) -> None:
+    """After the system messages at the start, turns of user and assistant by turns: neighbours become one."""
+    messages = body.get("messages")
+    if type(messages) is not list or not all(type(message) is dict for message in messages):
+        return
+    out: list[Object] = []
+    for message in messages:
+        if message.get("role") in ("system", "developer") and any(_is_turn(before) for before in out):
+            message = {**message, "role": "user"}
+            _repaired(losses, "the target takes system messages at the start only")
+        last = out[-1] if out else {}
+        if _is_turn(message) and message.get("role") == last.get("role") and _can_join(last, message):
+            out[-1] = {**last, **message, "content": _joined(last.get("content"), message.get("content"))}
+            _repaired(losses, "the target wants turns that alternate: neighbours are joined")
         else:
-            self._lose(next(key for key, value in texts.items() if value == text))
-
-    def _put(self, part: Object, *, last: bool = False) -> None:
-        content = self._left.get("content")
-        parts = content if type(content) is list else [{"type": "text", "text": content}] if content else []
-        self._left["content"] = [*parts, part] if last else [part, *parts]
-
-    def _part(self, part: Json, number: int) -> Json:
-        kind = part.get("type") if type(part) is dict else None
-        at = f"{self._at}.content[{number}]"
-        if kind == "refusal":
-            return {"type": "text", "text": part.get("refusal", "")}
-        if kind == "file":
-            return _document(part)
-        if type(part) is not dict or kind not in _PARTS:
-            return part
-        for key in part.keys() - {"type", kind}:
-            if part[key] not in _EMPTY:
-                self._losses.append(dropped(f"{at}.{key}", "the target knows no such field of a part"))
-        return {key: part[key] for key in ("type", kind) if key in part}
+            out.append(message)
+    body["messages"] = out
 
 
-_PARTS = frozenset({"text", "image_url", "input_audio"})
+def _repaired(losses: Losses, reason: str) -> None:
+    losses.append(approximated("messages", reason))
 
 
-def _document(part: Object) -> Object:
-    """A file with its bytes is a document by data URL there."""
-    inner = part.get("file")
-    if type(inner) is not dict or type(inner.get("file_data")) is not str:
-        return {"type": "file", **inner} if type(inner) is dict else part
-    data = inner["file_data"]
-    url = data if data.startswith(("data:", "https://", "http://")) else f"data:application/pdf;base64,{data}"
-    name = {"document_name": inner["filename"]} if inner.get("filename") else {}
-    return {"type": "document_url", "document_url": url, **name}
+def _is_turn(message: Mapping[str, Any]) -> bool:
+    return message.get("role") in ("user", "assistant")
 
 
-def _closed_tool(tool: Json, at: str, losses: Losses) -> Json:
-    inner = tool.get("function") if type(tool) is dict else None
-    if type(inner) is not dict or tool.get("type", "function") != "function":
-        return tool
-    for holder, keys, where in ((inner, _FUNCTION, f"{at}.function"), (tool, {"type", "function"}, at)):
-        for key in holder.keys() - keys:
-            if holder[key] not in _EMPTY:
-                losses.append(dropped(f"{where}.{key}", "the target knows no such field of a tool"))
-    kept = {key: value for key, value in inner.items() if key in _FUNCTION and value is not None}
-    return {"type": "function", "function": {"parameters": _NO_PARAMETERS, **kept}}
+def _can_join(one: Object, other: Object) -> bool:
+    return not (one.keys() & other.keys() - {"role", "content"})
 
 
-#: By name, in the order in which they are applied.
-QUIRKS: Mapping[str, Quirk] = {
+def _joined(one: Json, other: Json) -> Json:
+    """Two contents as one: texts with a blank line between, lists of parts one after the other."""
+    if type(one) is str and type(other) is str:
+        return f"{one}\n\n{other}" if one and other else one or other
+    return [*_parts(one), *_parts(other)]
+
+
+def _parts(content: Json) -> list[Json]:
+    if type(content) is list:
+        return content
+    return [{"type": "text", "text": content}] if content else []
+
+
+#: In the order in which they are made.
+_CHANGES: Mapping[str, Callable[[Object, Losses, bool], None]] = {
     "max_tokens": _max_tokens,
-    "random_seed": _random_seed,
-    "any_tool": _any_tool,
+    "random_seed": random_seed,
+    "any_tool": any_tool,
     "usage_unasked": _usage_unasked,
-    "nine_character_ids": _nine_character_ids,
-    "closed_messages": _closed_messages,
+    "one_choice": _one_choice,
+    "no_required_choice": _no_required_choice,
+    "no_strict": _no_strict,
+    "no_nulls": _no_nulls,
+    "no_names": _no_names,
+    "system_role": _system_role,
+    "string_content": _string_content,
+    "reasoning_back": _reasoning_back,
+    "alternate": _alternate,
+    "nine_character_ids": nine_character_ids,
+    "closed_messages": closed_messages,
 }
+
+QUIRKS = frozenset({*_CHANGES, "deployments"})
