@@ -136,7 +136,7 @@ class _Closed:
         self._thinking(thinks)
         if left.get("tool_calls") in ([], None):
             left.pop("tool_calls", None)
-        for key in list(left.keys() - _KEYS.get(left.get("role", ""), left.keys())):
+        for key in sorted(left.keys() - _KEYS.get(left.get("role", ""), left.keys())):
             if left.pop(key) not in _EMPTY:
                 self._lose(key)
         return left
@@ -175,7 +175,7 @@ class _Closed:
             return _document(part)
         if type(part) is not dict or kind not in _PARTS:
             return part
-        for key in part.keys() - {"type", kind}:
+        for key in sorted(part.keys() - {"type", kind}):
             if part[key] not in _EMPTY:
                 self._losses.append(dropped(f"{at}.{key}", "the target knows no such field of a part"))
         return {key: part[key] for key in ("type", kind) if key in part}
@@ -200,7 +200,7 @@ def _closed_tool(tool: Json, at: str, losses: Losses) -> Json:
     if type(inner) is not dict or tool.get("type", "function") != "function":
         return tool
     for holder, keys, where in ((inner, _FUNCTION, f"{at}.function"), (tool, {"type", "function"}, at)):
-        for key in holder.keys() - keys:
+        for key in sorted(holder.keys() - keys):
             if holder[key] not in _EMPTY:
                 losses.append(dropped(f"{where}.{key}", "the target knows no such field of a tool"))
     kept = {key: value for key, value in inner.items() if key in _FUNCTION and value is not None}
