@@ -60,7 +60,7 @@ class Writer:
         self._out, self._content = {"role": role}, []
         for part in parts:
             if role == "system" and isinstance(part, Media):
-                raise refuse(part.at or "messages", "the target reads only text in system messages")
+                raise refuse(part.at or "messages", "the target reads text only in system messages")
             _SAY[type(part)](self, part)
         out = self._out
         if role != "assistant":
@@ -109,13 +109,13 @@ class Writer:
         lose_marks(part, self._losses)
         at = part.at or "messages"
         if self._out["role"] == "assistant":
-            raise refuse(at, "the target reads media only in user messages")
+            raise refuse(at, "the target reads text only in messages of the model")
         if part.kind == "file":
             self._document(part, at)
             return
         url = part.url if part.base64 is None else f"data:{part.mime_type or 'image/jpeg'};base64,{part.base64}"
         if part.kind != "image" or url is None or not url.startswith(("https://", "http://", "data:")):
-            raise refuse(at, "the target reads text, images by URL or as data, and text files")
+            raise refuse(at, "the target reads images only by URL or as data, besides text")
         if part.base64 is not None and part.mime_type is None:
             self._losses.append(approximated(at, "the type of the image is not known: taken for image/jpeg"))
         inner: Object = {"url": url}
@@ -161,7 +161,7 @@ class Writer:
         self._out, self._content = {"role": "tool"}, []
         for part in result.parts:
             if isinstance(part, Media):
-                raise refuse(part.at or at, "the target takes only text in results of tools")
+                raise refuse(part.at or at, "the target reads text only in results of tools")
             _SAY[type(part)](self, part)
         content = _shortest(self._content)
         if result.is_error:

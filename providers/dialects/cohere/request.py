@@ -125,7 +125,7 @@ def _write_tool(tool: Tool | ServerTool, losses: Losses) -> Object:
     if isinstance(tool, ServerTool):
         raise refuse(tool.at or "tools", f"the target has no tool of its own like {tool.kind}")
     if tool.kind == "custom":
-        raise refuse(tool.at or "tools", "the target has only functions as tools")
+        raise refuse(tool.at or "tools", "the target has no such tool: it knows functions only")
     inner: Object = {"name": tool.name}
     if tool.description is not None:
         inner["description"] = tool.description
@@ -171,11 +171,10 @@ def _write_thinking(request: ChatRequest, body: Object, losses: Losses) -> None:
     wanted = request.reasoning
     if wanted is None:
         return
-    at = wanted.at or "reasoning"
     off = wanted.effort == "none" or wanted.budget == 0
     if request.model.startswith(_PLAIN_MODELS):
         if not off:
-            losses.append(dropped(at, "this model does not think"))
+            losses.append(dropped("reasoning", "this model does not think"))
         return
     if off:
         body["thinking"] = {"type": "disabled"}
@@ -185,7 +184,7 @@ def _write_thinking(request: ChatRequest, body: Object, losses: Losses) -> None:
     if wanted.budget is not None and wanted.budget > 0:
         body["thinking"]["token_budget"] = wanted.budget
     elif wanted.effort is not None:
-        losses.append(approximated(at, "the target takes a number of tokens, not an effort: it thinks as it likes"))
+        losses.append(approximated("reasoning", "the target takes a number of tokens, not an effort"))
     if wanted.show is False:
         losses.append(dropped("show_reasoning", "the target shows its thinking always"))
 

@@ -77,8 +77,8 @@ def read_citations(raw: Object) -> list[Citation]:
 
 
 def _said(source: Object, key: str) -> str | None:
-    """A field of the document, or of the tool's output, that a source is."""
-    inner = source.get("document") or source.get("tool_output")
+    """A field of the document that a source is. What stands in a tool's output is the tool's own business."""
+    inner = source.get("document")
     value = inner.get(key) if type(inner) is dict else None
     return value if type(value) is str and value else None
 

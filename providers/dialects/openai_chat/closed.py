@@ -114,8 +114,8 @@ def closed_messages(body: Object, losses: Losses, exact: bool) -> None:
 
 def _thinks(body: Object) -> bool:
     """Will the model read earlier thinking? Others may refuse it."""
-    effort = body.get("reasoning_effort")
-    return "magistral" in body.get("model", "") or effort not in (None, "none") or body.get("prompt_mode") == "reasoning"
+    asked = body.get("reasoning_effort") not in (None, "none") or body.get("prompt_mode") == "reasoning"
+    return asked or "magistral" in body.get("model", "")
 
 
 class _Closed:
