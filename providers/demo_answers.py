@@ -54,6 +54,8 @@ def spoken_at(path: str) -> tuple[str, dict[str, str]] | None:
     """Which dialect is spoken at a path, and the parameters in it; None where nothing is."""
     if task := _FIXED.get(path):
         return task[0], dict(task[1])
+    if path.startswith("/api/"):
+        return "ollama.chat", {"task": path.removeprefix("/api/")}
     if found := _TASK.fullmatch(path):
         return "gemini", {"model": unquote(found["model"]), "task": found["task"]}
     return None

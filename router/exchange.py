@@ -426,6 +426,8 @@ class Exchange:
         headers.update(wire.headers)
         headers.update(provider.headers)
         wire.headers = headers
+        if provider.query:
+            wire.query = {**wire.query, **provider.query}
         return auth.sign(provider.auth, wire, secret) if secret is not None else wire
 
     # ── answers, whole ─────────────────────────────────────────────────────────────
