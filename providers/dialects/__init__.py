@@ -6,5 +6,6 @@ from providers.dialect import Dialect
 
 from .gemini import Gemini
 from .openai_chat import OpenAIChat
+from .openai_embeddings import OpenAIEmbeddings
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(), Gemini())}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(), OpenAIEmbeddings(), Gemini())}

@@ -44,6 +44,9 @@ PATHS: Mapping[str, str] = {
     "metadata": "labels",
     "cached_content": "cachedContent",
     "messages": "contents",
+    "inputs": "content",
+    "dimensions": "outputDimensionality",
+    "task": "taskType",
 }
 
 

@@ -16,6 +16,7 @@ from providers.dialect import (
     PLAIN,
     Asked,
     Dialect,
+    EmbeddingsCodec,
     StreamDecoder,
     StreamEncoder,
     StreamRelay,
@@ -43,6 +44,7 @@ class OpenAIChat:
     passes_with_key = frozenset({"openai-organization", "openai-project"})
     operations = frozenset({"chat"})
     paths: Mapping[str, str] = request.PATHS
+    embeddings: EmbeddingsCodec | None = None
 
     def operation(self, task: str) -> str:
         return "chat"

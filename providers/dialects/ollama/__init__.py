@@ -1,0 +1,1 @@
+"""Ollama, spoken in both directions: embeddings."""
