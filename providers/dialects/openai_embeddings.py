@@ -50,7 +50,8 @@ from providers.dialect import (
     WireRequest,
     WireResponse,
 )
-from providers.dialects import _openai_errors, _traits
+from providers.dialects import _traits
+from providers.dialects._openai import errors
 from providers.wire.json import (
     decode_object,
     decode_upstream,
@@ -97,10 +98,10 @@ class OpenAIEmbeddings:
         return "embeddings"
 
     def encode_error(self, error: RouterError, *, stream: bool = False) -> WireResponse:
-        return _openai_errors.encode_error(error)
+        return errors.encode_error(error)
 
     def decode_error(self, wire: WireResponse) -> UpstreamError:
-        return _openai_errors.decode_error(wire, NAME)
+        return errors.decode_error(wire, NAME)
 
     # ── caller side ────────────────────────────────────────────────────────────────
 
