@@ -420,7 +420,9 @@ class Exchange:
         headers.update(wire.headers)
         headers.update(provider.headers)
         wire.headers = headers
-        return auth.sign(provider.auth, wire, secret) if secret is not None else wire
+        if secret is None:
+            return wire
+        return auth.sign(provider.auth, wire, secret, base_url=provider.base_url, now=self.gateway.wall())
 
     # ── answers, whole ─────────────────────────────────────────────────────────────
     async def _count(self, asked: Asked) -> None:
