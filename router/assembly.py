@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from providers.dialects import DIALECTS
+from providers.dialects.upstream_only import UpstreamOnly
 from providers.provider import PLANNED
 from router import checks
 from router.complaints import Complaints, Partial, Place, Row, near
@@ -379,6 +381,9 @@ class Assembly:
         if name is not None and name not in self._dialects:
             hint = f"does not exist{near(name, self._dialects)}"
             message = f"the dialect '{name}' {'is not available in this version' if name in PLANNED else hint}"
+            self._say.problem((*place, "speaks"), message)
+        elif name is not None and isinstance(DIALECTS.get(name), UpstreamOnly):
+            message = f"the dialect '{name}' is spoken to upstreams only: no route can be asked in it"
             self._say.problem((*place, "speaks"), message)
 
     def _check_pattern(self, place: Place, row: Row) -> bool:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TypeAlias
 
 from providers.canonical.errors import BadUpstreamBytes
 
 #: Headers whose value is a string, by name, and the payload. Headers of other types are checked and left out.
-Frame: TypeAlias = tuple[dict[str, str], bytes]
+Frame: TypeAlias = tuple[Mapping[str, str], bytes]
 
 _PRELUDE = struct.Struct(">III")
 _CHECKSUM = struct.Struct(">I")
@@ -95,7 +97,11 @@ def _frame(buffer: bytes, start: int, end: int) -> Frame:
     return _headers(buffer[start + _PRELUDE.size : body]), buffer[body:at]
 
 
-def _headers(data: bytes) -> dict[str, str]:
+def _headers(data: bytes) -> Mapping[str, str]:
+    return _usual(data) if len(data) < _SHORT else _read_headers(data)
+
+
+def _read_headers(data: bytes) -> Mapping[str, str]:
     found: dict[str, str] = {}
     at = 0
     try:
@@ -112,7 +118,11 @@ def _headers(data: bytes) -> dict[str, str]:
                 at += len(_slice(data, at, _SIZES[kind]))
     except (IndexError, KeyError, struct.error, UnicodeDecodeError):
         raise BadUpstreamBytes("the upstream's event stream holds headers that cannot be read") from None
-    return found
+    return MappingProxyType(found)
+
+
+_SHORT = 256
+_usual = lru_cache(maxsize=64)(_read_headers)  # those of a stream's frames are a few, again and again
 
 
 def _slice(data: bytes, at: int, length: int) -> bytes:
