@@ -49,23 +49,23 @@ _KNOWN = ("text", "toolUse", "reasoningContent", "citationsContent", "image")
 # ── arguments as they were written ─────────────────────────────────────────────────────
 
 
-class _RawCall(msgspec.Struct):
+class _RawCall(msgspec.Struct, frozen=True):
     input: msgspec.Raw = msgspec.Raw()
 
 
-class _RawBlock(msgspec.Struct):
+class _RawBlock(msgspec.Struct, frozen=True):
     call: _RawCall | None = msgspec.field(default=None, name="toolUse")
 
 
-class _RawMessage(msgspec.Struct):
+class _RawMessage(msgspec.Struct, frozen=True):
     content: list[_RawBlock] = []
 
 
-class _RawOutput(msgspec.Struct):
+class _RawOutput(msgspec.Struct, frozen=True):
     message: _RawMessage = _RawMessage()
 
 
-class _RawAnswer(msgspec.Struct):
+class _RawAnswer(msgspec.Struct, frozen=True):
     output: _RawOutput = _RawOutput()
 
 
