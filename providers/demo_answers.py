@@ -56,6 +56,8 @@ def spoken_at(path: str) -> tuple[str, dict[str, str]] | None:
         return "openai.chat", {}
     if path == "/embeddings":
         return "openai.embeddings", {}
+    if path.startswith("/api/"):
+        return "ollama.chat", {"task": path.removeprefix("/api/")}
     if found := _TASK.fullmatch(path):
         return "gemini", {"model": unquote(found["model"]), "task": found["task"]}
     return None

@@ -28,6 +28,7 @@ from providers.canonical.errors import BadUpstreamBytes, RouteNotFound, Unsuppor
 from providers.canonical.loss import Losses, approximated, invented
 from providers.dialect import PLAIN, Asked, EmbeddingsCodec, Traits, WireRequest, WireResponse
 from providers.dialects import _traits
+from providers.dialects.cohere.words import NAME
 from providers.wire.json import decode_upstream, encode
 
 Json: TypeAlias = Any
@@ -86,7 +87,7 @@ class CohereEmbeddings:
         identifier = body.get("id")
         known = ("id", "embeddings", "meta", "response_type", "texts", "inputs", "images")
         return EmbeddingsResponse(
-            dialect="cohere",
+            dialect=NAME,
             id=identifier if type(identifier) is str else None,
             vectors=tuple(Vector(floats=one) for one in floats),
             usage=_usage(body.get("meta")),

@@ -3,7 +3,8 @@
     {model, input: string | [string], truncate?, dimensions?, options?, keep_alive?}
     {model, embeddings: [[…]], prompt_eval_count?, total_duration?, load_duration?}
 
-Facts: types of the package ollama 0.6.3. `check_embed` is the check of a caller's body.
+Callers may ask in the older form, too: `POST /api/embeddings {model, prompt}` -> `{embedding: […]}`, which `form` notes
+as `older`. Facts: types of the package ollama 0.6.3, a recorded call of the older form.
 """
 
 from __future__ import annotations
@@ -29,38 +30,15 @@ from providers.canonical.errors import BadUpstreamBytes, MalformedRequest, Unsup
 from providers.canonical.loss import Losses, approximated
 from providers.dialect import PLAIN, Asked, EmbeddingsCodec, Traits, WireRequest, WireResponse
 from providers.dialects import _traits
-from providers.wire.json import decode_upstream, encode, take_bool, take_integer, take_object, wrong
+from providers.dialects.ollama.words import NAME
+from providers.wire.json import decode_upstream, encode, take_bool, take_integer
 
 Json: TypeAlias = Any
 
 PATH = "/api/embed"
-NAME = "ollama.chat"  # the dialect that these embeddings are a part of
 _HEADERS = {"content-type": "application/json"}
-_KNOWN = frozenset({"model", "input", "truncate", "dimensions"})
+_KNOWN = frozenset({"model", "input", "prompt", "truncate", "dimensions"})
 _CANONICAL = {"input": "inputs"}
-
-
-def check_embed(body: dict[str, Json], most: int) -> None:
-    """Raises MalformedRequest for the first field that is not as it must be; `most` inputs are taken.
-
-    The name of the model is checked as in every request.
-    """
-    value = body.get("input")
-    if type(value) is list:
-        if not value:
-            raise MalformedRequest("input must not be empty", param="input")
-        if len(value) > most:
-            raise MalformedRequest(f"input has more than {most} entries", param="input")
-        for i, one in enumerate(value):
-            if type(one) is not str:
-                raise wrong(f"input[{i}]", "a string", one)
-    elif type(value) is not str:
-        raise wrong("input", "a string or an array of strings", value)
-    take_bool(body, "truncate")
-    take_object(body, "options")
-    dimensions = take_integer(body, "dimensions")
-    if dimensions is not None and dimensions < 1:
-        raise MalformedRequest("dimensions must be at least 1", param="dimensions")
 
 
 class OllamaEmbeddings:
@@ -70,9 +48,13 @@ class OllamaEmbeddings:
 
     def decode_embeddings(self, asked: Asked) -> EmbeddingsRequest:
         body = asked.body
-        written = body["input"]
+        older = asked.task == "embeddings"
+        key = "prompt" if older else "input"
+        written = body.get(key)
+        if not written:
+            raise MalformedRequest(f"{key} must not be empty", param=key)
         single = type(written) is str
-        texts = {"input": written} if single else {f"input[{i}]": text for i, text in enumerate(written)}
+        texts = {key: written} if single else {f"{key}[{i}]": text for i, text in enumerate(written)}
         truncate = take_bool(body, "truncate")
         return EmbeddingsRequest(
             dialect=NAME,
@@ -81,16 +63,16 @@ class OllamaEmbeddings:
             dimensions=take_integer(body, "dimensions"),
             truncate=None if truncate is None else "end" if truncate else "none",
             extra={key: value for key, value in body.items() if key not in _KNOWN} or None,
-            form={"single": single},
+            form={"single": single, "older": older},
         )
 
     def encode_embeddings(
         self, response: EmbeddingsResponse, request: EmbeddingsRequest, losses: Losses
     ) -> WireResponse:
-        body: dict[str, Json] = {
-            "model": response.model or request.model,
-            "embeddings": [as_floats(vector) for vector in matched(response, request)],
-        }
+        vectors = [as_floats(vector) for vector in matched(response, request)]
+        if request.form is not None and request.form.get("older"):
+            return WireResponse(status=200, headers=dict(_HEADERS), body=encode({"embedding": vectors[0]}))
+        body: dict[str, Json] = {"model": response.model or request.model, "embeddings": vectors}
         if response.usage is not None and response.usage.input_tokens is not None:
             body["prompt_eval_count"] = response.usage.input_tokens
         if response.dialect == NAME:
