@@ -98,7 +98,7 @@ def check(auth: str, base_url: str = "") -> str | None:
 
 def check_secret(auth: str, secret: str) -> str | None:
     """What is wrong with the form of a secret; None when nothing is. The complaint does not repeat it."""
-    if auth != "none" and not is_sendable(secret):
+    if not is_sendable(secret):
         return "cannot be sent in a header"
     if auth.partition(":")[0] == _AWS and not _AWS_SECRET.fullmatch(secret):
         return "is not of the form ACCESS_KEY:SECRET_KEY or ACCESS_KEY:SECRET_KEY:SESSION_TOKEN"

@@ -10,6 +10,7 @@ import pytest
 
 from providers.auth import check
 from providers.canonical.chat import ChatRequest, Message, Text
+from providers.canonical.embeddings import EmbeddingInput, EmbeddingsRequest
 from providers.catalog import catalog
 from providers.dialect import WireRequest
 from providers.provider import Provider, address
@@ -18,6 +19,7 @@ from providers.provider import Provider, address
 KEYS = {"base_url", "speaks", "source", "auth", "secret", "secrets", "headers", "quirks"}
 KEYS |= {"own", "ignores", "rejects", "timeouts", "attempts", "retry_on", "concurrency", "queue"}
 KEYS |= {"alternation", "on_invalid_json", "nice", "tools", "response_format", "vision"}
+EMBED = EmbeddingsRequest(dialect="test", model="some-model", inputs=(EmbeddingInput(parts=(Text(text="Hello"),)),))
 TINY = ChatRequest(dialect="test", model="some-model", messages=(Message(role="user", parts=(Text(text="Hello"),)),))
 
 
@@ -88,8 +90,13 @@ def test_a_row_can_carry_a_call(name: str) -> None:
     row = provider(name)
     for dialect in row.speaks:
         losses: list[Any] = []
+        spoken = dialects()[dialect]
 
-        wire: WireRequest = dialects()[dialect].encode_request(TINY, losses, row.traits)
+        wire: WireRequest
+        if "chat" in spoken.operations:
+            wire = spoken.encode_request(TINY, losses, row.traits)
+        else:
+            wire = spoken.embeddings.encode_embeddings_request(EMBED, losses)
 
         assert [] == losses
         assert b"Hello" in wire.body

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from providers import auth
 from providers.catalog import catalog
+from providers.dialects import DIALECTS
 from router import config, strict_yaml
 from router.config import load, reference, schema
 from router.reference import models_in
@@ -403,8 +404,9 @@ def test_the_schema_accepts_what_is_accepted() -> None:
 # ── files that are shipped ─────────────────────────────────────────────────────────────────────
 
 
-def test_the_shipped_file_serves_without_keys() -> None:
+def test_the_shipped_file_serves_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """No problem, and only the missing keys as warnings."""
+    monkeypatch.setattr(config, "DIALECTS", DIALECTS)
     found = load(ROOT / "routes.yaml", {})
 
     assert found.problems == ()
@@ -424,8 +426,9 @@ def test_the_shipped_file_names_every_key() -> None:
     assert [name for name in sorted(names) if f"{name}:" not in text and f"{name} " not in text] == []
 
 
-def test_every_shipped_provider_can_be_used(tmp_path: Path) -> None:
+def test_every_shipped_provider_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each row of the catalog is good as it is."""
+    monkeypatch.setattr(config, "DIALECTS", DIALECTS)
     text = "providers: {" + ", ".join(f"{name}: {{}}" for name in catalog()) + "}\n"
 
     assert set(settings(tmp_path, text).providers) == set(catalog())
