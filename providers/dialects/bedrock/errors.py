@@ -69,7 +69,7 @@ def decode_exception(headers: Mapping[str, str], payload: bytes) -> UpstreamErro
     said = _body(payload)
     word = headers.get(":exception-type") or headers.get(":error-code") or ""
     if ":error-message" in headers:
-        said.setdefault("message", headers[":error-message"])
+        said["message"] = headers[":error-message"]
     return _error(200, 0, word, said, payload, None)
 
 

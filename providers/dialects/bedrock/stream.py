@@ -102,7 +102,8 @@ class Decoder:
             raise self._fault
         if self.finished:
             return ()
-        if self._finish is None or self._frames.close():
+        rest = self._frames.close()
+        if rest or self._finish is None:
             raise StreamTruncated("the upstream's stream ended before its end")
         events: list[StreamEvent] = []
         self._end(events)
