@@ -12,6 +12,7 @@ import pytest
 
 from providers.auth import check, sign
 from providers.canonical.chat import ChatRequest, Message, Text
+from providers.canonical.embeddings import EmbeddingInput, EmbeddingsRequest
 from providers.canonical.errors import UnsupportedParameter
 from providers.catalog import catalog
 from providers.dialect import WireRequest
@@ -23,6 +24,7 @@ from router.config import load
 KEYS = {"base_url", "speaks", "source", "auth", "secret", "secrets", "headers", "query", "quirks"}
 KEYS |= {"own", "ignores", "rejects", "timeouts", "attempts", "retry_on", "concurrency", "queue"}
 KEYS |= {"alternation", "on_invalid_json", "nice", "tools", "response_format", "vision"}
+EMBED = EmbeddingsRequest(dialect="test", model="some-model", inputs=(EmbeddingInput(parts=(Text(text="Hello"),)),))
 TINY = ChatRequest(dialect="test", model="some-model", messages=(Message(role="user", parts=(Text(text="Hello"),)),))
 
 
@@ -86,11 +88,16 @@ def test_a_row_can_carry_a_call(name: str) -> None:
     """Every dialect of chats that a row speaks writes a small request for it, to an address below its base."""
     row = provider(name)
     for dialect in row.speaks:
-        if dialect not in DIALECTS or "chat" not in DIALECTS[dialect].operations:
+        if dialect not in DIALECTS:
             continue
         losses: list[Any] = []
+        spoken: Any = DIALECTS[dialect]
 
-        wire: WireRequest = DIALECTS[dialect].encode_request(TINY, losses, row.traits)
+        wire: WireRequest
+        if "chat" in spoken.operations:
+            wire = spoken.encode_request(TINY, losses, row.traits)
+        else:
+            wire = spoken.embeddings.encode_embeddings_request(EMBED, losses)
 
         assert [] == [loss for loss in losses if loss.kind != "invented"]
         assert b"Hello" in wire.body

@@ -67,7 +67,7 @@ def reason(response: ChatResponse) -> str | None:
         ),
         ("/v1/models/a%2Fb:c:countTokens", ("gemini", {"model": "a/b:c", "task": "countTokens"})),
         ("/v1beta/models/isthmus-demo", None),
-        ("/embeddings", None),
+        ("/embeddings", ("openai.embeddings", {})),
         ("", None),
     ],
 )

@@ -46,6 +46,9 @@ PATHS: Mapping[str, str] = {
     "messages": "contents",
     "generationConfig.responseJsonSchema.schema": "generationConfig.responseJsonSchema",
     "generationConfig.responseSchema.schema": "generationConfig.responseSchema",
+    "inputs": "content",
+    "dimensions": "outputDimensionality",
+    "task": "taskType",
 }
 
 

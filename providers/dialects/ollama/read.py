@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from providers.canonical.errors import MalformedRequest, RouteNotFound
 from providers.dialect import Asked, WireRequest
-from providers.wire.json import decode_object, has_duplicates, top_level, wrong
+from providers.wire.json import decode_object, has_duplicates, take_bool, take_integer, top_level, wrong
 
 from .words import OPERATIONS, Json, Object
 
@@ -80,6 +80,10 @@ def _embed(body: Object, most: int) -> None:
             raise MalformedRequest(f"input has more than {most} entries", param="input")
     elif given is not None or "input" not in body:
         _string(given, "input")
+    take_bool(body, "truncate")
+    dimensions = take_integer(body, "dimensions")
+    if dimensions is not None and dimensions < 1:
+        raise MalformedRequest("dimensions must be at least 1", param="dimensions")
 
 
 def _embeddings(body: Object, most: int) -> None:
