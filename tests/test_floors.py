@@ -63,6 +63,7 @@ FLOORS = {
     "router.metrics": 5,
     "router.logs": 5,
     "router.tracing": 5,
+    "router.line": 6,
     "router.transport": 6,
     "router.egress": 6,
     "router.access": 6,
@@ -100,6 +101,7 @@ ONLY_IN = {
         "router.server",  # takes calls
         "router.admin",
         "router.relay",  # writes answers
+        "router.line",  # connections and answers
         "router.transport",  # sends calls
         "router.egress",  # checks addresses inside the connector
         "router.chats",  # its own HTTP surface
