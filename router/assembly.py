@@ -22,10 +22,13 @@ from router.secrets import Secret, Secrets, Unresolved
 from router.settings import AccessSettings, Address, JwtSettings, KeyRow, Settings
 from router.strict_yaml import Node
 from router.table import (
+    OPAQUE,
+    OPAQUE_METHODS,
     BadPattern,
     Egress,
     Limits,
     Model,
+    Pattern,
     PolicySettings,
     Route,
     Table,
@@ -372,11 +375,12 @@ class Assembly:
             policy=row.get("policy"),
             on_loss=row.get("on_loss"),
             egress=egress,
+            methods=OPAQUE_METHODS if row.get("speaks") == OPAQUE else ("POST",),
             line=self._say.line(place),
         )
 
     def _check_dialect(self, place: Place, name: str | None) -> None:
-        if name is not None and name not in self._dialects:
+        if name is not None and name != OPAQUE and name not in self._dialects:
             hint = f"does not exist{near(name, self._dialects)}"
             message = f"the dialect '{name}' {'is not available in this version' if name in PLANNED else hint}"
             self._say.problem((*place, "speaks"), message)
@@ -391,6 +395,7 @@ class Assembly:
             return False
         if isinstance(row, Partial):
             return True
+        self._check_opaque(place, row, pattern)
         named = row["to"] == "named"
         if pattern.is_named and not named:
             self._say.problem((*place, "to"), "a path with an upstream's URL needs `to: named`")
@@ -401,6 +406,23 @@ class Assembly:
         if not named and row.get("egress") is not None:
             self._say.problem((*place, "egress"), "`egress` is for `to: named`", key=True)
         return True
+
+    def _check_opaque(self, place: Place, row: Row, pattern: Pattern) -> None:
+        """What is passed on as it is has no model to choose by: the route says where it goes."""
+        if row["speaks"] != OPAQUE:
+            if pattern.has_rest:
+                self._say.problem((*place, "path"), "a path that ends with * is for `speaks: opaque`")
+            return
+        if any(segment.kind not in ("literal", "rest") for segment in pattern.segments):
+            self._say.problem((*place, "path"), "a path of `speaks: opaque` has no parameters")
+        if isinstance(row["to"], str):
+            self._say.problem((*place, "to"), "`speaks: opaque` needs a list of targets: [{provider: NAME}]")
+            return
+        for index, target in enumerate(row["to"]):
+            if "model" in target:
+                self._say.problem((*place, "to", index, "model"), "`speaks: opaque` sends what it is sent: no model")
+        if row.get("on_loss") is not None:
+            self._say.warn((*place, "on_loss"), "has no effect: nothing is translated", key=True)
 
     def _egress(self, place: Place, row: Row) -> Egress:
         listed = row.get("listed", ())

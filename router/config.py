@@ -326,9 +326,12 @@ class RouteRow(Rows):
     path: Text = Field(
         ...,
         max_length=1024,
-        description="pattern; `{name}`, `{name:url}`, `{name:secret}` are its parameters",
+        description="pattern; `{name}`, `{name:url}`, `{name:secret}` are its parameters, a `*` at its end "
+        "(`/audio/*`, `/files*`) stands for everything below",
     )
-    speaks: Text = Field(..., description="the dialect of its callers")
+    speaks: Text = Field(
+        ..., description="the dialect of its callers, or `opaque`: passed on as it is, any method, bodies streamed"
+    )
     to: Annotated[
         Annotated[Literal["models", "named"], Tag("one")]
         | Annotated[list[TargetRow], Field(min_length=1), Tag("list")],

@@ -42,10 +42,11 @@ from router.exchange import Exchange
 from router.gateway import Gateway, Generation
 from router.logs import Log, take_over
 from router.metrics import Metrics, watch_loop
+from router.opaque import OpaqueExchange
 from router.record import Record
 from router.relay import CallerGone, HttpDoor
 from router.settings import Settings
-from router.table import Limits
+from router.table import OPAQUE, Limits
 from router.transport import HttpTransport, Transport
 
 KEEP_ALIVE = 75.0
@@ -193,7 +194,8 @@ class Front:
 
     async def _exchange(self, incoming: Incoming, door: HttpDoor, record: Record) -> None:
         gateway = self.gateway
-        exchange = Exchange(gateway, incoming, door, record)
+        kind = OpaqueExchange if gateway.generation.table.is_opaque(incoming.target) else Exchange
+        exchange = kind(gateway, incoming, door, record)
         gateway.running += 1
         self.running.add(exchange)
         try:
@@ -300,7 +302,8 @@ class Life:
         settings = self.settings
         self.gateway = Gateway(
             Generation(1, settings),
-            dialects=DIALECTS,
+            # What is passed on unread is answered as OpenAI does where the answer is ours.
+            dialects={**DIALECTS, OPAQUE: DIALECTS["openai.chat"]},
             transports=self._transports(),
             metrics=self.metrics,
             log=self.log,
@@ -352,7 +355,7 @@ class Life:
         self.metrics.configured(
             generation.number,
             routes=[LISTING, *(route.path for route in generation.table.routes)],
-            dialects=list(DIALECTS),
+            dialects=[*DIALECTS, OPAQUE],
             providers=list(generation.providers),
             models=generation.models,
             keys=[row.name for row in settings.access.keys] if settings.access else [],

@@ -76,6 +76,7 @@ FLOORS = {
     "router.answers": 7,
     "router.streaming": 7,
     "router.exchange": 7,
+    "router.opaque": 7,
     "router.chats": 7,
     "router.server": 8,
     "router.admin": 8,
