@@ -13,7 +13,7 @@ from router.metrics import Metrics
 from router.policy.retries import RetryBudget, Row
 from router.settings import Settings
 from router.state.seals import SealMemory
-from router.table import PolicySettings, Route, Target
+from router.table import OPAQUE, PolicySettings, Route, Target
 from router.transport import Transport
 
 OTHER = "other"
@@ -112,7 +112,8 @@ class Gateway:
         instance: str,
     ) -> None:
         self.generation = generation
-        self.dialects = dialects
+        # What is passed on unread is answered as OpenAI does where the answer is ours.
+        self.dialects = {**dialects, OPAQUE: dialects["openai.chat"]}
         self.transports = transports  # by what the base URL begins with: "https", "http", "simulated"; "unlisted"
         self.metrics = metrics
         self.log = log

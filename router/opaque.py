@@ -19,7 +19,7 @@ from providers.dialect import Asked, Dialect, WireRequest
 from providers.provider import Provider
 from router.admission import Plan
 from router.answers import kept, stream_end_of
-from router.exchange import Exchange
+from router.exchange import Exchange, Ready
 from router.gateway import OTHER
 from router.record import AttemptRecord
 from router.relay import Passing
@@ -77,29 +77,28 @@ class OpaqueExchange(Exchange):
 
     # ── one attempt ────────────────────────────────────────────────────────────────
     async def _attempt(self, asked: Asked, plan: Plan, target: Target) -> None:
-        record, passing = self.record, self._passing
-        self._sent = False
-        provider = plan.providers[target.provider]
-        record.provider, record.model, record.lane = provider.name, OTHER, "relay"
-        secret = self._secret = self.generation.secret(provider)
-        wire = self._outgoing(asked.wire, provider, secret)
-        self.watch.lap("encode")
-        taken = self._take_place(provider)
+        passing = self._passing
         try:
-            await self._call(asked, plan, provider, self.dialect, wire, secret)
+            await super()._attempt(asked, plan, target)
         except RouterError as error:
             if passing is None or not passing.begun:
                 raise
             if passing.fault is not None:
-                record.attempts[-1].error = passing.fault.kind
+                self.record.attempts[-1].error = passing.fault.kind
                 raise passing.fault from None
             error.retry = "never"
             raise
         finally:
             if passing is not None:
-                record.bytes_in = passing.taken
-            if taken:
-                self.generation.running[provider.name] -= 1
+                self.record.bytes_in = passing.taken
+
+    def _prepare(self, asked: Asked, plan: Plan, target: Target) -> Ready:
+        record, provider = self.record, plan.providers[target.provider]
+        record.provider, record.model, record.lane = provider.name, OTHER, "relay"
+        secret = self._secret = self.generation.secret(provider)
+        wire = self._outgoing(asked.wire, provider, secret)
+        self.watch.lap("encode")
+        return Ready(provider, self.dialect, wire)
 
     def _outgoing(self, asked: WireRequest, provider: Provider, secret: str | None) -> WireRequest:
         match, passing = self.admission.match, self._passing

@@ -7,10 +7,9 @@ upstream meanwhile. A caller who takes nothing for `write_stall` is dropped; one
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol
 
-import aiohttp
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_exceptions import ClientError
@@ -82,12 +81,13 @@ class Passing:
     `fault`, for it may be read by somebody who makes another error of it.
     """
 
-    def __init__(self, content: aiohttp.StreamReader, limits: Limits, length: int | None) -> None:
+    def __init__(self, read: Callable[[], Awaitable[bytes]], limits: Limits, length: int | None) -> None:
+        """`read` gives what has come; nothing at the end."""
         self.length = length
         self.begun = False
         self.taken = 0
         self.fault: CallerError | None = None
-        self._content = content
+        self._read = read
         self._most = limits.max_body
         self._left = limits.body  # seconds that the caller may still keep us waiting
 
@@ -109,7 +109,7 @@ class Passing:
         before = loop.time()
         try:
             async with asyncio.timeout(self._left):
-                return await self._content.readany()
+                return await self._read()
         except TimeoutError:
             raise self._fail(RequestTimeout("the body did not arrive in time")) from None
         except _UNREADABLE:
@@ -175,7 +175,7 @@ class HttpDoor:
         request = self._request
         encoding = await self._let_in(limits)
         length = request.content_length if request.body_exists else 0
-        return Passing(request.content, limits, None if encoding else length)
+        return Passing(request.content.readany, limits, None if encoding else length)
 
     async def _let_in(self, limits: Limits) -> str:
         """Lets the body come, unless its head says that it cannot be taken. Gives its content-encoding."""

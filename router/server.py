@@ -39,6 +39,7 @@ from router.config import load
 from router.demo import DemoTransport
 from router.egress import CallerNamedConnector
 from router.exchange import Exchange
+from router.explain import explain
 from router.gateway import Gateway, Generation
 from router.logs import Log, take_over
 from router.metrics import Metrics, watch_loop
@@ -302,8 +303,7 @@ class Life:
         settings = self.settings
         self.gateway = Gateway(
             Generation(1, settings),
-            # What is passed on unread is answered as OpenAI does where the answer is ours.
-            dialects={**DIALECTS, OPAQUE: DIALECTS["openai.chat"]},
+            dialects=DIALECTS,
             transports=self._transports(),
             metrics=self.metrics,
             log=self.log,
@@ -328,7 +328,12 @@ class Life:
 
     def _operators(self) -> admin.Admin:
         token = self.settings.admin_token
-        return admin.Admin(self.metrics, self.state, token.reveal() if token else None)
+        return admin.Admin(
+            self.metrics,
+            self.state,
+            lambda question: explain(self.gateway, question),
+            token.reveal() if token else None,
+        )
 
     def _transports(self) -> dict[str, Transport]:
         http = HttpTransport()

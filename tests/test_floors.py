@@ -77,6 +77,7 @@ FLOORS = {
     "router.streaming": 7,
     "router.exchange": 7,
     "router.opaque": 7,
+    "router.explain": 7,
     "router.chats": 7,
     "router.server": 8,
     "router.admin": 8,
