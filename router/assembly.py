@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from providers.provider import PLANNED
-from router import checks
+from router import checks, validating
 from router.complaints import Complaints, Partial, Place, Row, near
 from router.rows import ProviderRows, shown_reference
 from router.secrets import Secret, Secrets, Unresolved
@@ -265,9 +265,16 @@ class Assembly:
     def _policies(self) -> dict[str, PolicySettings]:
         """`default` over what is built in, the others over `default`."""
         rows: dict[str, Row] = self._sections.get("policies", {})
+        for name, row in rows.items():
+            self._check_extra(("policies", name), row)
         default = _policy(PolicySettings(), rows.get("default", {}))
         others = {name: _policy(default, row) for name, row in rows.items() if name != "default"}
         return {"default": default, **others}
+
+    def _check_extra(self, place: Place, row: Row) -> None:
+        if row.get("check_schema", "off") != "off" and not validating.AVAILABLE:
+            message = "check_schema: jsonschema-rs is not installed, expected `pip install isthmus[schema]`"
+            self._say.problem((*place, "check_schema"), message)
 
     def _check_policy(self, place: Place, row: Row) -> None:
         name, known = row.get("policy"), self._say.names("policies") | {"default"}
@@ -359,6 +366,7 @@ class Assembly:
         """The route, None for a row with a problem. `path` alone is enough to be compared with others."""
         before = len(self._say.problems)
         self._check_policy(place, row)
+        self._check_extra(place, row)
         self._check_dialect(place, row.get("speaks"))
         to = row.get("to", ())
         to = to if isinstance(to, str) else self._targets((*place, "to"), to)
@@ -374,6 +382,7 @@ class Assembly:
             to=to,
             policy=row.get("policy"),
             on_loss=row.get("on_loss"),
+            check_schema=row.get("check_schema"),
             egress=egress,
             methods=OPAQUE_METHODS if row.get("speaks") == OPAQUE else ("POST",),
             line=self._say.line(place),

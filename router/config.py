@@ -82,6 +82,7 @@ Off1: TypeAlias = Annotated[None, _later(1), WithJsonSchema({"enum": [None, 1]})
 Reference: TypeAlias = Annotated[str, Field(min_length=1), Says("secret: `env:NAME` or `file:PATH`")]
 Names: TypeAlias = Annotated[list[str], Says("list of names")]
 Text: TypeAlias = Annotated[str, Says("text")]
+CheckSchema: TypeAlias = Annotated[Literal["off", "flag", "repair"], Says("`off`, `flag` or `repair`")]
 OnLoss: TypeAlias = Annotated[Literal["report", "allow", "reject"], Says("`report`, `allow` or `reject`")]
 
 
@@ -306,6 +307,11 @@ class PolicyRow(Rows):
         _POLICY.on_loss,
         description="what becomes of a call that cannot be translated whole: said, done silently, refused",
     )
+    check_schema: CheckSchema = Field(
+        _POLICY.check_schema,
+        description="whether answers and arguments of calls are checked against the caller's own schemas: a breach is "
+        "named as a loss, or the model is asked once more before that; needs the extra `schema`",
+    )
     hedge: Later = Field(None, description="a second attempt before the first has failed")
 
 
@@ -340,6 +346,7 @@ class RouteRow(Rows):
     ] = Field(..., description="by the caller's model, by the URL in the path, or always these")
     policy: Text | None = Field(None, description="a name of `policies`, for models without one of their own")
     on_loss: OnLoss | None = Field(None, description="before that of the policy")
+    check_schema: CheckSchema | None = Field(None, description="before that of the policy")
     egress: EgressRow | None = Field(None, description="which upstreams callers may name, on `to: named`")
 
 

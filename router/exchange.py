@@ -442,7 +442,11 @@ class Exchange:
     async def _whole(self, asked: Asked, upstream: Dialect, call: UpstreamCall) -> None:
         body = await call.read(self.generation.settings.limits.upstream_body)
         self.watch.lap("body")
-        wire = WireResponse(status=call.status, headers=dict(call.headers), body=body)
+        await self._answer(asked, upstream, WireResponse(status=call.status, headers=dict(call.headers), body=body))
+
+    async def _answer(self, asked: Asked, upstream: Dialect, wire: WireResponse) -> None:
+        """What the upstream said, to the caller."""
+        given, body = wire.headers, wire.body
         if upstream is self.dialect:
             self.record.usage = upstream.relay_response(wire, asked)
             headers = {"content-type": "application/json"}
@@ -450,8 +454,7 @@ class Exchange:
             wire = self._translated(asked, upstream.decode_response(wire))
             body, headers = wire.body, wire.headers
         self.watch.lap("answer")
-        headers = {**headers, **kept(call.headers, self._secret)}
-        await self._give(200, headers, body)
+        await self._give(200, {**headers, **kept(given, self._secret)}, body)
 
     def _translated(self, asked: Asked, response: ChatResponse) -> WireResponse:
         response = self._completed(response)

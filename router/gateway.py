@@ -37,6 +37,9 @@ class Generation:
         self._turn = 0
         self.running: dict[str, int] = {}  # calls of a provider under way
         self.models = frozenset(self._model_names())
+        modes = {policy.check_schema for policy in settings.policies.values()}
+        modes |= {route.check_schema or "off" for route in settings.table.routes}
+        self.checks_schemas = modes != {"off"}
 
     def _model_names(self) -> Iterator[str]:
         for model in self.settings.models:

@@ -22,6 +22,7 @@ OPAQUE_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 Choose: TypeAlias = Literal["in_order", "weighted", "least_busy", "fastest", "cheapest"]
 OnLoss: TypeAlias = Literal["report", "allow", "reject"]
+CheckSchema: TypeAlias = Literal["off", "flag", "repair"]
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +53,7 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     choose: Choose = "in_order"
     retry_budget: float = 0.2
     on_loss: OnLoss = "report"
+    check_schema: CheckSchema = "off"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +98,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     to: Literal["models", "named"] | tuple[Target, ...]
     policy: str | None = None
     on_loss: OnLoss | None = None
+    check_schema: CheckSchema | None = None  # None: as the policy says
     egress: Egress | None = None
     methods: tuple[str, ...] = ("POST",)
     line: int = 0  # in routes.yaml
