@@ -383,6 +383,7 @@ class Assembly:
             policy=row.get("policy"),
             on_loss=row.get("on_loss"),
             check_schema=row.get("check_schema"),
+            emulate=frozenset(row.get("emulate", ())),
             egress=egress,
             methods=OPAQUE_METHODS if row.get("speaks") == OPAQUE else ("POST",),
             line=self._say.line(place),

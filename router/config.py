@@ -347,6 +347,9 @@ class RouteRow(Rows):
     policy: Text | None = Field(None, description="a name of `policies`, for models without one of their own")
     on_loss: OnLoss | None = Field(None, description="before that of the policy")
     check_schema: CheckSchema | None = Field(None, description="before that of the policy")
+    emulate: Annotated[list[Literal["json_schema", "tools"]], Says("list of `json_schema`, `tools`")] = Field(
+        [], description="what is asked for in words of upstreams whose rows reject or ignore it"
+    )
     egress: EgressRow | None = Field(None, description="which upstreams callers may name, on `to: named`")
 
 
@@ -553,6 +556,8 @@ def _valid(shape: Any, value: Any) -> Any:
     try:
         return _dump(_adapter(shape).validate_python(value))
     except ValidationError:
+        if shape is TargetRow and not isinstance(value, dict):
+            return Partial()
         inner = _salvage(shape, value) if isinstance(value, dict | list) and models_in(shape) else _BAD
         return Partial() if inner is _BAD and shape is TargetRow else inner
 

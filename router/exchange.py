@@ -383,6 +383,11 @@ class Exchange:
             except CallerError as error:
                 blame(error, request, self.dialect.paths)
                 raise
+        self._note_losses(losses, plan)
+        return wire
+
+    def _note_losses(self, losses: Losses, plan: Plan) -> None:
+        """What this attempt loses. Untranslatable where nothing may be lost."""
         self.losses = losses
         if losses:
             if self._request is not None:
@@ -390,7 +395,6 @@ class Exchange:
             if plan.on_loss == "reject":
                 fields = ", ".join(dict.fromkeys(loss.field for loss in self.losses))
                 raise Untranslatable(f"the target cannot carry: {fields}", param=self.losses[0].field)
-        return wire
 
     def _canonical(self, asked: Asked) -> ChatRequest:
         """The request, understood once however many targets are tried."""

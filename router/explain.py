@@ -33,6 +33,7 @@ from router.record import Record
 from router.relay import Passing
 from router.secrets import scrubbed
 from router.settings import Settings
+from router.shaped import ShapedExchange
 from router.table import Limits, Match, Target
 
 Json: TypeAlias = Any
@@ -57,8 +58,7 @@ class Question(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 async def explain(gateway: Gateway, question: Question) -> dict[str, Json]:
     """The answer, as JSON values. A call that would be refused has `refused`, with what its caller would read."""
-    kind = _OpaqueDryRun if gateway.generation.table.is_opaque(question.path) else _DryRun
-    run = kind(gateway, question)
+    run = _kind(gateway.generation, question)(gateway, question)
     await run.run()
     return run.told()
 
@@ -238,6 +238,17 @@ class _DryRun(Exchange):
 
 class _OpaqueDryRun(_DryRun, OpaqueExchange):
     """The same for what is passed on as it is."""
+
+
+class _ShapedDryRun(_DryRun, ShapedExchange):
+    """The same where answers are looked at, and asked for in words."""
+
+
+def _kind(generation: Generation, question: Question) -> type[_DryRun]:
+    """Which exchange a call would be (router/server.py)."""
+    if generation.table.is_opaque(question.path):
+        return _OpaqueDryRun
+    return _ShapedDryRun if generation.shapes else _DryRun
 
 
 def _aside(gateway: Gateway) -> Gateway:

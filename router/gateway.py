@@ -39,7 +39,7 @@ class Generation:
         self.models = frozenset(self._model_names())
         modes = {policy.check_schema for policy in settings.policies.values()}
         modes |= {route.check_schema or "off" for route in settings.table.routes}
-        self.checks_schemas = modes != {"off"}
+        self.shapes = modes != {"off"} or any(route.emulate for route in settings.table.routes)
 
     def _model_names(self) -> Iterator[str]:
         for model in self.settings.models:

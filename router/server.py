@@ -256,7 +256,7 @@ def _kind(generation: Generation, incoming: Incoming) -> type[Exchange]:
     """Which exchange a call becomes: what few tables ask for costs nothing where nobody does."""
     if generation.table.is_opaque(incoming.target):
         return OpaqueExchange
-    return ShapedExchange if generation.checks_schemas else Exchange
+    return ShapedExchange if generation.shapes else Exchange
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -2,28 +2,34 @@
 
 `check_schema: flag` names a breach as a loss of the schema's field; `repair` first tells the model, once, what was
 wrong, which is an attempt like any other. A stream cannot be taken back: its breaches are in log and metric at its end.
+
+`emulate` of a route has JSON answers and tools asked for in words of targets that lack them, whole: what was asked for
+as a stream is given as one when all of it is there. Such answers are checked and repaired in any case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from providers.adherence import Breach, asked_again, breaches, flags, wanted, with_usage_of
 from providers.canonical.chat import ChatRequest, ChatResponse
-from providers.canonical.errors import RouterError
-from providers.canonical.loss import Losses, in_callers_words
+from providers.canonical.errors import BadUpstreamBytes, CallerError, RouterError
+from providers.canonical.loss import Losses, blame, in_callers_words
 from providers.canonical.stream import Fold, StreamEvent
 from providers.dialect import Asked, Dialect, StreamDecoder, WireRequest, WireResponse
+from providers.emulation import Emulated, instructed, needed, understood
 from providers.provider import Provider
+from router import validating
 from router.admission import Plan
 from router.answers import kept
 from router.exchange import Exchange
 from router.record import AttemptRecord
-from router.streaming import Source, Translated
+from router.streaming import Source, Translated, Unfolding
 from router.table import CheckSchema
-from router.validating import check
+from router.transport import UpstreamCall
 
 
 class ShapedExchange(Exchange):
@@ -31,12 +37,58 @@ class ShapedExchange(Exchange):
 
     _mode: CheckSchema = "off"
     _aim: tuple[Plan, Provider, str | None] | None = None  # of the attempt under way
+    _emulated: frozenset[Emulated] = frozenset()  # of the attempt under way
     _caught: list[ChatResponse] | None = None  # while the model is asked again: its answer comes in here
 
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
         match = self.admission.match
         self._mode = (match.route.check_schema if match is not None else None) or plan.policy.check_schema
         await super()._attempts(asked, plan)
+
+    def _encoded(self, asked: Asked, upstream: Dialect, provider: Provider, model: str, plan: Plan) -> WireRequest:
+        self._emulated = self._lacking(asked, provider)
+        if not self._emulated:
+            return super()._encoded(asked, upstream, provider, model, plan)
+        self.record.lane = "translate"
+        losses: Losses = []
+        request = self._canonical(asked)
+        try:
+            wire = self._written(request, upstream, provider, losses)
+        except CallerError as error:
+            blame(error, request, self.dialect.paths)
+            raise
+        self._note_losses(losses, plan)
+        return wire
+
+    def _lacking(self, asked: Asked, provider: Provider) -> frozenset[Emulated]:
+        """What the caller wants, the target has not, and the route lets be emulated."""
+        match = self.admission.match
+        if match is None or not match.route.emulate or self.record.operation != "chat":
+            return frozenset()
+        return needed(self._canonical(asked), match.route.emulate, provider.traits)
+
+    def _written(
+        self, request: ChatRequest, upstream: Dialect, provider: Provider, losses: Losses | None = None
+    ) -> WireRequest:
+        """The request in the target's dialect, in words where it must be, never as a stream then. Without `losses`
+        they have been said before."""
+        lost = losses if losses is not None else []
+        request = self.gateway.seals.restore(self.admission.who.owner, request, {upstream.family})
+        if self._emulated:
+            request = instructed(request, self._emulated, lost)
+            # Without its spellings, too: they may hold options of streams.
+            request = msgspec.structs.replace(request, stream=False, include_usage=False, form=None)
+        model = self.record.upstream_model
+        if model is not None and model != request.model:
+            request = msgspec.structs.replace(request, model=model)
+        return upstream.encode_request(request, lost, provider.traits)
+
+    def _addressed(
+        self, wire: WireRequest, upstream: Dialect, provider: Provider, secret: str | None, asked: Asked
+    ) -> WireRequest:
+        if self._emulated or self._caught is not None:
+            asked = msgspec.structs.replace(asked, stream=False)
+        return super()._addressed(wire, upstream, provider, secret, asked)
 
     async def _call(
         self,
@@ -51,24 +103,37 @@ class ShapedExchange(Exchange):
         await super()._call(asked, plan, provider, upstream, wire, secret)
 
     def _is_checked(self, asked: Asked) -> bool:
-        return self._mode != "off" and self.record.operation == "chat" and wanted(self._canonical(asked))
+        if self.record.operation != "chat":
+            return False
+        return bool(self._emulated) or (self._mode != "off" and wanted(self._canonical(asked)))
 
     # ── whole answers ──────────────────────────────────────────────────────────────
     async def _answer(self, asked: Asked, upstream: Dialect, wire: WireResponse) -> None:
         if self._caught is not None:
-            return self._caught.append(upstream.decode_response(wire))
+            return self._caught.append(self._understood(asked, upstream.decode_response(wire)))
         if not self._is_checked(asked):
             return await super()._answer(asked, upstream, wire)
-        request, response = self._canonical(asked), upstream.decode_response(wire)
-        found = breaches(request, response, check)
-        if found and self._mode == "repair":
+        first = self._understood(asked, upstream.decode_response(wire))
+        response = await self._best(asked, upstream, first)
+        if response is first and not self._emulated:
+            return await super()._answer(asked, upstream, wire)
+        answer = self._translated(asked, response)
+        self.watch.lap("answer")
+        await self._give(200, {**answer.headers, **kept(wire.headers, self._secret)}, answer.body)
+
+    def _understood(self, asked: Asked, response: ChatResponse) -> ChatResponse:
+        return understood(self._canonical(asked), response, self._emulated) if self._emulated else response
+
+    async def _best(self, asked: Asked, upstream: Dialect, response: ChatResponse) -> ChatResponse:
+        """The answer, or a second one that is better; flagged where it is not good."""
+        request = self._canonical(asked)
+        found = breaches(request, response, _check)
+        if found and (self._emulated or self._mode == "repair"):
             better = await self._mended(asked, upstream, request, response, found)
             if better is not None:
-                answer = self._translated(asked, better)
-                self.watch.lap("answer")
-                return await self._give(200, {**answer.headers, **kept(wire.headers, self._secret)}, answer.body)
+                return better
         self._flag(found)
-        await super()._answer(asked, upstream, wire)
+        return response
 
     def _flag(self, found: Sequence[Breach]) -> None:
         if found and self._request is not None:
@@ -88,23 +153,20 @@ class ShapedExchange(Exchange):
         self._caught = caught
         try:
             wire = self._addressed(self._written(again, upstream, provider), upstream, provider, secret, asked)
-            await self._call(asked, plan, provider, upstream, wire, secret)
+            whole = msgspec.structs.replace(asked, stream=False)
+            await self._call(whole, plan, provider, upstream, wire, secret)
         except RouterError as error:
             error.with_traceback(None)
             return None
         finally:
             self._caught = None
         second = caught[0]
-        return None if breaches(request, second, check) else with_usage_of(response, second)
-
-    def _written(self, request: ChatRequest, upstream: Dialect, provider: Provider) -> WireRequest:
-        """The request in the target's dialect. What it loses there was said when it was asked first."""
-        losses: Losses = []
-        request = self.gateway.seals.restore(self.admission.who.owner, request, {upstream.family})
-        return upstream.encode_request(_for(request, self.record.upstream_model), losses, provider.traits)
+        return None if breaches(request, second, _check) else with_usage_of(response, second)
 
     # ── streams ────────────────────────────────────────────────────────────────────
     def _source(self, asked: Asked, upstream: Dialect, attempt: AttemptRecord) -> Source:
+        if self._emulated:
+            raise BadUpstreamBytes("the upstream sent a stream that it was not asked for")
         source = super()._source(asked, upstream, attempt)
         if upstream is not self.dialect or not self._is_checked(asked):
             return source  # a translated one is overheard where it is decoded
@@ -119,11 +181,24 @@ class ShapedExchange(Exchange):
     def _heard(self, asked: Asked) -> _Hearing:
         request = self._canonical(asked)
         most = self.generation.settings.limits.upstream_body
-        return _Hearing(most, lambda response: self._flag(breaches(request, response, check)))
+        return _Hearing(most, lambda response: self._flag(breaches(request, response, _check)))
+
+    async def _unfolded(
+        self, asked: Asked, upstream: Dialect, call: UpstreamCall, first: bytes, attempt: AttemptRecord
+    ) -> Source:
+        """A whole answer, looked at before it is given on as a stream."""
+        if not self._emulated:
+            return await super()._unfolded(asked, upstream, call, first, attempt)
+        body = first + await call.read(self.generation.settings.limits.upstream_body)
+        wire = WireResponse(status=call.status, headers=dict(call.headers), body=body)
+        response = self._understood(asked, upstream.decode_response(wire))
+        response = await self._best(asked, upstream, response)
+        return super()._translating(Unfolding(response), asked, attempt)
 
 
-def _for(request: ChatRequest, model: str | None) -> ChatRequest:
-    return request if model is None or model == request.model else msgspec.structs.replace(request, model=model)
+def _check(schema: Mapping[str, Any], value: Any) -> Sequence[str]:
+    """Without the extra what is emulated is looked at for being JSON, and no closer."""
+    return validating.check(schema, value) if validating.AVAILABLE else ()
 
 
 class _Hearing:

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from providers.canonical.errors import CallerError, MalformedRequest, MethodNotAllowed, RouteNotFound, UnknownModel
+from providers.emulation import Emulated
 from providers.provider import Provider
 
 #: What a route speaks whose calls are passed on as they are, whatever they are.
@@ -99,6 +100,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     policy: str | None = None
     on_loss: OnLoss | None = None
     check_schema: CheckSchema | None = None  # None: as the policy says
+    emulate: frozenset[Emulated] = frozenset()
     egress: Egress | None = None
     methods: tuple[str, ...] = ("POST",)
     line: int = 0  # in routes.yaml

@@ -42,6 +42,7 @@ FLOORS = {
     "providers.auth": 3,
     "providers.quirks": 3,
     "providers.adherence": 3,
+    "providers.emulation": 3,
     "providers.listing": 3,
     "providers.demo_answers": 3,
     "router": 4,  # the package itself: empty

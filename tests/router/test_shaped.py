@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from router import validating
+from router.explain import Question, explain
 from tests.answers import chat_answer, chat_chunk, chat_stream, tool_call
 from tests.fakes import FakeUpstream, json_answer, sse, status
 from tests.lanes import KEYS, LANES, Lane
@@ -213,3 +214,160 @@ def test_without_the_extra_the_file_is_refused(tmp_path: Any, monkeypatch: pytes
     what = "check_schema: jsonschema-rs is not installed, expected `pip install isthmus[schema]`"
 
     assert [f"1:36 {what}", f"3:68 {what}"] == problems(tmp_path, text)
+
+
+# ── emulation ──────────────────────────────────────────────────────────────────────────
+
+EMULATING = """
+server: {listen: "127.0.0.1:0", admin: null, drain: 1s}
+providers:
+  plain: {like: rich, rejects: [tools, tool_choice, response_format]}
+  rich: {base_url: "$up/v1", speaks: [openai.chat], secret: "env:OPENAI_UP"}
+models:
+  plain: [{provider: plain, model: small}]
+  rich: [{provider: rich, model: large}]
+routes:
+  - {path: /v1/chat/completions, speaks: openai.chat, to: models, emulate: [json_schema, tools]}
+  - {path: "/v1beta/models/{model}:{task}", speaks: gemini, to: models, emulate: [json_schema, tools]}
+  - {path: /without, speaks: openai.chat, to: models}
+"""
+QUESTION = {"model": "plain", "messages": [{"role": "user", "content": "Hi"}]}
+SPELLED = '{"tool_calls": [{"name": "f", "arguments": {"a": 1}}]}'
+
+
+@asynccontextmanager
+async def emulating() -> AsyncIterator[tuple[Running, FakeUpstream]]:
+    async with FakeUpstream() as upstream, running(EMULATING, KEYS, up=upstream.url) as gateway:
+        yield gateway, upstream
+
+
+async def test_tools_of_a_target_that_has_none() -> None:
+    """Told in words, understood from words, said to be so; the upstream sees no tool."""
+    async with emulating() as (gateway, upstream):
+        upstream.script(json_answer(chat_answer(f"```json\n{SPELLED}\n```")))
+        answer = await gateway.post("/v1/chat/completions", {**QUESTION, "tools": [TOOL], "tool_choice": "required"})
+        sent = upstream.requests[0].json()
+
+        choice = answer.json["choices"][0]
+        [call] = choice["message"]["tool_calls"]
+        assert ("tool_calls", None) == (choice["finish_reason"], choice["message"]["content"])
+        assert ("f", {"a": 1}) == (call["function"]["name"], json.loads(call["function"]["arguments"]))
+        assert {"model", "messages"} == sent.keys()
+        assert "small" == sent["model"]
+        assert ("translate", "tools=approximated") == (
+            answer.headers["x-isthmus-lane"], answer.headers["x-isthmus-loss"]
+        )  # fmt: skip
+
+
+async def test_a_conversation_with_emulated_tools() -> None:
+    """The history goes on in words as well, and the second answer is a plain one."""
+    async with emulating() as (gateway, upstream):
+        upstream.script(json_answer(chat_answer("It is 4.")))
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+        history = [
+            {"role": "developer", "content": "Be brief."},
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {
+                "role": "tool",
+                "tool_call_id": "c",
+                "content": [{"type": "text", "text": "4"}, {"type": "text", "text": "!"}],
+            },
+        ]
+        answer = await gateway.post("/v1/chat/completions", {"model": "plain", "messages": history, "tools": [TOOL]})
+        messages = upstream.requests[0].json()["messages"]
+
+        assert "It is 4." == answer.json["choices"][0]["message"]["content"]
+        assert ["system", "user", "assistant", "user"] == [message["role"] for message in messages]
+        assert messages[0]["content"].startswith("Be brief.\n")
+        assert {"tool_calls": [{"name": "f", "arguments": {"a": 1}}]} == json.loads(messages[2]["content"])
+        assert "Result of c:\n4\n!" == messages[3]["content"]
+
+
+async def test_an_emulated_stream_comes_when_it_is_whole() -> None:
+    """The upstream is asked for a whole answer; the caller gets the stream it asked for, calls and usage included."""
+    async with emulating() as (gateway, upstream):
+        upstream.script(json_answer(chat_answer(SPELLED)))
+        body = {**QUESTION, "tools": [TOOL], "stream": True, "stream_options": {"include_usage": True}}
+        answer = await gateway.post("/v1/chat/completions", body)
+        request = upstream.requests[0]
+
+        assert ("application/json", {"model", "messages"}) == (request.header("accept"), request.json().keys())
+        deltas = [chunk["choices"][0]["delta"] for chunk in answer.events[:-1] if chunk["choices"]]
+        calls = [call["function"] for delta in deltas for call in delta.get("tool_calls", ())]
+        assert "f" == calls[0]["name"]
+        assert {"a": 1} == json.loads("".join(call["arguments"] for call in calls))
+        assert "[DONE]" == answer.events[-1]
+        assert 12 == answer.events[-2]["usage"]["total_tokens"]
+
+
+@needs_extra
+@pytest.mark.parametrize("stream", [False, True])
+async def test_json_of_a_target_that_has_no_mode_for_it(stream: bool) -> None:
+    """Told in words, taken out of the talk around it, held against the schema, asked for once more."""
+    async with emulating() as (gateway, upstream):
+        upstream.script(
+            json_answer(chat_answer('Sure: {"a": "x"}')), json_answer(chat_answer('```json\n{"a": 1}\n```'))
+        )
+        answer = await gateway.post("/v1/chat/completions", {**QUESTION, **OPENAI, "stream": stream})
+        first, second = (request.json()["messages"] for request in upstream.requests)
+
+        if stream:
+            text = "".join(c["choices"][0]["delta"].get("content") or "" for c in answer.events[:-1] if c["choices"])
+        else:
+            text = answer.json["choices"][0]["message"]["content"]
+        assert GOOD == text
+        assert "2" == answer.headers["x-isthmus-attempts"] or stream
+        assert "response_format.json_schema=approximated" == answer.headers["x-isthmus-loss"]
+        assert ["system", "user"] == [message["role"] for message in first]
+        assert ["system", "user", "assistant", "user"] == [message["role"] for message in second]
+        assert all("response_format" not in request.json() for request in upstream.requests)
+
+
+async def test_a_gemini_caller_has_tools_there_too() -> None:
+    """Whatever the caller's dialect: the losses are in its words."""
+    declared = {"functionDeclarations": [{"name": "f", "parametersJsonSchema": SCHEMA}]}
+    body = {"contents": [{"parts": [{"text": "Hi"}]}], "tools": [declared]}
+
+    async with emulating() as (gateway, upstream):
+        upstream.script(json_answer(chat_answer(SPELLED)))
+        answer = await gateway.post("/v1beta/models/plain:generateContent", body)
+
+        [part] = answer.json["candidates"][0]["content"]["parts"]
+        assert ("f", {"a": 1}) == (part["functionCall"]["name"], part["functionCall"]["args"])
+        assert "tools=approximated" in answer.headers["x-isthmus-loss"]
+
+
+async def test_nothing_is_emulated_that_need_not_be() -> None:
+    """A target that has tools gets them; a route that does not ask for it refuses as before; so does `reject`."""
+    async with emulating() as (gateway, upstream):
+        odd = json.dumps({**chat_answer("Hi"), "extra": 1}, indent=1).encode()
+        upstream.script(json_answer(odd))
+        relayed = await gateway.post("/v1/chat/completions", {**QUESTION, "model": "rich", "tools": [TOOL]})
+        refused = await gateway.post("/without", {**QUESTION, "tools": [TOOL]})
+        headers = {"x-isthmus-on-loss": "reject"}
+        rejected = await gateway.post("/v1/chat/completions", {**QUESTION, "tools": [TOOL]}, headers=headers)
+
+        assert (odd, "relay") == (relayed.body, relayed.headers["x-isthmus-lane"])
+        assert (400, "tools") == (refused.status, refused.json["error"]["param"])
+        assert (422, 1) == (rejected.status, len(upstream.requests))
+
+
+async def test_a_stream_that_nobody_asked_for_is_not_taken_for_an_answer() -> None:
+    """An upstream that streams all the same cannot be understood from words in time."""
+    async with emulating() as (gateway, upstream):
+        upstream.always(sse(*chat_stream("x")))
+        answer = await gateway.post("/v1/chat/completions", {**QUESTION, "tools": [TOOL], "stream": True})
+
+        assert (502, "upstream_invalid_response") == (answer.status, answer.json["error"]["code"])
+
+
+async def test_emulation_is_explained() -> None:
+    """`isthmus explain` shows the words that would go out."""
+    async with emulating() as (gateway, upstream):
+        question = Question(path="/v1/chat/completions", body={**QUESTION, "tools": [TOOL]})
+        told = await explain(gateway.life.gateway, question)
+
+        assert [] == upstream.requests
+        assert ("translate", ["tools"]) == (told["lane"], [loss["field"] for loss in told["losses"]])
+        assert "You have these tools" in told["upstream_request"]["body"]["messages"][0]["content"]
