@@ -149,6 +149,7 @@ class HttpDoor:
         self._loop = asyncio.get_running_loop()
         self._wrote_at = 0.0
         self._beating: asyncio.Task[None] | None = None
+        self._let = False  # the body was told to come
         self.sent = 0
 
     @property
@@ -186,9 +187,10 @@ class HttpDoor:
         declared = request.content_length
         if declared is not None and declared > limits.max_body:
             raise RequestTooLarge(f"the body is larger than {limits.max_body} bytes")
-        if request.headers.get("Expect", "").lower() == "100-continue":
+        if not self._let and request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0
+        self._let = True
         return encoding
 
     async def _slowly(self, limits: Limits, alarm: Alarm) -> bytes:

@@ -102,6 +102,23 @@ async def test_an_upload_of_unknown_length_is_passed_on_in_chunks() -> None:
         assert ("chunked", None) == (request.header("transfer-encoding"), request.header("content-length"))
 
 
+@pytest.mark.parametrize("size", [10, HELD * 2])
+async def test_a_caller_who_waits_is_told_to_go_on_once(size: int) -> None:
+    """`Expect: 100-continue`: one interim answer, then the body is taken, held or not."""
+    async with between() as (gateway, upstream):
+        upstream.script(json_answer({}))
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        head = f"POST /v1/files HTTP/1.1\r\nHost: g\r\nExpect: 100-continue\r\nContent-Length: {size}\r\n\r\n"
+        writer.write(head.encode())
+        interim = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"x" * size)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+        assert (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200") == (interim, answer[:12])
+        assert b"x" * size == upstream.requests[0].body
+
+
 async def test_a_packed_upload_is_unpacked() -> None:
     """What the gateway has unpacked says no more that it is packed."""
     body = json.dumps({"input": "x" * 100_000}).encode()
