@@ -71,6 +71,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def address(base_url: str, wire: WireRequest) -> str:
-    """The absolute URL of a call: base_url, the dialect's path, the query. Already encoded; nothing is re-quoted."""
+    """The absolute URL of a call: base_url, the dialect's path, the query. Already encoded; nothing is re-quoted.
+
+    `path` may end with a query that is passed on as it came.
+    """
     url = base_url.rstrip("/") + wire.path
-    return f"{url}?{urlencode(wire.query)}" if wire.query else url
+    if not wire.query:
+        return url
+    return f"{url}{'&' if '?' in wire.path else '?'}{urlencode(wire.query)}"

@@ -385,6 +385,11 @@ class Exchange:
             except CallerError as error:
                 blame(error, request, self.dialect.paths)
                 raise
+        self._note_losses(losses, plan)
+        return wire
+
+    def _note_losses(self, losses: Losses, plan: Plan) -> None:
+        """What this attempt loses. Untranslatable where nothing may be lost."""
         self.losses = losses
         if losses:
             understood = self._request or self._embedding
@@ -393,7 +398,6 @@ class Exchange:
             if plan.on_loss == "reject":
                 fields = ", ".join(dict.fromkeys(loss.field for loss in self.losses))
                 raise Untranslatable(f"the target cannot carry: {fields}", param=self.losses[0].field)
-        return wire
 
     def _understood(self, asked: Asked, upstream: Dialect, traits: Traits) -> ChatRequest | EmbeddingsRequest:
         """The request in canonical form, with what the target can read of earlier reasoning put back."""
@@ -459,7 +463,11 @@ class Exchange:
     async def _whole(self, asked: Asked, upstream: Dialect, call: UpstreamCall) -> None:
         body = await call.read(self.generation.settings.limits.upstream_body)
         self.watch.lap("body")
-        wire = WireResponse(status=call.status, headers=dict(call.headers), body=body)
+        await self._answer(asked, upstream, WireResponse(status=call.status, headers=dict(call.headers), body=body))
+
+    async def _answer(self, asked: Asked, upstream: Dialect, wire: WireResponse) -> None:
+        """What the upstream said, to the caller."""
+        given, body = wire.headers, wire.body
         if upstream is self.dialect:
             self.record.usage = upstream.relay_response(wire, asked)
             headers = {"content-type": "application/json"}
@@ -467,8 +475,7 @@ class Exchange:
             wire = (self._translated if self._embedding is None else self._embedded)(asked, upstream, wire)
             body, headers = wire.body, wire.headers
         self.watch.lap("answer")
-        headers = {**headers, **kept(call.headers, self._secret)}
-        await self._give(200, headers, body)
+        await self._give(200, {**headers, **kept(given, self._secret)}, body)
 
     def _translated(self, asked: Asked, upstream: Dialect, wire: WireResponse) -> WireResponse:
         response = self._completed(upstream.decode_response(wire))

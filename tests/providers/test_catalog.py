@@ -257,6 +257,11 @@ CHAT: dict[str, tuple[str, tuple[str, str] | None, dict[str, Any] | str]] = {
         ASKS_USAGE,
     ),
     "cohere-openai": ("https://api.cohere.ai/compatibility/v1/chat/completions", BEARER, ASKS_USAGE),
+    "anthropic-openai": (
+        "https://api.anthropic.com/v1/chat/completions",
+        BEARER,
+        {**LAX, **SINGLE, "seed": GONE, **ASKS_USAGE},
+    ),
     "deepinfra": ("https://api.deepinfra.com/v1/openai/chat/completions", BEARER, ASKS_USAGE),
     "nebius": ("https://api.studio.nebius.com/v1/chat/completions", BEARER, ASKS_USAGE),
     "ovhcloud": ("https://oai.endpoints.kepler.ai.cloud.ovh.net/v1/chat/completions", BEARER, ASKS_USAGE),

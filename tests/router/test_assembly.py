@@ -306,6 +306,13 @@ def test_routes(tmp_path: Path) -> None:
             ["`to: named` needs `egress`: which upstreams callers may name"],
         ),
         ("{path: /b, speaks: openai.chat, to: models, egress: {}}", ["`egress` is for `to: named`"]),
+        ("{path: /b/*, speaks: openai.chat, to: models}", ["a path that ends with * is for `speaks: opaque`"]),
+        ("{path: '/b/{c}', speaks: opaque, to: [{provider: demo}]}", ["a path of `speaks: opaque` has no parameters"]),
+        ("{path: /b/*, speaks: opaque, to: models}", ["`speaks: opaque` needs a list of targets: [{provider: NAME}]"]),
+        (
+            "{path: /b/*, speaks: opaque, to: [{provider: demo, model: m}]}",
+            ["`speaks: opaque` sends what it is sent: no model"],
+        ),
         ("{path: b, speaks: openai.chat, to: models}", ["routes[0].path: a path starts with /"]),
         ("{path: /b, speaks: gemni, to: models}", ["the dialect 'gemni' does not exist, did you mean gemini?"]),
         ("{path: /b, speaks: cohere.chat, to: models}", ["the dialect 'cohere.chat' is not available in this version"]),
@@ -328,6 +335,15 @@ def test_routes(tmp_path: Path) -> None:
 def test_bad_routes(tmp_path: Path, row: str, expected: list[str]) -> None:
     """A row that means nothing, or not what it says."""
     assert [text.partition(" ")[2] for text in problems(tmp_path, f"routes: [{row}]\n")] == expected
+
+
+def test_routes_that_pass_everything_on(tmp_path: Path) -> None:
+    """`opaque` takes every method, and has nothing that could be lost."""
+    text = "routes: [{path: /b/*, speaks: opaque, to: [{provider: demo}], on_loss: allow}]\n"
+    [route] = settings(tmp_path, text).table.routes
+
+    assert route.methods == ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+    assert warnings(tmp_path, text) == ["1:63 has no effect: nothing is translated"]
 
 
 def test_equal_patterns_name_both_lines(tmp_path: Path) -> None:
