@@ -18,7 +18,12 @@ from providers.provider import Provider, address
 KEYS = {"base_url", "speaks", "source", "auth", "secret", "secrets", "headers", "quirks"}
 KEYS |= {"own", "ignores", "rejects", "timeouts", "attempts", "retry_on", "concurrency", "queue"}
 KEYS |= {"alternation", "on_invalid_json", "nice", "tools", "response_format", "vision"}
-TINY = ChatRequest(dialect="test", model="some-model", messages=(Message(role="user", parts=(Text(text="Hello"),)),))
+TINY = ChatRequest(
+    dialect="test",
+    model="some-model",
+    messages=(Message(role="user", parts=(Text(text="Hello"),)),),
+    max_output_tokens=50,  # some dialects insist on it
+)
 
 
 def provider(name: str) -> Provider:
