@@ -76,8 +76,9 @@ def _respelled(field: str, nested: Mapping[str, str]) -> str:
     general = _INDEX.sub("[]", field)
     for name, path in nested.items():
         if general == name or general.startswith(f"{name}."):
-            indexes = iter(_INDEX.findall(field))
-            return re.sub(r"\[\]", lambda _: next(indexes), path + general[len(name) :])
+            pieces = (path + general[len(name) :]).split("[]")
+            indexes = [*_INDEX.findall(field), ""]
+            return "".join(piece + index for piece, index in zip(pieces, indexes, strict=True))
     return field
 
 
