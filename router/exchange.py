@@ -377,7 +377,7 @@ class Exchange:
         if upstream is self.dialect:
             wire = upstream.relay_request(asked, model, losses, traits)
         else:
-            request = self._understood(asked, upstream, traits)
+            request = self._meant(asked, upstream, traits)
             if model != request.model:
                 request = msgspec.structs.replace(request, model=model)
             try:
@@ -399,7 +399,7 @@ class Exchange:
                 fields = ", ".join(dict.fromkeys(loss.field for loss in self.losses))
                 raise Untranslatable(f"the target cannot carry: {fields}", param=self.losses[0].field)
 
-    def _understood(self, asked: Asked, upstream: Dialect, traits: Traits) -> ChatRequest | EmbeddingsRequest:
+    def _meant(self, asked: Asked, upstream: Dialect, traits: Traits) -> ChatRequest | EmbeddingsRequest:
         """The request in canonical form, with what the target can read of earlier reasoning put back."""
         if self.record.operation == "embeddings":
             return self._vectors(asked)
@@ -472,13 +472,16 @@ class Exchange:
             self.record.usage = upstream.relay_response(wire, asked)
             headers = {"content-type": "application/json"}
         else:
-            wire = (self._translated if self._embedding is None else self._embedded)(asked, upstream, wire)
+            if self._embedding is None:
+                wire = self._translated(asked, upstream.decode_response(wire))
+            else:
+                wire = self._embedded(asked, upstream, wire)
             body, headers = wire.body, wire.headers
         self.watch.lap("answer")
         await self._give(200, {**headers, **kept(given, self._secret)}, body)
 
-    def _translated(self, asked: Asked, upstream: Dialect, wire: WireResponse) -> WireResponse:
-        response = self._completed(upstream.decode_response(wire))
+    def _translated(self, asked: Asked, response: ChatResponse) -> WireResponse:
+        response = self._completed(response)
         self.record.usage = response.usage
         self.gateway.seals.keep_all(self.admission.who.owner, response)
         return self.dialect.encode_response(response, self._canonical(asked), self.losses)

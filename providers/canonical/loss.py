@@ -85,7 +85,7 @@ def _respelled(field: str, nested: Mapping[str, str]) -> str:
         if general == name or general.startswith(f"{name}."):
             pieces = (path + general[len(name) :]).split("[]")
             indexes = [*_INDEX.findall(field), ""]
-            return "".join(piece + index for piece, index in zip(pieces, indexes, strict=False))
+            return "".join(piece + index for piece, index in zip(pieces, indexes, strict=True))
     return field
 
 

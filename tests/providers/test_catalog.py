@@ -25,7 +25,12 @@ KEYS = {"base_url", "speaks", "source", "auth", "secret", "secrets", "headers", 
 KEYS |= {"own", "ignores", "rejects", "timeouts", "attempts", "retry_on", "concurrency", "queue"}
 KEYS |= {"alternation", "on_invalid_json", "nice", "tools", "response_format", "vision"}
 EMBED = EmbeddingsRequest(dialect="test", model="some-model", inputs=(EmbeddingInput(parts=(Text(text="Hello"),)),))
-TINY = ChatRequest(dialect="test", model="some-model", messages=(Message(role="user", parts=(Text(text="Hello"),)),))
+TINY = ChatRequest(
+    dialect="test",
+    model="some-model",
+    messages=(Message(role="user", parts=(Text(text="Hello"),)),),
+    max_output_tokens=50,  # some dialects insist on it
+)
 
 
 def provider(name: str) -> Provider:

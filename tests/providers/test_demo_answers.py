@@ -61,6 +61,8 @@ def reason(response: ChatResponse) -> str | None:
     ("path", "expected"),
     [
         ("/chat/completions", ("openai.chat", {})),
+        ("/v1/messages", ("anthropic.messages", {"task": "messages"})),
+        ("/v1/messages/count_tokens", ("anthropic.messages", {"task": "count_tokens"})),
         (
             "/v1beta/models/isthmus-demo:generateContent",
             ("gemini", {"model": "isthmus-demo", "task": "generateContent"}),

@@ -149,7 +149,7 @@ async def test_a_bad_request_is_refused_in_its_dialect() -> None:
     assert "messages" == json.loads(answer.body)["error"]["param"]
 
 
-@pytest.mark.parametrize("path", ["/embed", "/", "/v2/embed"])
+@pytest.mark.parametrize("path", ["/embed", "/", "/v2/embed", "/v1/complete"])
 async def test_nothing_is_elsewhere(path: str) -> None:
     """A path that no dialect has is 404."""
     assert 404 == (await whole(await send(WireRequest(path=path, body=b"{}")))).status

@@ -49,6 +49,8 @@ PATHS: Mapping[str, str] = {
     "inputs": "content",
     "dimensions": "outputDimensionality",
     "task": "taskType",
+    "contents[].parts[].detail": "contents[].parts[].mediaResolution",
+    "contents[].parts[].functionResponse.parts[].detail": "contents[].parts[].functionResponse.parts[].mediaResolution",
 }
 
 
