@@ -61,6 +61,7 @@ def reason(response: ChatResponse) -> str | None:
     ("path", "expected"),
     [
         ("/chat/completions", ("openai.chat", {})),
+        ("/responses", ("openai.responses", {})),
         (
             "/v1beta/models/isthmus-demo:generateContent",
             ("gemini", {"model": "isthmus-demo", "task": "generateContent"}),
