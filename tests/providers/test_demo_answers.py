@@ -63,6 +63,7 @@ def reason(response: ChatResponse) -> str | None:
         ("/chat/completions", ("openai.chat", {})),
         ("/v1/messages", ("anthropic.messages", {"task": "messages"})),
         ("/v1/messages/count_tokens", ("anthropic.messages", {"task": "count_tokens"})),
+        ("/responses", ("openai.responses", {})),
         (
             "/v1beta/models/isthmus-demo:generateContent",
             ("gemini", {"model": "isthmus-demo", "task": "generateContent"}),
