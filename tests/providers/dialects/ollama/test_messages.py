@@ -44,7 +44,8 @@ def test_what_stands_in_a_message() -> None:
 def test_arguments_are_kept_as_they_were_written() -> None:
     """Order, white space, long and odd numbers: byte for byte."""
     text = '{"b": 1.0, "a":12345678901234567890, "c": 1e2}'
-    body = f'{{"model":"m","messages":[{{"role":"assistant","tool_calls":[{{"function":{{"name":"f","arguments":{text}}}}}]}}]}}'
+    call = f'{{"function":{{"name":"f","arguments":{text}}}}}'
+    body = f'{{"model":"m","messages":[{{"role":"assistant","tool_calls":[{call}]}}]}}'
     [message] = decoded(body.encode()).messages
 
     assert [text] == [part.arguments for part in message.parts if isinstance(part, ToolCall)]
