@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from typing import Any
 
@@ -289,7 +290,7 @@ def test_a_stream_spells_the_whole_answer_at_any_split(blocks: Json, cuts: list[
     """The same content, finish and count as whole, wherever the bytes are cut."""
     data = BEGIN + b"".join(spelled(i, block) + stop(i) for i, block in enumerate(blocks)) + end("end_turn")
     ends = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    streamed = folded(*(data[a:b] for a, b in zip(ends, ends[1:], strict=False)))
+    streamed = folded(*(data[a:b] for a, b in itertools.pairwise(ends)))
     whole = BEDROCK.decode_response(answer(*blocks))
 
     assert whole.choices == streamed.choices
