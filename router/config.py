@@ -219,7 +219,7 @@ class ProviderRow(Rows):
     auth: Text | None = Field(
         None,
         description="`bearer`, `header:NAME`, `query:NAME`, `google_key`, `google_token`, `anthropic_key`, "
-        "`azure_key`, `none`; without it `bearer`",
+        "`azure_key`, `aws_sigv4`, `aws_sigv4:REGION`, `none`; without it `bearer`",
     )
     secret: Reference | None = Field(None, description="the upstream's key; without one no credential is sent")
     secrets: Annotated[list[str], Says("list of secrets")] | None = Field(

@@ -21,9 +21,8 @@ from providers.canonical.errors import BadUpstreamBytes
 Frame: TypeAlias = tuple[Mapping[str, str], bytes]
 
 _PRELUDE = struct.Struct(">III")
-_CHECKSUM = struct.Struct(">I")
 _LENGTH = struct.Struct(">H")
-_AROUND = _PRELUDE.size + _CHECKSUM.size  # what a frame without headers and payload has
+_AROUND = _PRELUDE.size + 4  # what a frame without headers and payload has
 _MOST_HEADERS = 128 << 10
 _STRING, _BYTES = 7, 6
 #: Bytes of a value, by type: true, false, byte, short, integer, long, -, -, timestamp, uuid.
@@ -55,19 +54,20 @@ class EventStreamDecoder:
         frames: list[Frame] = []
         at = 0
         try:
-            while (end := self._end(buffer, at)) is not None:
-                frames.append(_frame(buffer, at, end))
+            while (found := self._complete(buffer, at)) is not None:
+                end, headers = found
+                frames.append(_frame(buffer, at, end, headers))
                 at = end
         except BadUpstreamBytes as fault:
             self._fault = fault
             if not frames:
                 raise
-        self._held = [buffer[at:]]
+        self._held = [buffer[at:]] if at < len(buffer) else []
         self._size = len(buffer) - at
         return frames
 
-    def _end(self, buffer: bytes, at: int) -> int | None:
-        """Where the frame ends that begins at `at`; None while it is not all there."""
+    def _complete(self, buffer: bytes, at: int) -> tuple[int, int] | None:
+        """Where the frame ends that begins at `at`, and how long its headers are; None while it is not all there."""
         left = len(buffer) - at
         self._wanted = _PRELUDE.size
         if left < _PRELUDE.size:
@@ -80,7 +80,7 @@ class EventStreamDecoder:
         if headers > _MOST_HEADERS or total < headers + _AROUND:
             raise BadUpstreamBytes("the upstream's event stream holds an impossible frame")
         self._wanted = total
-        return at + int(total) if left >= total else None
+        return (at + total, headers) if left >= total else None
 
     def close(self) -> bytes:
         """What is left over at the end of the input: the bytes of an unfinished frame. Raises a fault that waits."""
@@ -89,12 +89,12 @@ class EventStreamDecoder:
         return b"".join(self._held)
 
 
-def _frame(buffer: bytes, start: int, end: int) -> Frame:
-    at = end - _CHECKSUM.size
-    if zlib.crc32(buffer[start:at]) != _CHECKSUM.unpack_from(buffer, at)[0]:
+def _frame(buffer: bytes, start: int, end: int, headers: int) -> Frame:
+    at = end - 4
+    if zlib.crc32(buffer[start:at]) != int.from_bytes(buffer[at:end], "big"):
         raise BadUpstreamBytes("the upstream's event stream is damaged")
-    body = start + _PRELUDE.size + int(_PRELUDE.unpack_from(buffer, start)[1])
-    return _headers(buffer[start + _PRELUDE.size : body]), buffer[body:at]
+    start += _PRELUDE.size
+    return _headers(buffer[start : start + headers]), buffer[start + headers : at]
 
 
 def _headers(data: bytes) -> Mapping[str, str]:
@@ -139,5 +139,5 @@ def encode_frame(headers: Mapping[str, str], payload: bytes) -> bytes:
         parts += [bytes([len(raw)]), raw, bytes([_STRING]), _LENGTH.pack(len(text)), text]
     head = b"".join(parts)
     lengths = struct.pack(">II", _AROUND + len(head) + len(payload), len(head))
-    frame = b"".join((lengths, _CHECKSUM.pack(zlib.crc32(lengths)), head, payload))
-    return frame + _CHECKSUM.pack(zlib.crc32(frame))
+    frame = b"".join((lengths, zlib.crc32(lengths).to_bytes(4, "big"), head, payload))
+    return frame + zlib.crc32(frame).to_bytes(4, "big")
