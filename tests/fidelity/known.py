@@ -5,5 +5,5 @@ An entry whose case no longer fails makes the tests fail: it must go.
 
 from __future__ import annotations
 
-#: (what is tested, case) -> reason
+#: (row of the report, case) -> reason
 KNOWN: dict[tuple[str, str], str] = {}

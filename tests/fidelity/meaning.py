@@ -81,7 +81,7 @@ class Comparing:
 
     def may_cover(self, loss: Lost) -> bool:
         """The whole conversation may be named only where its turns were repaired."""
-        return loss.field not in ("messages", "contents") or loss.kind != "dropped"
+        return loss.field not in ("messages", "contents", "input") or loss.kind != "dropped"
 
     def invented(self) -> int:
         return sum(1 for loss in self.losses if loss.kind in ("invented", "approximated"))
@@ -163,7 +163,7 @@ class Comparing:
                 self.complain(f"{mark.at} did not arrive and is not named")
         for name in other.marks.keys() - one.marks.keys():
             self.complain(f"{one.at}.{name} was added")
-        ours = Fact(one.parameters, f"{one.at}.parameters")
+        ours = Fact(one.parameters, one.schema_at or f"{one.at}.parameters")
         self.compare_schema(ours, Fact(other.parameters, ""), f"parameters of {one.name}")
 
     def compare_schema(self, one: Fact | None, other: Fact | None, what: str) -> None:

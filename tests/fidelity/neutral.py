@@ -59,6 +59,7 @@ class Said:
     value: Json
     at: str
     marks: dict[str, Fact] = field(default_factory=dict)
+    id: str | None = None  # of a call, or of the call that a result answers
 
     @property
     def core(self) -> str:
@@ -104,11 +105,13 @@ class Conversation:
 
     def call(self, name: str, arguments: Json, id_: str | None, at: str, kind: str = "call") -> Said:
         one = self.add("assistant", kind, {"name": name, "arguments": arguments}, at)
+        one.id = id_
         self.calls.append((len(self.said) - 1, id_, name))
         return one
 
     def result(self, value: Json, id_: str | None, name: str, at: str) -> Said:
         one = self.add("tool", "result", value, at)
+        one.id = id_
         self.results.append((len(self.said) - 1, id_, name))
         return one
 
@@ -140,6 +143,8 @@ class Choice:
     why: str = ""  # the provider's explanation
     tokens: list[str] | None = None  # of the log probabilities
     foreign: list[str] = field(default_factory=list)  # blocks of the provider's own tools
+    seals: list[str] = field(default_factory=list)  # signatures and sealed thoughts, in order
+    sources: list[str] = field(default_factory=list)  # addresses that it cites, each once
 
     @property
     def heard(self) -> bool:
@@ -166,6 +171,7 @@ class Answer:
     blocked: str | None = None  # why the prompt was refused
     error: Json = None  # an error that ended a stream
     complete: bool = True  # the dialect's own end came
+    loose: bool = False  # thinking comes in paragraphs: blanks between them are nobody's words
 
 
 # ── small shapes ───────────────────────────────────────────────────────────────────────

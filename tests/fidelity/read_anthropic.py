@@ -248,10 +248,16 @@ def _hear(choice: Choice, block: Json) -> None:
     match block.get("type"):
         case "text":
             choice.text += block["text"]
+            found = [one.get("url") for one in block.get("citations") or ()]
+            choice.sources += [url for url in found if url and url not in choice.sources]
         case "thinking":
             choice.reasoning += block["thinking"]
+            choice.seals += [block["signature"]] if block.get("signature") else []
         case "tool_use":
             choice.calls.append(Call(block["name"], block.get("input") or {}, block["id"]))
+        case "redacted_thinking":
+            choice.foreign.append("redacted_thinking")
+            choice.seals.append(block["data"])
         case kind:
             choice.foreign.append(str(kind))
 
@@ -330,6 +336,10 @@ def _piece(block: Json, delta: Json) -> None:
             block["thinking"] += delta["thinking"]
         case "input_json_delta":
             block["pieces"] += delta["partial_json"]
+        case "signature_delta":
+            block["signature"] = (block.get("signature") or "") + delta["signature"]
+        case "citations_delta":
+            block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
 
 
 __all__ = ["read_answer", "read_request", "read_stream"]

@@ -223,6 +223,8 @@ def _hear(choice: Choice, block: Json) -> None:
         inner = block["reasoningContent"]
         choice.reasoning += (inner.get("reasoningText") or {}).get("text") or ""
         choice.foreign += ["redactedContent"] if "redactedContent" in inner else []
+        sealed = (inner.get("reasoningText") or {}).get("signature") or inner.get("redactedContent")
+        choice.seals += [sealed] if sealed else []
     elif "citationsContent" in block:
         choice.text += "".join(piece.get("text") or "" for piece in block["citationsContent"].get("content") or ())
     else:
@@ -282,9 +284,10 @@ def _piece(block: Json, delta: Json) -> None:
     elif "reasoningContent" in delta:
         inner = block.setdefault("reasoningContent", {})
         if "redactedContent" in delta["reasoningContent"]:
-            inner["redactedContent"] = True
+            inner["redactedContent"] = delta["reasoningContent"]["redactedContent"]
         text = inner.setdefault("reasoningText", {"text": ""})
         text["text"] += delta["reasoningContent"].get("text") or ""
+        text["signature"] = text.get("signature", "") + (delta["reasoningContent"].get("signature") or "")
 
 
 __all__ = ["medium", "read_answer", "read_request", "read_stream"]

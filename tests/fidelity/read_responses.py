@@ -250,7 +250,7 @@ def _text(out: Request, raw: Json) -> None:
 
 
 def read_answer(body: Json) -> Answer:
-    out = Answer(id=body.get("id") or None, model=body.get("model") or None, usage=_usage(body.get("usage")))
+    out = Answer(id=body.get("id") or None, model=body.get("model") or None, usage=_usage(body.get("usage")), loose=True)
     choice = out.choices[0] = Choice()
     for item in body.get("output") or ():
         _hear(choice, item)
@@ -264,11 +264,14 @@ def _hear(choice: Choice, item: Json) -> None:
             for part in item.get("content") or ():
                 choice.text += part.get("text") or ""
                 choice.refusal += part.get("refusal") or ""
+                found = [one.get("url") for one in part.get("annotations") or ()]
+                choice.sources += [url for url in found if url and url not in choice.sources]
                 if part.get("logprobs"):
                     choice.tokens = (choice.tokens or []) + [token["token"] for token in part["logprobs"]]
         case "reasoning":
             for piece in [*(item.get("summary") or ()), *(item.get("content") or ())]:
                 choice.reasoning += piece.get("text") or ""
+            choice.seals += [item["encrypted_content"]] if item.get("encrypted_content") else []
         case "function_call":
             choice.calls.append(Call(item["name"], parsed(item.get("arguments") or ""), item["call_id"]))
         case "custom_tool_call":
@@ -306,7 +309,7 @@ def _usage(raw: Json) -> Usage | None:
 
 def read_stream(data: bytes) -> Answer:
     """What was told piece by piece; id, model, usage and end from the response events."""
-    out = Answer(complete=False)
+    out = Answer(complete=False, loose=True)
     hearing = Hearing()
     last: Json = {}
     for name, payload in events(data):

@@ -12,15 +12,12 @@ from providers.canonical.errors import mask
 from providers.dialect import Dialect, WireResponse
 from tests.corpus import schema
 
+from .languages import LANGUAGES
 from .neutral import Json
 from .tally import account
-from .through import CHAT, FILES, GEMINI, NAMES, caller_of, recorded
+from .through import CALLERS, CHAT, FILES, GEMINI, NAMES, caller_of, recorded
 
-SCHEMA = {
-    "openai.chat": ("openai.chat.response", "ErrorResponse"),
-    "gemini": ("gemini.v1beta.response", "GoogleErrorResponse"),
-}
-DIALECTS = [CHAT, GEMINI]
+DIALECTS = [NAMES[name] for name in CALLERS]
 #: An upstream's 401, 402, 403 is about a credential of ours: nothing that the caller could change.
 OURS = (401, 402, 403)
 _BILLING = ("insufficient_quota", "API_KEY_INVALID", "billing_hard_limit_reached")
@@ -37,12 +34,14 @@ def expected_status(status: int, body: Json) -> int:
     """The status that a caller gets: 502 for credentials of ours, its own faults as they are, a server's 502 to 504."""
     if status in OURS or any(word in json.dumps(body) for word in _BILLING):
         return 502
-    return {500: 502, 501: 502, 529: 503, 408: 504}.get(status, status)
+    return {498: 502, 500: 502, 501: 502, 529: 503, 408: 504}.get(status, status)
 
 
 def envelope_problems(body: Json, caller: Dialect) -> list[str]:
-    found = [f"schema: {error.json_path} {error.message}" for error in schema(*SCHEMA[caller.name]).iter_errors(body)]
-    if caller is CHAT and body["error"].keys() != {"message", "type", "param", "code"}:
+    entry = LANGUAGES[caller.name].error
+    assert entry is not None
+    found = [f"schema: {error.json_path} {error.message}" for error in schema(*entry).iter_errors(body)]
+    if caller.family == CHAT.family and body["error"].keys() != {"message", "type", "param", "code"}:
         found.append(f"keys {sorted(body['error'])}")
     return found
 
@@ -56,7 +55,7 @@ def told_error(upstream: Dialect, caller: Dialect, wire: WireResponse) -> tuple[
 @pytest.mark.parametrize("file", FILES)
 def test_recorded_errors_arrive(file: str, caller: Dialect) -> None:
     """The caller's envelope, the status class, and the upstream's own reason."""
-    row = account(f"error to {caller.name}", file)
+    row = account("error", file, caller.name)
     for case in recorded(file):
         if case.status < 400:
             continue
