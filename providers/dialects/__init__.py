@@ -5,6 +5,7 @@ from __future__ import annotations
 from providers.dialect import Dialect
 
 from .gemini import Gemini
+from .ollama import Ollama
 from .openai_chat import OpenAIChat
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(), Gemini())}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(), Gemini(), Ollama())}

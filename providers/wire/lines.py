@@ -1,6 +1,6 @@
-"""Streams that are not SSE: one JSON array whose elements come over time (Gemini without `alt=sse`).
+"""Streams that are not SSE: one JSON array whose elements come over time (Gemini without `alt=sse`), or JSON lines.
 
-Split on bytes and bounded; the elements are given out as the bytes that stood there.
+Split on bytes and bounded; elements and lines are given out as the bytes that stood there.
 """
 
 from __future__ import annotations
@@ -94,3 +94,48 @@ class JsonArrayDecoder:
     def close(self) -> bytes:
         """What is left over at the end of the input."""
         return bytes(self._buffer).strip(_SPACE + b",") if not self.finished else b""
+
+
+class LineDecoder:
+    """Gives each line as soon as it is complete, its end included; blank lines are left out (NDJSON).
+
+    A line of more than `limit` bytes raises BadUpstreamBytes, after those that were complete before it.
+    """
+
+    def __init__(self, limit: int = 16 << 20) -> None:
+        self._limit = limit
+        self._held: list[bytes] = []  # of the unfinished line; joined only when its end comes
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that are complete now."""
+        self._check()
+        if b"\n" not in data:
+            self._hold(data)
+            self._check()
+            return []
+        if self._held:
+            data = b"".join((*self._held, data))
+            self._held.clear()
+            self._size = 0
+        lines = data.split(b"\n")
+        self._hold(lines.pop())
+        whole = [line + b"\n" for line in lines if line and not line.isspace()]
+        if not whole:
+            self._check()  # else they are given out first, and the fault comes with the next bytes
+        return whole
+
+    def _hold(self, data: bytes) -> None:
+        if data:
+            self._held.append(data)
+            self._size += len(data)
+
+    def _check(self) -> None:
+        if self._size > self._limit:
+            raise BadUpstreamBytes("the upstream sent a line larger than the limit")
+
+    def close(self) -> bytes:
+        """What is left over at the end of the input: a line without its end, or b""."""
+        rest = b"".join(self._held).strip()
+        self._held.clear()
+        return rest

@@ -10,7 +10,6 @@ import html
 import math
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from providers.canonical.errors import (
@@ -29,6 +28,7 @@ from providers.canonical.errors import (
     UpstreamRejected,
 )
 from providers.dialect import WireResponse
+from providers.wire.hints import retry_after
 from providers.wire.json import decode_upstream, encode, escape_lines
 
 from .words import NAME, Json, Object
@@ -188,36 +188,6 @@ def _plain(body: bytes) -> str:
     text = html.unescape(_TAG.sub(" ", _INVISIBLE.sub(" ", text)))
     text = _TAG.sub(" ", text).replace("<", " ").replace(">", " ") if "<" in text else text
     return " ".join(text.split())[:1000]
-
-
-# ── retry hints ────────────────────────────────────────────────────────────────────────
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, as the official clients read it: `retry-after-ms`, then `retry-after` in seconds or as a date.
-
-    A date counts from the answer's own `date`; without one it cannot be read.
-    """
-    milliseconds = _seconds(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    text = headers.get("retry-after")
-    seconds = _seconds(text)
-    if seconds is not None or text is None:
-        return seconds
-    try:
-        wait = (parsedate_to_datetime(text) - parsedate_to_datetime(headers["date"])).total_seconds()
-    except (KeyError, ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return wait if wait > 0 else None
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        value = float(text) if text is not None else -1
-    except ValueError:
-        return None
-    return value if 0 <= value < math.inf else None
 
 
 # ── writing ────────────────────────────────────────────────────────────────────────────
