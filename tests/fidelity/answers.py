@@ -7,19 +7,23 @@ from collections.abc import Callable, Iterator
 
 from .languages import LANGUAGES, fits
 from .meaning import Lost
-from .neutral import Answer, Call, Choice, Json, Usage, events, frozen
+from .neutral import Answer, Call, Choice, Json, Usage, events, frozen, lines
 from .read_responses import Hearing
 
 READ_WHOLE: dict[str, Callable[[Json], Answer]] = {name: one.read_answer for name, one in LANGUAGES.items()}
 READ_STREAM: dict[str, Callable[[bytes], Answer]] = {name: one.read_stream for name, one in LANGUAGES.items()}
-#: Languages that hold one answer, without log probabilities and media of the model.
-SINGLE = ("anthropic.messages", "openai.responses")
+#: Languages that hold one answer, without media of the model.
+SINGLE = ("anthropic.messages", "openai.responses", "ollama.chat")
+#: Those that have refusals.
+REFUSING = ("openai.chat", "openai.responses")
+#: Those whose answers have no ids of their own, and whose calls have none.
+NAMELESS = ("ollama.chat",)
 
 
 def told(said: Answer, heard: Answer, caller: str, losses: list[Lost] | None = None) -> list[str]:
     """Everything in which the caller heard something else. `losses`: where given, what is left out must be named."""
     if said.blocked and not said.choices:
-        return _blocked(said, heard, caller) + _counted(said.usage, heard.usage)
+        return _blocked(said, heard, caller) + _counted(said.usage, heard.usage, caller)
     found = []
     if sorted(said.choices) != sorted(heard.choices):
         first_alone = caller in SINGLE and list(heard.choices) == [0] and (losses is None or _dropped(losses))
@@ -31,11 +35,13 @@ def told(said: Answer, heard: Answer, caller: str, losses: list[Lost] | None = N
             for problem in _choice(said.choices[index], heard.choices[index], caller, losses, said.loose or heard.loose)
         ]
     for name in ("id", "model"):
+        if name == "id" and caller in NAMELESS:
+            continue
         if getattr(said, name) and getattr(said, name) != getattr(heard, name):
             found.append(f"{name} {getattr(said, name)} became {getattr(heard, name)}")
     if not heard.complete:
         found.append("no clean end")
-    return found + _counted(said.usage, heard.usage)
+    return found + _counted(said.usage, heard.usage, caller)
 
 
 def _dropped(losses: list[Lost]) -> bool:
@@ -68,7 +74,7 @@ def _choice(said: Choice, heard: Choice, caller: str, losses: list[Lost] | None,
         yield f"calls {said.calls}: {heard.calls}"
     for one, other in zip(said.calls, heard.calls):
         yield from _identified(one, other, caller)
-    ids = [call.id for call in heard.calls]
+    ids = [call.id for call in heard.calls if call.id]
     if len(set(ids)) < len(ids):
         yield f"ids of calls are not unique: {ids}"
     if set(heard.sources) - set(said.sources):
@@ -84,7 +90,7 @@ def _squeezed(text: str) -> str:
 
 def _refused(said: Choice, heard: Choice, caller: str) -> Iterator[str]:
     """Only OpenAI has refusals: elsewhere they are text, or the reason why it ended as filtered."""
-    if caller in ("gemini", "anthropic.messages") and said.refusal:
+    if caller not in REFUSING and said.refusal:
         if not heard.text.endswith(said.refusal) and said.refusal not in (heard.refusal, heard.why):
             yield f"refusal {said.refusal!r} did not arrive"
     elif said.refusal != heard.refusal:
@@ -109,7 +115,7 @@ def _said(call: Call) -> tuple[str, str]:
 
 
 def _identified(one: Call, other: Call, caller: str) -> Iterator[str]:
-    if one.id and one.id != other.id:
+    if one.id and one.id != other.id and caller not in NAMELESS:
         yield f"the id {one.id} became {other.id}"
     if caller == "openai.chat" and not other.id:
         yield "a call without an id"
@@ -117,13 +123,19 @@ def _identified(one: Call, other: Call, caller: str) -> Iterator[str]:
         yield "a call lost its signature"
 
 
-def _counted(said: Usage | None, heard: Usage | None) -> list[str]:
+#: What the counts of a language leave out.
+_UNCOUNTED: dict[str, tuple[str, ...]] = {"ollama.chat": ("cached", "reasoning")}
+
+
+def _counted(said: Usage | None, heard: Usage | None, caller: str) -> list[str]:
     if said is None:
         return []
     if heard is None:
         return ["the usage did not arrive"]
     expected = Usage(**vars(said))
     expected.total = said.total or heard.total  # a total that nobody counted may be summed
+    for name in _UNCOUNTED.get(caller, ()):
+        setattr(expected, name, 0)
     return [] if expected == heard else [f"usage {said}: {heard}"]
 
 
@@ -132,6 +144,8 @@ def _counted(said: Usage | None, heard: Usage | None) -> list[str]:
 
 def in_order(data: bytes, dialect: str) -> list[str]:
     """What is wrong with the frames of a stream that ended well."""
+    if dialect == "ollama.chat":
+        return _ollama(lines(data))
     found = events(data)
     frames = [payload for _, payload in found]
     if dialect == "openai.chat":
@@ -147,6 +161,16 @@ def in_order(data: bytes, dialect: str) -> list[str]:
             return problems + _gemini(frames)
     problems += [f"event {name} brings {one['type']}" for (name, _), one in zip(found, chunks) if name != one["type"]]
     return problems + (_responses(chunks) if dialect == "openai.responses" else _anthropic(chunks))
+
+
+def _ollama(chunks: list[Json]) -> list[str]:
+    """Each line a piece of the message; the last one alone is done, and counts."""
+    found = [problem for chunk in chunks for problem in fits(chunk, "ollama.chat", "chunk")]
+    if [chunk["done"] for chunk in chunks] != [False] * (len(chunks) - 1) + [True]:
+        found.append("done is not said by the last line alone")
+    if not all(chunk.get("model") and chunk.get("created_at") and "message" in chunk for chunk in chunks):
+        found.append("a line without model, created_at or message")
+    return found + ([] if chunks and chunks[-1].get("done_reason") else ["no done_reason"])
 
 
 def _anthropic(chunks: list[Json]) -> list[str]:

@@ -97,7 +97,16 @@ LANGUAGES: dict[str, Language] = {
             ("anthropic.claude-sonnet-4-5-20250929-v1:0", "amazon.nova-lite-v1:0"),
         ),
         Language("cohere.chat", read_cohere, ("cohere.v2.request", "V2ChatRequest"), ("command-a-03-2025",)),
-        Language("ollama.chat", read_ollama, ("ollama.chat.request", "ChatRequest"), ("llama3.1",)),
+        Language(
+            "ollama.chat",
+            read_ollama,
+            ("ollama.chat.request", "ChatRequest"),
+            ("llama3.1",),
+            ("ollama.chat.response", "ChatResponse"),
+            ("ollama.chat.response", "ChatResponse"),
+            None,  # an object with one text
+            HI,
+        ),
     )
 }
 
@@ -136,11 +145,18 @@ def _anthropic() -> tuple[Any, Any]:
     return Message.model_validate, event
 
 
+def _ollama() -> tuple[Any, Any]:
+    from ollama import ChatResponse
+
+    return ChatResponse.model_validate, ChatResponse.model_validate
+
+
 _CLIENTS: dict[str, tuple[str, Callable[[], tuple[Any, Any]]]] = {
     "openai.chat": ("openai", _openai_chat),
     "openai.responses": ("openai", _openai_responses),
     "gemini": ("google.genai", _gemini),
     "anthropic.messages": ("anthropic", _anthropic),
+    "ollama.chat": ("ollama", _ollama),
 }
 
 

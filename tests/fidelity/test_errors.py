@@ -39,7 +39,8 @@ def expected_status(status: int, body: Json) -> int:
 
 def envelope_problems(body: Json, caller: Dialect) -> list[str]:
     entry = LANGUAGES[caller.name].error
-    assert entry is not None
+    if entry is None:
+        return [] if body.keys() == {"error"} and isinstance(body["error"], str) else [f"no error of Ollama's: {body}"]
     found = [f"schema: {error.json_path} {error.message}" for error in schema(*entry).iter_errors(body)]
     if caller.family == CHAT.family and body["error"].keys() != {"message", "type", "param", "code"}:
         found.append(f"keys {sorted(body['error'])}")
@@ -66,8 +67,8 @@ def test_recorded_errors_arrive(file: str, caller: Dialect) -> None:
             found.append(f"{case.status} became {status}")
         if caller is GEMINI and body["error"]["code"] != status:
             found.append("the code in the body is another")
-        if mask(reason(raw))[:200] not in body["error"]["message"]:
-            found.append(f"the reason {reason(raw)[:80]!r} became {body['error']['message'][:80]!r}")
+        if mask(reason(raw))[:200] not in reason(body):
+            found.append(f"the reason {reason(raw)[:80]!r} became {reason(body)[:80]!r}")
         row.judge(case.id, found, "errors")
 
     assert [] == row.surprises
@@ -165,16 +166,19 @@ def test_documented_errors_arrive(what: str, caller: Dialect) -> None:
     (upstream, code, headers, raw), (status, wait, kind, word) = DOCUMENTED[what]
     wire = WireResponse(status=code, headers=headers, body=json.dumps(raw).encode())
     answered, sent, body = told_error(NAMES[upstream], caller, wire)
-    error = body["error"]
+    error = body["error"] if isinstance(body["error"], dict) else {}
 
     assert [] == envelope_problems(body, caller)
     assert status == answered
-    assert (error["type"] == kind or not kind) if caller is CHAT else error["status"] == word
+    if caller is CHAT:
+        assert error["type"] == kind or not kind
+    if caller is GEMINI:
+        assert error["status"] == word
     assert "sk-abc" not in json.dumps(body)
     if wait is not None:
         assert (str(math.ceil(wait)), str(math.ceil(wait * 1000))) == (sent["retry-after"], sent["retry-after-ms"])
         hints = [detail["retryDelay"] for detail in error.get("details", ()) if "retryDelay" in detail]
-        assert [] == hints if caller is CHAT else [wait] == [float(hint.removesuffix("s")) for hint in hints]
+        assert [] == hints if caller is not GEMINI else [wait] == [float(hint.removesuffix("s")) for hint in hints]
 
 
 @pytest.mark.parametrize("upstream", DIALECTS, ids=lambda one: one.name)
@@ -188,7 +192,7 @@ def test_any_body_becomes_an_error_of_the_callers(body: bytes, caller: Dialect, 
 
     assert 502 == status
     assert [] == envelope_problems(told, caller)
-    assert "<h1>" not in told["error"]["message"]
+    assert "<h1>" not in reason(told)
 
 
 @pytest.mark.parametrize("caller", DIALECTS, ids=lambda one: one.name)
@@ -199,8 +203,8 @@ def test_an_error_within_a_stream_is_the_callers_own(caller: Dialect) -> None:
     )
     encoder: Any = caller.stream_encoder(caller_of(caller, stream=True), [])
     frame = encoder.error(error)
-    body = json.loads(frame.removeprefix(b"data: "))
+    body = json.loads(frame[frame.index(b"{") :].splitlines()[0])
 
     assert [] == envelope_problems(body, caller)
-    assert "overloaded" in body["error"]["message"]
+    assert "overloaded" in reason(body)
     assert b"[DONE]" not in frame
