@@ -1,8 +1,9 @@
 """JSON Schema as each target takes it: what it lacks is rewritten, and every rewriting that changes meaning is named.
 
-Two targets so far, both Gemini's: `JSON_SUBSET` (parametersJsonSchema, responseJsonSchema) and `OPENAPI` (parameters,
-responseSchema: an OpenAPI 3.0 subset with upper-case types). `compile_schema` never changes its input, keeps the order
-of keys (it drives the order of the answer), and is bounded: a hostile schema costs no more than `MAX_NODES` steps.
+Three targets: Gemini's `JSON_SUBSET` (parametersJsonSchema, responseJsonSchema) and `OPENAPI` (parameters,
+responseSchema: an OpenAPI 3.0 subset with upper-case types), and `STRUCTURED`, what Anthropic's models keep to.
+`compile_schema` never changes its input, keeps the order of keys (it drives the order of the answer), and is bounded: a
+hostile schema costs no more than `MAX_NODES` steps.
 
 Rewritten without loss: `const` -> `enum`, `allOf` merged, `oneOf` -> `anyOf`, nullable unions, tuples -> `prefixItems`,
 bounds of integers, schemas that allow everything. A constraint that the target cannot say moves into the description,
@@ -63,6 +64,22 @@ OPENAPI = Target(
     number_enums=False,
     string_formats=frozenset({"enum", "date-time"}),
     needs_items=True,
+)
+
+#: package anthropic 2.10.0, lib/_parse/_transform.py: what is not here its SDK moves into descriptions.
+STRUCTURED = Target(
+    name="structured output",
+    keys=frozenset(
+        {"type", "format", "title", "description", "default", "enum", "items", "minItems", "properties", "required"}
+        | {"anyOf", "$defs", "$ref", "additionalProperties"}
+    ),
+    refs=True,
+    type_lists=True,
+    upper=False,
+    number_enums=True,
+    string_formats=frozenset(
+        {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
+    ),
 )
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from providers.dialect import Dialect
 
+from .anthropic import Anthropic
 from .gemini import Gemini
 from .ollama import Ollama
 from .openai_chat import OpenAIChat
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(), Gemini(), Ollama())}
+DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect for dialect in (OpenAIChat(), Anthropic(), Gemini(), Ollama())
+}
