@@ -90,6 +90,8 @@ class Comparing:
 
     def compare_said(self) -> None:
         ours, theirs = in_turns([self.retold(one) for one in self.asked.said]), in_turns(self.sent.said)
+        if any(one.kind == "media" and one.value.get("type") == "image/*" for one in [*ours, *theirs]):
+            ours, theirs = [_untyped(one) for one in ours], [_untyped(one) for one in theirs]
         mine = [one for one in ours if one.kind != "nothing"]
         for one in ours:
             if one.kind == "nothing":
@@ -137,7 +139,7 @@ class Comparing:
     # ── tools ──────────────────────────────────────────────────────────────────────
 
     def compare_functions(self) -> None:
-        names = [one.name for one in self.asked.functions if not self.named_all(one.at)]
+        names = [one.name for one in self.asked.functions if not self.named_all(one.at) and self.may_use(one.name)]
         arrived = [one.name for one in self.sent.functions]
         if names != [name for name in arrived if name in names] or len(arrived) > len(self.asked.functions):
             self.complain(f"functions: {names} arrived as {arrived}")
@@ -145,6 +147,13 @@ class Comparing:
         for one in self.asked.functions:
             if one.name in theirs:
                 self.compare_function(one, theirs[one.name])
+
+    def may_use(self, name: str) -> bool:
+        """A target without such a choice is not shown what may not be used."""
+        choice = self.asked.facts.get("tool_choice")
+        if choice is None or "tool_choice" in self.sent.facts:
+            return True
+        return choice.value["mode"] != "none" and (not choice.value["names"] or name in choice.value["names"])
 
     def named_all(self, at: str) -> bool:
         return any(below(at, loss.field) and loss.kind == "dropped" for loss in self.losses)
@@ -196,6 +205,8 @@ class Comparing:
             other = theirs.pop(name, None)
             if name == "reasoning" and fact.value == {"effort": "none"} and other is None:
                 continue  # a model that does not think
+            if name == "tool_choice" and fact.value["mode"] == "none" and not self.sent.functions:
+                continue  # nothing to choose from
             if name == "json_schema.description" and self.described(str(fact.value)):
                 continue
             if other is not None and same(name, fact.value, other.value):
@@ -217,10 +228,19 @@ class Comparing:
         strict = any("strict" in one.marks for one in self.asked.functions)
         if name == "show_reasoning":
             return "reasoning" in self.asked.facts
+        if name == "reasoning" and self.sent.facts[name].value == {"budget": -1}:
+            return "show_reasoning" in self.asked.facts
         if name == "validated":
             choice = self.asked.facts.get("tool_choice")
             return strict or (choice is not None and choice.value["mode"] == "auto")
         return any(loss.kind == "invented" for loss in self.losses)
+
+
+def _untyped(one: Said) -> Said:
+    """Pictures by their bytes alone, where one side does not say their type."""
+    if one.kind == "media" and str(one.value.get("type")).startswith("image/"):
+        return Said(one.role, one.kind, {**one.value, "type": "image/*"}, one.at, one.marks)
+    return one
 
 
 def _says(field: str, node: str, keyword: str) -> bool:

@@ -138,6 +138,7 @@ class Choice:
     refusal: str = ""
     calls: list[Call] = field(default_factory=list)
     media: list[Json] = field(default_factory=list)
+    transcript: str = ""  # what is said in a sound
     finish: str | None = None  # stop, length, tool_calls, content_filter, pause, error, other
     word: str | None = None  # the provider's own
     why: str = ""  # the provider's explanation

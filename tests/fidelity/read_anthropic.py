@@ -305,6 +305,10 @@ def read_stream(data: bytes) -> Answer:
                 break
             case "message_start":
                 message = event["message"]
+                if blocks and message.get("id") != out.id:
+                    out.error = {"message": "another message begins within this one"}
+                    break
+                blocks.clear()
                 out.id, out.model = message.get("id") or None, message.get("model") or None
                 usage = {**usage, **(message.get("usage") or {})}
             case "content_block_start":
@@ -317,6 +321,7 @@ def read_stream(data: bytes) -> Answer:
                 usage |= {key: value for key, value in (event.get("usage") or {}).items() if value is not None}
             case "message_stop":
                 out.complete = True
+                break
     choice = out.choices[0] = Choice()
     for index in sorted(blocks):
         block = blocks[index]

@@ -335,6 +335,7 @@ def _hear(choice: Choice, said: Json) -> None:
         choice.sources += [url] if url and url not in choice.sources else []
     for image in said.get("images") or ():
         choice.media.append(from_url(image["image_url"]["url"]))
+    choice.transcript += (said.get("audio") or {}).get("transcript") or ""
     if (said.get("audio") or {}).get("data"):
         choice.media.append(
             {**content(None, said["audio"]["data"]), "type": "audio"}

@@ -49,6 +49,8 @@ def read_request(body: Json) -> Request:
         made.marks = {key: Fact(value, f"tools[{i}].function.{key}") for key, value in inner.items() if says(value)}
         out.functions.append(made)
     think = rest.pop("think", None)
+    if think:
+        out.fact("show_reasoning", True, "think")  # it always shows what it thinks
     if think is not None:
         effort: Json = {"effort": think} if isinstance(think, str) else {"budget": -1} if think else {"effort": "none"}
         out.fact("reasoning", effort, "think")
@@ -84,7 +86,7 @@ class _Conversation(Conversation):
 
 def picture(data: str) -> Json:
     """An image by its bytes alone: its type is not said."""
-    return {**content(None, data), "type": "image"}
+    return {**content(None, data), "type": "image/*"}
 
 
 # ── answers ────────────────────────────────────────────────────────────────────────────

@@ -62,6 +62,13 @@ def maimed(body: Any, caller: str) -> Iterator[tuple[str, Any]]:
             yield f"{key}[{i}]", {**body, key: body[key][:i] + body[key][i + 1 :]}
         yield "usage", {**body, "usage": {**body["usage"], "output_tokens": body["usage"]["output_tokens"] + 1}}
         return
+    if caller == "ollama.chat":
+        message = body["message"]
+        for key in ("content", "thinking", "tool_calls"):
+            if message.get(key):
+                yield key, {**body, "message": {name: value for name, value in message.items() if name != key}}
+        yield "usage", {**body, "eval_count": body.get("eval_count", 0) + 1}
+        return
     first = body["candidates"][0]
     parts = first.get("content", {}).get("parts", [])
     for i, part in enumerate(parts):
@@ -82,7 +89,7 @@ def test_what_is_missing_is_noticed(file: str, target: str) -> None:
             body = json.loads(tell(case.dialect, NAMES[target], case.wire))
         except RouterError:
             continue
-        if not (body.get("choices") or body.get("candidates") or body.get("content") or body.get("output")):
+        if not (body.keys() & {"choices", "candidates", "content", "output", "message"}):
             continue
         said = case.heard()
         if told(said, READ_WHOLE[target](body), target) or said.usage is None:

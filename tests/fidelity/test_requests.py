@@ -21,15 +21,17 @@ SCHEMA = {name: one.request for name, one in LANGUAGES.items()}
 REFUSALS = [
     (r"the target reads no video", "chat has no place for films"),
     (
-        r"the target reads (files|images|sound) only",
-        "chat takes sound and files by content, images also by http(s) URL",
+        r"the target reads (files|images|sound|text)[a-z ]* only",
+        "the target has no place for this kind of medium, or not by this way",
     ),
-    (r"the target reads no .* by URL", "Gemini fetches no such type by URL, and nothing is downloaded by default"),
+    (r"the target reads no .* by URL", "the target fetches no such type by URL, and nothing is downloaded by default"),
     (r"the target does not hold this cached content", "the cached part of the prompt is missing there"),
     (
-        r"the target has no such tool",
+        r"the target has no (such tool|tool of its own like)",
         "a tool that the caller's provider runs itself: without it the answer would be wrong",
     ),
+    (r"the target gives one (choice|answer)", "the target gives one answer, the caller wants several"),
+    (r"the target answers in text", "the target makes no pictures and no sound"),
 ]
 
 
