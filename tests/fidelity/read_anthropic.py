@@ -131,8 +131,14 @@ class _Conversation(Conversation):
         for i, block in enumerate(blocks):
             where = f"{at}.content[{i}]"
             inner = {key: item for key, item in block.items() if key not in ("type", "text")}
+            mark = inner.pop("cache_control", None)
+            if mark:
+                one.marks["cache"] = Fact(cache_of(mark), f"{where}.cache_control")
             if block["type"] in ("image", "document"):
-                one.marks[f"media {i}"] = Fact(_source(inner.pop("source")), where)
+                number = sum(name.startswith("media") for name in one.marks)
+                one.marks[f"media {number}"] = Fact(_source(inner.pop("source")), where)
+                if says(inner.get("title")):
+                    one.marks[f"name {number}"] = Fact(inner.pop("title"), f"{where}.title")
             elif block["type"] != "text":
                 one.marks[f"block {i}"] = Fact(block, where)
                 continue

@@ -119,7 +119,8 @@ class _Conversation(Conversation):
         for i, block in enumerate(blocks):
             ((kind, value),) = block.items()
             if kind in ("image", "document", "video"):
-                one.marks[f"media {i}"] = Fact(medium(kind, value), at)
+                number = sum(name.startswith("media") for name in one.marks)
+                one.marks[f"media {number}"] = Fact(medium(kind, value), f"{at}.toolResult.content[{i}]")
         return one
 
 

@@ -136,6 +136,9 @@ class _Conversation:
         more: Json = {}
         if kind == "text":
             one = self.add(role, "text", inner, at) if inner else None
+        elif kind == "thinking":  # Mistral's
+            text = inner if isinstance(inner, str) else "".join(piece.get("text", "") for piece in inner)
+            one = self.add(role, "reasoning", text, at)
         elif kind == "refusal":
             one = self.add(role, "refusal", inner, at)
         elif kind in ("image_url", "video_url"):
@@ -170,6 +173,11 @@ class _Conversation:
                 if value not in before:
                     self.add("assistant", "reasoning", value, f"{at}.{key}")
                 before.append(value)
+        details = rest.get("reasoning_details")
+        if isinstance(details, list) and not before:  # OpenRouter's
+            text = "".join(one.get("text") or one.get("summary") or "" for one in details)
+            if text:
+                self.add("assistant", "reasoning", text, f"{at}.reasoning_details")
 
     def spoken(self, rest: Json, at: str) -> None:
         refusal = rest.pop("refusal", None)
@@ -210,7 +218,8 @@ class _Conversation:
         for i, part in enumerate(parts):
             if isinstance(part, dict):
                 for key in part.keys() - {"type", "text"}:
-                    one.marks[f"{i}.{key}"] = Fact(part[key], f"{at}.content[{i}].{key}")
+                    name = "cache" if _mark(key) == "cache" else f"{i}.{key}"
+                    one.marks[name] = Fact(_kept(key, part[key]), f"{at}.content[{i}].{key}")
 
 
 def _mark(key: str) -> str:

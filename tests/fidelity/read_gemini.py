@@ -112,7 +112,9 @@ class _Conversation:
         kind = next((key for key in _DATA if says(rest.get(key)) or (key in rest and key in _OBJECTS)), None)
         inner = rest.pop(kind, None) if kind else None
         where = f"{at}.{names[kind]}" if kind else at
-        if thought and kind != "text":
+        if thought and kind is None and not rest.get("text"):
+            one = self.add(role, "nothing", None, at)  # thinking that is not shown
+        elif thought and kind != "text":
             one = self.add(role, "block", {"thought": part}, at)
         elif kind == "text":
             one = self.add(role, "reasoning" if thought else "text", inner, at)
@@ -178,7 +180,12 @@ class _Conversation:
         one.id = data.pop("id", None)
         self.results.append((len(self.said) - 1, one.id, unescaped(data.pop("name", None) or "")))
         for k, part in enumerate(data.pop("parts", None) or ()):
-            marks[f"part {k}"] = Fact(part, f"{where}.parts[{k}]")
+            inline, _ = opened(opened(part)[0].get("inlineData") or {})
+            file, _ = opened(opened(part)[0].get("fileData") or {})
+            medium = content(inline.get("mimeType"), inline["data"]) if inline else {"url": file.get("fileUri")}
+            marks[f"media {k}"] = Fact(medium, f"{where}.parts[{k}]")
+            if (inline or file).get("displayName"):
+                marks[f"name {k}"] = Fact((inline or file)["displayName"], f"{where}.parts[{k}]")
         _marks(data, names, where, marks)
         return one
 

@@ -61,9 +61,10 @@ def read_request(body: Json) -> Request:
     options = dict(rest.pop("options", None) or {})
     limit = options.pop("num_predict", None)
     out.fact("max_tokens", limit if limit != -1 else None, "options.num_predict")
-    for key, value in [*options.items(), *rest.items()]:
-        if value not in _DEFAULTS.get(key, ()):
-            out.fact(key, value, key)
+    for where, found in (("options.", options), ("", rest)):
+        for key, value in found.items():
+            if value not in _DEFAULTS.get(key, ()):
+                out.fact(key, value, f"{where}{key}")
     return out
 
 
@@ -71,7 +72,9 @@ class _Conversation(Conversation):
     def message(self, message: Json, at: str) -> None:
         role, text = message["role"], message.get("content") or ""
         if role == "tool":
-            self.result(result_of(text), None, message.get("tool_name") or "", at)
+            one = self.result(result_of(text), message.get("tool_call_id"), message.get("tool_name") or "", at)
+            for i, data in enumerate(message.get("images") or ()):
+                one.marks[f"media {i}"] = Fact(picture(data), f"{at}.images[{i}]")
             return
         if message.get("thinking"):
             self.add(role, "reasoning", message["thinking"], f"{at}.thinking")
@@ -81,7 +84,7 @@ class _Conversation(Conversation):
             self.add(role, "media", picture(data), f"{at}.images[{i}]")
         for i, call in enumerate(message.get("tool_calls") or ()):
             inner = call["function"]
-            self.call(inner["name"], inner["arguments"], None, f"{at}.tool_calls[{i}]")
+            self.call(inner["name"], inner["arguments"], call.get("id"), f"{at}.tool_calls[{i}]")
 
 
 def picture(data: str) -> Json:

@@ -159,7 +159,10 @@ class _Conversation(Conversation):
             where = f"{at}.output[{i}]"
             inner = {key: item for key, item in part.items() if key not in ("type", "text")}
             if part["type"] in ("input_image", "input_file"):
-                one.marks[f"media {i}"] = Fact(_media(part, inner), where)
+                number = sum(name.startswith("media") for name in one.marks)
+                one.marks[f"media {number}"] = Fact(_media(part, inner), where)
+                if says(inner.get("filename")):
+                    one.marks[f"name {number}"] = Fact(inner.pop("filename"), f"{where}.filename")
             for key, item in inner.items():
                 if says(item) and (key, item) != ("detail", "auto"):
                     one.marks[f"{i}.{key}"] = Fact(item, f"{where}.{key}")
