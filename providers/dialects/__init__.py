@@ -8,7 +8,8 @@ from .anthropic import Anthropic
 from .gemini import Gemini
 from .ollama import Ollama
 from .openai_chat import OpenAIChat
+from .openai_responses import OpenAIResponses
 
 DIALECTS: dict[str, Dialect] = {
-    dialect.name: dialect for dialect in (OpenAIChat(), Anthropic(), Gemini(), Ollama())
+    dialect.name: dialect for dialect in (OpenAIChat(), OpenAIResponses(), Anthropic(), Gemini(), Ollama())
 }

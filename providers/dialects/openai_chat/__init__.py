@@ -1,7 +1,7 @@
 """OpenAI Chat Completions, spoken in both directions on either side of the gateway.
 
 `check` reads a caller's request strictly, `request`, `messages`, `spoken` carry it to canonical and back, `response`
-whole answers, `stream` and `stream_out` streams, `relay` taps streams of the relay lane, `errors` both kinds of no.
+whole answers, `stream` and `stream_out` streams, `relay` taps streams of the relay lane.
 Facts: types of the package openai 3.51.0, the OpenAPI document of openai/openai-openapi, recorded traffic.
 """
 
@@ -23,9 +23,10 @@ from providers.dialect import (
     WireRequest,
     WireResponse,
 )
+from providers.dialects._openai import errors
 from providers.wire.json import encode
 
-from . import check, errors, request, response
+from . import check, request, response
 from .relay import ChatStreamRelay
 from .stream import ChatStreamDecoder
 from .stream_out import ChatStreamEncoder
@@ -87,7 +88,7 @@ class OpenAIChat:
         return response.decode(wire)
 
     def decode_error(self, wire: WireResponse) -> UpstreamError:
-        return errors.decode_error(wire)
+        return errors.decode_error(wire, NAME)
 
     def stream_decoder(self, *, limit: int = 16 << 20) -> StreamDecoder:
         return ChatStreamDecoder(limit)

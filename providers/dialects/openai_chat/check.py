@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 
 from providers.canonical.errors import MalformedRequest
 from providers.dialect import Asked, WireRequest
+from providers.dialects._openai.values import Json, Object
 from providers.wire.json import decode_object, has_duplicates, top_level, wrong
-
-from .words import Json, Object
 
 NO_MESSAGES = "messages must be a non-empty array"
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})

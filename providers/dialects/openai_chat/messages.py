@@ -18,8 +18,9 @@ from typing import Any
 import msgspec
 
 from providers.canonical.chat import AnyPart, Media, Message, Opaque, Reasoning, Refusal, Text, ToolCall, ToolResult
+from providers.dialects._openai.values import Json, Object, from_url, leftovers, make_form, take_mark
 
-from .words import NAME, Json, Object, from_url, leftovers, make_form, read_citation, take_mark, take_seal
+from .words import NAME, read_citation, take_seal
 
 _encode = msgspec.json.encode
 _ABSENT: Any = object()

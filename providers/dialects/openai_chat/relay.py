@@ -11,16 +11,15 @@ import msgspec
 from providers.canonical.chat import Usage
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated
 from providers.dialect import Asked
+from providers.dialects._openai.errors import envelope
+from providers.dialects._openai.frames import LINES, last_event, stray_json
+from providers.dialects._openai.values import Json
 from providers.wire.json import decode_upstream
 from providers.wire.sse import SseDecoder
 
-from .errors import envelope
 from .response import read_usage
-from .stream import fault, last_event, stray_json
+from .stream import fault
 from .stream_out import CONTENT_TYPE, DONE
-from .words import Json
-
-_LINES = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
 class _Choice(msgspec.Struct):
@@ -98,7 +97,7 @@ class ChatStreamRelay:
 
     def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[bytes]) -> None:
         if not data:
-            if not raw.startswith(_LINES):
+            if not raw.startswith(LINES):
                 stray = stray_json(raw, self._seen)
                 raise (
                     BadUpstreamBytes("the upstream's stream is not an event stream") if stray is None else fault(stray)

@@ -18,11 +18,12 @@ from providers.canonical.chat import (
 )
 from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_extras
 from providers.dialect import PLAIN, Asked, Traits, WireRequest
+from providers.dialects._openai.values import TIER_WORDS, TIERS, Json, Object, leftovers, make_form, restore, take_mark
 from providers.wire.json import encode, splice
 
 from .messages import form_of, read_messages
 from .spoken import Writer, refuse
-from .words import NAME, TIER_WORDS, TIERS, Json, Object, leftovers, make_form, restore, take_mark
+from .words import NAME
 
 PATH = "/chat/completions"
 HEADERS = {"content-type": "application/json"}

@@ -17,33 +17,30 @@ from providers.canonical.chat import (
     Reasoning,
     Refusal,
     Text,
-    TokenLogprob,
     ToolCall,
     Usage,
 )
 from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
 from providers.canonical.loss import Losses, approximated, dropped
 from providers.dialect import Asked, WireResponse
-from providers.wire.json import decode_upstream, encode
-
-from .errors import decode_error
-from .messages import form_of, read_spoken
-from .spoken import write_audio, write_call
-from .words import (
-    NAME,
+from providers.dialects._openai.errors import decode_error
+from providers.dialects._openai.values import (
     TIER_WORDS,
     TIERS,
     Json,
     Object,
-    finish_of,
-    finish_word,
     leftovers,
     make_form,
-    put_seal,
+    read_token,
     restore,
     to_url,
-    write_citation,
+    write_token,
 )
+from providers.wire.json import decode_upstream, encode
+
+from .messages import form_of, read_spoken
+from .spoken import write_audio, write_call
+from .words import NAME, finish_of, finish_word, put_seal, write_citation
 
 # ── reading ────────────────────────────────────────────────────────────────────────────
 
@@ -69,14 +66,14 @@ def checked(wire: WireResponse) -> Object:
     if type(body) is not dict:
         raise BadUpstreamBytes("the upstream's answer is not a JSON object")
     if body.get("error") and not body.get("choices"):
-        raise decode_error(wire)
+        raise decode_error(wire, NAME)
     choices = body.get("choices")
     if type(choices) is not list or not choices:
         raise BadUpstreamBytes("the upstream's answer has no choices")
     first = choices[0]
     if type(first) is dict and type(first.get("error")) is dict and first.get("finish_reason") == "error":
         raise decode_error(
-            WireResponse(status=wire.status, headers=wire.headers, body=encode({"error": first["error"]}))
+            WireResponse(status=wire.status, headers=wire.headers, body=encode({"error": first["error"]})), NAME
         )
     return body
 
@@ -178,26 +175,12 @@ def _count(raw: Object, key: str) -> int | None:
 def read_logprobs(raw: Object) -> Logprobs:
     rest = dict(raw)
     tokens = {
-        key: tuple(_token(one) for one in rest.pop(key))
+        key: tuple(read_token(one) for one in rest.pop(key))
         for key in ("content", "refusal")
         if type(rest.get(key)) is list
     }
     extra = {key: value for key, value in rest.items() if value is not None}
     return Logprobs(content=tokens.get("content"), refusal=tokens.get("refusal"), extra=extra or None)
-
-
-def _token(raw: Object) -> TokenLogprob:
-    rest = dict(raw)
-    token, logprob = rest.pop("token"), rest.pop("logprob")
-    spelled = rest.pop("bytes", None)
-    top = rest.pop("top_logprobs", None)
-    return TokenLogprob(
-        token=token,
-        logprob=logprob,
-        bytes=tuple(spelled) if spelled is not None else None,
-        top=tuple(_token(one) for one in top or ()),
-        extra=rest or None,
-    )
 
 
 # ── writing ────────────────────────────────────────────────────────────────────────────
@@ -443,19 +426,10 @@ def write_usage(usage: Usage, own: bool) -> Object:
 
 def write_logprobs(logprobs: Logprobs) -> Object:
     return {
-        "content": None if logprobs.content is None else [_write_token(token) for token in logprobs.content],
-        "refusal": None if logprobs.refusal is None else [_write_token(token) for token in logprobs.refusal],
+        "content": None if logprobs.content is None else [write_token(token) for token in logprobs.content],
+        "refusal": None if logprobs.refusal is None else [write_token(token) for token in logprobs.refusal],
         **(logprobs.extra or {}),
     }
-
-
-def _write_token(token: TokenLogprob, top: bool = False) -> Object:
-    """`bytes` are those of the token's text, unless the upstream says that it is only a piece of a character."""
-    spelled = token.bytes if token.bytes is not None else tuple(token.token.encode())
-    out: Object = {"token": token.token, "logprob": token.logprob, "bytes": list(spelled)}
-    if not top:
-        out["top_logprobs"] = [_write_token(one, True) for one in token.top]
-    return out | dict(token.extra or {})
 
 
 # ── the relay lane ─────────────────────────────────────────────────────────────────────

@@ -25,9 +25,10 @@ from providers.canonical.chat import (
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented, lose_marks
 from providers.dialect import Traits
+from providers.dialects._openai.values import Json, Object, restore, to_url
 
 from .messages import form_of
-from .words import NAME, Json, Object, put_seal, restore, to_url, write_citation
+from .words import NAME, put_seal, write_citation
 
 _FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mp3": "mp3", "audio/mpeg": "mp3"}
 

@@ -31,37 +31,25 @@ from providers.canonical.stream import (
     UsageUpdate,
 )
 from providers.dialect import WireResponse
+from providers.dialects._openai.errors import decode_error
+from providers.dialects._openai.frames import LINES, last_event, stray_json
+from providers.dialects._openai.values import Json, Object
 from providers.wire.json import decode_upstream, encode
 from providers.wire.sse import SseDecoder
 
-from .errors import decode_error
 from .messages import arguments_text, details_text, read_audio, read_image
 from .response import call_seed, read_logprobs, read_usage
-from .words import NAME, Json, Object, finish_of, join_base64, read_citation, take_seal
+from .words import NAME, finish_of, join_base64, read_citation, take_seal
 
 _TOP = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation"}
 )
 _CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
-_LINES = (b"data:", b"event:", b"id:", b"retry:", b":")
-
-
-def stray_json(data: bytes, seen: bool) -> bytes | None:
-    """A JSON text where events were expected: servers that fail early answer so under the stream's content type."""
-    text = data.strip()
-    return text if not seen and text.startswith((b"{", b"[")) else None
-
-
-def last_event(rest: bytes) -> bytes | None:
-    """The data of an event that lacks its empty line, or None where nothing is left of one."""
-    lines = rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-    data = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
-    return b"\n".join(data) if data else None
 
 
 def fault(data: bytes) -> UpstreamError:
     """The error that an event says."""
-    return decode_error(WireResponse(status=200, body=data))
+    return decode_error(WireResponse(status=200, body=data), NAME)
 
 
 class ChatStreamDecoder:
@@ -120,7 +108,7 @@ class ChatStreamDecoder:
 
     def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
         if data is None:
-            if not raw.startswith(_LINES):
+            if not raw.startswith(LINES):
                 stray = stray_json(raw, self._seen)
                 if stray is None:
                     raise BadUpstreamBytes("the upstream's stream is not an event stream")
@@ -215,7 +203,7 @@ class ChatStreamDecoder:
         if chunk.get("error"):
             raise fault(data)
         if inside.get("error"):
-            raise decode_error(WireResponse(status=200, body=_error_body(inside["error"])))
+            raise decode_error(WireResponse(status=200, body=_error_body(inside["error"])), NAME)
         if inside.get("usage") and not chunk.get("usage"):
             self._usage = inside["usage"]
         extra = {key: value for key, value in chunk.items() if key not in _TOP}

@@ -26,12 +26,13 @@ from providers.canonical.stream import (
     ToolCallStart,
     UsageUpdate,
 )
+from providers.dialects._openai.errors import envelope
+from providers.dialects._openai.values import Json, Object
 from providers.wire.json import encode, escape_lines
 
-from .errors import envelope
 from .messages import form_of
 from .response import audio_out, fallback_id, image_out, refusal_of, tier_word, write_logprobs, write_usage
-from .words import NAME, Json, Object, finish_word, put_seal, write_citation
+from .words import NAME, finish_word, put_seal, write_citation
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 DONE = b"data: [DONE]\n\n"

@@ -1,24 +1,15 @@
-"""What both halves of the dialect share: words, small shapes, and how a value is taken apart without losing a key."""
+"""What both halves of the dialect share: finish reasons, signatures, citations."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import re
-from collections.abc import Mapping
-from typing import Any, TypeAlias
-from urllib.parse import unquote_to_bytes
 
-from providers.canonical.chat import CacheMark, Citation, Finish, FinishReason, Media, Seal
-
-Json: TypeAlias = Any
-Object: TypeAlias = dict[str, Json]
+from providers.canonical.chat import Citation, Finish, FinishReason, Seal
+from providers.dialects._openai.values import Json, Object
 
 NAME = "openai.chat"
 FAMILY = "openai"
-
-# Values that say nothing. They are kept as a spelling (`form`), so that leaving them out elsewhere is no loss.
-_EMPTY: tuple[Json, ...] = (None, "", [], {})
 
 # ── finish reasons (canonical table, section 4, and words seen from compatible servers) ────
 
@@ -68,37 +59,6 @@ def finish_word(finish: Finish, own: bool, legacy: bool = False) -> tuple[str, b
     return _WORDS.get(finish.reason, "stop"), finish.reason in _WORDS
 
 
-# ── service tiers ──────────────────────────────────────────────────────────────────────
-
-TIERS = {"standard": "default", "standard_only": "default"}
-TIER_WORDS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
-
-# ── taking apart, putting together ─────────────────────────────────────────────────────
-
-
-def leftovers(rest: Mapping[str, Json]) -> tuple[Object | None, Object | None]:
-    """What was not understood: keys that say something (`extra`), and keys that only stand there (`form`)."""
-    if not rest:
-        return None, None
-    keep = {key: value for key, value in rest.items() if value in _EMPTY}
-    extra = {key: value for key, value in rest.items() if key not in keep}
-    return extra or None, keep or None
-
-
-def make_form(**spelled: Json) -> Object | None:
-    """A `form` of the spellings that differ from the usual one."""
-    form = {key: value for key, value in spelled.items() if value}
-    return form or None
-
-
-def restore(out: Object, form: Mapping[str, Json] | None) -> Object:
-    """Puts the keys that only stood there back where nothing else took their place."""
-    if form and "keep" in form:
-        for key, value in form["keep"].items():
-            out.setdefault(key, value)
-    return out
-
-
 # ── signatures ─────────────────────────────────────────────────────────────────────────
 
 
@@ -125,46 +85,7 @@ def put_seal(out: Object, seal: Seal) -> None:
     out["extra_content"] = content
 
 
-# ── cache marks ────────────────────────────────────────────────────────────────────────
-
-_MARKS = ("prompt_cache_breakpoint", "cache_control")  # OpenAI's; that of Anthropic's models behind routers
-
-
-def take_mark(rest: Object, at: str) -> tuple[CacheMark | None, Object | None]:
-    """A cache mark, and how it was written."""
-    key = next((key for key in _MARKS if isinstance(rest.get(key), dict)), None)
-    if key is None:
-        return None, None
-    mark = rest.pop(key)
-    written = {key: mark}  # a second mark stays where it is, and is named on its own
-    ttl = mark.get("ttl")
-    return CacheMark(ttl=ttl if isinstance(ttl, str) else None, at=f"{at}.{key}"), written
-
-
-# ── media ──────────────────────────────────────────────────────────────────────────────
-
-_DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*?)(;base64)?,", re.IGNORECASE)
-
-
-def from_url(url: str, **fields: Any) -> Media:
-    """Media from a URL; a data URL is taken apart (RFC 2397), and how it was spelled is kept."""
-    match = _DATA_URL.match(url)
-    if match is None:
-        return Media(url=url, **fields)
-    mime, data = match[1] or "text/plain", url[match.end() :]
-    if not match[3]:
-        data = base64.b64encode(unquote_to_bytes(data)).decode()
-    usual = url == f"data:{mime};base64,{data}"
-    return Media(mime_type=mime, base64=data, form=None if usual else {"url": url}, **fields)
-
-
-def to_url(media: Media, own: bool) -> str | None:
-    """The URL of media, a data URL where we have its bytes; None where it is only known by an id."""
-    if own and media.form and "url" in media.form:
-        return str(media.form["url"])
-    if media.base64 is not None:
-        return f"data:{media.mime_type or 'application/octet-stream'};base64,{media.base64}"
-    return media.url
+# ── sound ──────────────────────────────────────────────────────────────────────────────
 
 
 def join_base64(pieces: list[str]) -> str:

@@ -1,6 +1,6 @@
-"""Errors, both ways: an upstream's answer to what it means, and our errors in this dialect's envelope.
+"""Errors, both ways: an upstream's answer to what it means, and our errors in OpenAI's envelope.
 
-Reading accepts any shape that servers of this dialect send (OpenAI's, FastAPI's `detail`, Google's list, plain text,
+Reading accepts any shape that servers of these dialects send (OpenAI's, FastAPI's `detail`, Google's list, plain text,
 pages of HTML). Status first; the body decides only where one status has several meanings.
 """
 
@@ -31,8 +31,9 @@ from providers.dialect import WireResponse
 from providers.wire.hints import retry_after
 from providers.wire.json import decode_upstream, encode, escape_lines
 
-from .words import NAME, Json, Object
+from .values import Json, Object
 
+_FAMILY = frozenset({"openai.chat", "openai.responses"})  # their words are the same, and are kept
 _KEEP = 64 << 10  # of an upstream's error body
 _LONGEST = 2000  # of its text
 
@@ -56,8 +57,8 @@ class Said(dict[str, Any]):
     """What an error body says: message, type, code, param, words (all codes in it)."""
 
 
-def decode_error(wire: WireResponse) -> UpstreamError:
-    """The error that an upstream's answer means. Never raises."""
+def decode_error(wire: WireResponse, dialect: str) -> UpstreamError:
+    """The error that an answer of an upstream, which speaks `dialect`, means. Never raises."""
     said = _said(wire)
     status = wire.status
     if status < 400:
@@ -66,7 +67,7 @@ def decode_error(wire: WireResponse) -> UpstreamError:
     kept: Object = {
         "upstream_status": wire.status,
         "raw": wire.body[:_KEEP],
-        "dialect": NAME,
+        "dialect": dialect,
         "upstream_type": said["type"],
         "upstream_code": said["code"],
         "param": said["param"],
@@ -209,13 +210,17 @@ _TYPES: Mapping[Category, str] = {
 
 def envelope(error: RouterError) -> bytes:
     """`{"error": {message, type, param, code}}`, all four keys always."""
+    return escape_lines(encode({"error": told(error)}))
+
+
+def told(error: RouterError) -> Object:
+    """What a caller learns of an error: message, type, param, code."""
     kind: str = _TYPES[error.category]
     code: str | None = error.code
-    if isinstance(error, UpstreamRejected) and error.dialect == NAME:
+    if isinstance(error, UpstreamRejected) and error.dialect in _FAMILY:
         kind = error.upstream_type or kind
         code = error.upstream_code or code
-    body = {"error": {"message": error.message, "type": kind, "param": error.param, "code": code}}
-    return escape_lines(encode(body))
+    return {"message": error.message, "type": kind, "param": error.param, "code": code}
 
 
 def encode_error(error: RouterError) -> WireResponse:

@@ -1,0 +1,109 @@
+"""OpenAI Responses, spoken in both directions on either side of the gateway.
+
+`check` reads a caller's request strictly, `items`, `request` and `written` carry it to canonical and back, `output`
+and `response` whole answers, `stream` and `stream_out` streams; `relay` taps streams of the relay lane, `faults` are
+failures inside a good answer, `words` what all of them share.
+Facts: types of the package openai 3.51.0, the OpenAPI document of openai/openai-openapi, recorded traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from providers.canonical.chat import ChatRequest, ChatResponse, TokenCount, Usage
+from providers.canonical.errors import RouterError, UpstreamError
+from providers.canonical.loss import Losses
+from providers.dialect import (
+    PLAIN,
+    Asked,
+    Dialect,
+    StreamDecoder,
+    StreamEncoder,
+    StreamRelay,
+    Traits,
+    WireRequest,
+    WireResponse,
+)
+from providers.dialects._openai import errors
+from providers.wire.json import encode
+
+from . import check, request, response
+from .relay import ResponsesStreamRelay
+from .stream import ResponsesStreamDecoder
+from .stream_out import ResponsesStreamEncoder
+from .words import FAMILY, NAME
+
+
+class OpenAIResponses:
+    """`POST {base_url}/responses`. The other calls of the API are state of its upstream: nothing of them is here."""
+
+    name = NAME
+    family = FAMILY
+    auth = "bearer"
+    passes = frozenset({"openai-beta"})
+    # With a key of ours these would choose whom of ours a call is charged to.
+    passes_with_key = frozenset({"openai-organization", "openai-project"})
+    operations = frozenset({"chat"})
+    paths: Mapping[str, str] = request.PATHS
+
+    def operation(self, task: str) -> str:
+        return "chat"
+
+    # ── caller side ────────────────────────────────────────────────────────────────
+
+    def read(
+        self,
+        wire: WireRequest,
+        params: Mapping[str, str],
+        *,
+        depth: int = 64,
+        values: int = 100_000,
+        messages: int = 2048,
+        tools: int = 512,
+    ) -> Asked:
+        return check.read(wire, params, depth=depth, values=values, messages=messages, tools=tools)
+
+    def decode_request(self, asked: Asked) -> ChatRequest:
+        return request.decode(asked)
+
+    def encode_response(self, response_: ChatResponse, request_: ChatRequest, losses: Losses) -> WireResponse:
+        return response.encode_response(response_, request_, losses)
+
+    def encode_count(self, count: TokenCount) -> WireResponse:
+        """As the API's own `/responses/input_tokens` answers."""
+        body = {"object": "response.input_tokens", "input_tokens": count.total_tokens}
+        return WireResponse(status=200, headers={"content-type": "application/json"}, body=encode(body))
+
+    def encode_error(self, error: RouterError, *, stream: bool = False) -> WireResponse:
+        return errors.encode_error(error)
+
+    def stream_encoder(self, request: ChatRequest, losses: Losses) -> StreamEncoder:
+        return ResponsesStreamEncoder(request, losses)
+
+    # ── upstream side ──────────────────────────────────────────────────────────────
+
+    def encode_request(self, request_: ChatRequest, losses: Losses, traits: Traits = PLAIN) -> WireRequest:
+        return request.encode_request(request_, losses, traits)
+
+    def decode_response(self, wire: WireResponse) -> ChatResponse:
+        return response.decode(wire)
+
+    def decode_error(self, wire: WireResponse) -> UpstreamError:
+        return errors.decode_error(wire, NAME)
+
+    def stream_decoder(self, *, limit: int = 16 << 20) -> StreamDecoder:
+        return ResponsesStreamDecoder(limit)
+
+    # ── both sides the same ────────────────────────────────────────────────────────
+
+    def relay_request(self, asked: Asked, model: str, losses: Losses, traits: Traits = PLAIN) -> WireRequest:
+        return request.relay(asked, model, losses, traits)
+
+    def relay_response(self, wire: WireResponse, asked: Asked) -> Usage | None:
+        return response.relay_response(wire, asked)
+
+    def stream_relay(self, asked: Asked, *, limit: int = 16 << 20) -> StreamRelay:
+        return ResponsesStreamRelay(asked, limit)
+
+
+_: Dialect = OpenAIResponses()

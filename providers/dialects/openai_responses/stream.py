@@ -1,0 +1,492 @@
+"""Streams, read: events of any server that speaks this dialect to canonical events.
+
+Items are told apart by `output_index`, for some servers change an item's id on the way. A `done` event, and the last
+one, say again what the deltas said: only what was missing is taken from them. The tolerances, each seen on the wire:
+no events for parts of content, no sequence numbers, no item ids; items that only end; errors nested or flat, with or
+without `response.failed` behind them; events that nobody knows. What a built-in tool did comes whole, as its item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from providers.canonical.chat import Logprobs, Media, Opaque, Reasoning
+from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated
+from providers.canonical.stream import (
+    ChoiceEnd,
+    CitationDelta,
+    LogprobsDelta,
+    PartEnd,
+    PartWhole,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseEnd,
+    ResponseStart,
+    SealDelta,
+    StreamEvent,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStart,
+    UsageUpdate,
+)
+from providers.dialect import WireResponse
+from providers.dialects._openai.errors import decode_error
+from providers.dialects._openai.frames import LINES, last_event, stray_json
+from providers.dialects._openai.values import Json, Object
+from providers.wire.json import decode_upstream
+from providers.wire.sse import SseDecoder
+
+from .faults import event_fault, fault
+from .items import read_citation, read_message
+from .output import Reasoned, read_item, read_made_call, read_tokens
+from .response import read_head, read_usage
+from .words import NAME, finish_of
+
+#: Events after which nothing more comes.
+ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+#: Events that say no more than that the answer is under way.
+HEADS = frozenset({"response.created", "response.in_progress", "response.queued"})
+_PIECES: Mapping[str, tuple[type, str]] = {"output_text": (TextDelta, "text"), "refusal": (RefusalDelta, "refusal")}
+_CALLS: Mapping[str, str] = {"function_call": "arguments", "custom_tool_call": "input"}
+
+
+class ResponsesStreamDecoder:
+    """Bytes to events. `finished` after the last event of a response, or when a fault waits to be raised."""
+
+    def __init__(self, limit: int = 16 << 20) -> None:
+        self._sse = SseDecoder(limit)
+        self._fault: RouterError | None = None
+        self._seen = False  # any event with data at all
+        self._started = False
+        self._ended = False
+        self._parts = 0
+        self._items: dict[int, _Item] = {}
+        self._last = 0  # the output_index of the item that was spoken of last
+        self._talking: _Item | None = None  # the message that is open
+        self._reasoned = Reasoned()
+        self._calls = self._refused = False
+        self.finished = False
+
+    # ── the contract ───────────────────────────────────────────────────────────────
+
+    def feed(self, data: bytes, /) -> Sequence[StreamEvent]:
+        if self._fault is not None:
+            raise self._fault
+        if self.finished:
+            return ()
+        out: list[StreamEvent] = []
+        try:
+            for event in self._sse.feed(data):
+                self._event(event[0], event[1], event[2], out)
+                if self._ended:
+                    break
+        except RouterError as error:
+            self._hold(error, out)
+        return out
+
+    def close(self) -> Sequence[StreamEvent]:
+        if self._fault is not None:
+            raise self._fault
+        out: list[StreamEvent] = []
+        if not self._ended:
+            self._rest(self._sse.close(), out)
+        if not self._ended:
+            if not self._seen:
+                raise BadUpstreamBytes("the upstream's stream is empty")
+            raise StreamTruncated("the upstream's stream ended without the end of its response")
+        return out
+
+    def _hold(self, error: RouterError, out: list[StreamEvent]) -> None:
+        """What came before a fault is given out first."""
+        self.finished = True
+        self._fault = error
+        if not out:
+            raise error
+
+    # ── events ─────────────────────────────────────────────────────────────────────
+
+    def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
+        if data is None:
+            if not raw.startswith(LINES):
+                raise stray_fault(raw, self._seen)
+        elif data and data != b"[DONE]":
+            self._seen = True
+            event = decode_upstream(data)
+            if type(event) is not dict:
+                raise BadUpstreamBytes("the upstream sent an event that is not an object")
+            try:
+                self._read(event, name, out)
+            except (TypeError, ValueError, KeyError, AttributeError, IndexError):
+                raise BadUpstreamBytes("the upstream sent an event that is none of a response") from None
+
+    def _rest(self, rest: bytes, out: list[StreamEvent]) -> None:
+        """Bytes after the last empty line: the end of a stream that lacks it, or half an event."""
+        if not rest.strip():
+            return
+        if stray_json(rest, self._seen) is not None:
+            decode_upstream(rest)
+            raise stray_fault(rest, self._seen)
+        data = last_event(rest)
+        if data:
+            try:
+                decode_upstream(data)
+            except BadUpstreamBytes:
+                raise StreamTruncated("the upstream's stream ended inside an event") from None
+            self._event(data, None, rest, out)
+
+    def _read(self, event: Object, name: bytes | None, out: list[StreamEvent]) -> None:
+        kind = event.get("type") or (name.decode("utf-8", "replace") if name else "")
+        read = _EVENTS.get(kind)
+        if read is not None:
+            if not self._started:
+                self._start(event.get("response") or {}, out)
+            read(self, event, out)
+        elif kind == "error" or (not kind and event.get("error")):
+            raise event_fault(event)
+        elif kind in ENDS:
+            self._end(kind, event.get("response") or {}, out)
+        elif kind in HEADS and not self._started:
+            self._start(event.get("response") or {}, out)
+
+    def _start(self, response: Object, out: list[StreamEvent]) -> None:
+        self._started = True
+        fields, _ = read_head(response)
+        out.append(ResponseStart(dialect=NAME, **fields))
+
+    # ── items ──────────────────────────────────────────────────────────────────────
+
+    def _item(self, event: Object, out: list[StreamEvent]) -> _Item:
+        """The item that an event is about. One that nobody has announced begins here."""
+        index = event.get("output_index")
+        if type(index) is not int:
+            index = self._last
+        self._last = index
+        item = self._items.get(index)
+        if item is None:
+            if self._talking is not None:
+                self._end_texts(self._talking, out)  # nobody may have said that it is over
+            item = self._items[index] = _Item(index)
+        return item
+
+    def _added(self, event: Object, out: list[StreamEvent]) -> None:
+        item = self._item(event, out)
+        raw = event.get("item")
+        if type(raw) is dict and not item.done:
+            item.raw = raw
+            if raw.get("type") in _CALLS and raw.get("name") and raw.get("call_id"):
+                self._open_call(item, out)
+
+    def _done(self, event: Object, out: list[StreamEvent]) -> None:
+        item, raw = self._item(event, out), event["item"]
+        if not item.done:
+            self._finish(item, raw, out)
+
+    def _finish(self, item: _Item, raw: Object, out: list[StreamEvent]) -> None:
+        """The whole item: gives out what of it has not come yet."""
+        item.raw, item.done = raw, True
+        kind = raw.get("type")
+        if kind == "message":
+            self._finish_message(item, raw, out)
+        elif kind in _CALLS:
+            self._finish_call(item, raw, out)
+        elif kind == "reasoning":
+            self._finish_reasoning(item, raw, out)
+        else:
+            self._whole(read_item(raw, "", item.index)[0], out)
+        item.raw = {}
+
+    def _whole(self, part: Any, out: list[StreamEvent]) -> None:
+        assert isinstance(part, Media | Opaque | Reasoning)
+        out.append(PartWhole(index=self._next(), part=part))
+
+    def _next(self) -> int:
+        self._parts += 1
+        return self._parts - 1
+
+    # ── messages ───────────────────────────────────────────────────────────────────
+
+    def _text_delta(self, event: Object, out: list[StreamEvent]) -> None:
+        if event["delta"]:
+            self._say(self._item(event, out), event, TextDelta, event["delta"], out)
+        logprobs = event.get("logprobs")
+        if logprobs:
+            self._weigh(self._item(event, out), event, logprobs, out)
+
+    def _refusal_delta(self, event: Object, out: list[StreamEvent]) -> None:
+        if event["delta"]:
+            self._say(self._item(event, out), event, RefusalDelta, event["delta"], out)
+
+    def _text_done(self, event: Object, out: list[StreamEvent]) -> None:
+        self._fill(self._item(event, out), event, TextDelta, event.get("text"), out)
+
+    def _refusal_done(self, event: Object, out: list[StreamEvent]) -> None:
+        self._fill(self._item(event, out), event, RefusalDelta, event.get("refusal"), out)
+
+    def _say(self, item: _Item, event: Object, kind: Any, text: str, out: list[StreamEvent]) -> None:
+        key = event.get("content_index") or 0
+        slot = item.slots.get(key)
+        if slot is None or slot.ended:
+            slot = self._open_slot(item, key, kind, out)
+            out.append(kind(index=slot.part, text=text, extra=slot.extra))
+        else:
+            out.append(kind(index=slot.part, text=text))
+        slot.length += len(text)
+
+    def _open_slot(self, item: _Item, key: int, kind: type, out: list[StreamEvent]) -> _Slot:
+        """The first part of a message carries what is said of the message; a refusal is remembered."""
+        extra = None
+        if not item.slots:
+            empty = read_message({**item.raw, "role": "assistant", "content": "", "status": "completed"}, "")
+            extra = empty[0].extra
+            item.seal = self._reasoned.seal() if kind is TextDelta else None
+        self._talking = item
+        slot = item.slots[key] = _Slot(self._next(), kind, extra)
+        self._refused = self._refused or kind is RefusalDelta
+        return slot
+
+    def _fill(self, item: _Item, event: Object, kind: Any, text: Json, out: list[StreamEvent]) -> None:
+        """What a part is as a whole: the end of it may not have come in pieces."""
+        if type(text) is not str:
+            return
+        slot = item.slots.get(event.get("content_index") or 0)
+        if slot is None or len(text) > slot.length:
+            self._say(item, event, kind, text[slot.length :] if slot is not None else text, out)
+
+    def _weigh(self, item: _Item, event: Object, raws: Json, out: list[StreamEvent]) -> None:
+        slot = item.slots.get(event.get("content_index") or 0)
+        if slot is not None:
+            slot.weighed = True
+        out.append(LogprobsDelta(logprobs=Logprobs(content=tuple(read_tokens(raws)))))
+
+    def _annotated(self, event: Object, out: list[StreamEvent]) -> None:
+        item, key = self._item(event, out), event.get("content_index") or 0
+        if event.get("annotation") is not None:
+            self._cite(item, key, [event["annotation"]], out)
+
+    def _cite(self, item: _Item, key: int, raws: Sequence[Json], out: list[StreamEvent]) -> None:
+        if key not in item.slots:
+            self._say(item, {"content_index": key}, TextDelta, "", out)
+        slot = item.slots[key]
+        if slot.ended:
+            return
+        for raw in raws:
+            slot.cited += 1
+            out.append(CitationDelta(index=slot.part, citation=read_citation(raw)))
+
+    def _finish_message(self, item: _Item, raw: Object, out: list[StreamEvent]) -> None:
+        for key, one in enumerate(raw.get("content") or ()):
+            piece = _PIECES.get(one.get("type"))
+            if piece is None:
+                self._whole(Opaque(dialect=NAME, kind=str(one.get("type")), raw=one), out)
+                continue
+            place = {"content_index": key}
+            self._fill(item, place, piece[0], one.get(piece[1]), out)
+            slot = item.slots.get(key)
+            if slot is None or slot.ended:
+                continue
+            if len(one.get("annotations") or ()) > slot.cited:
+                self._cite(item, key, one["annotations"][slot.cited :], out)
+            if one.get("logprobs") and not slot.weighed:
+                self._weigh(item, place, one["logprobs"], out)
+        if not item.slots and not raw.get("content"):
+            self._say(item, {}, TextDelta, "", out)
+        self._end_texts(item, out)
+
+    def _end_texts(self, item: _Item, out: list[StreamEvent]) -> None:
+        for slot in item.slots.values():
+            if not slot.ended:
+                slot.ended = True
+                if item.seal is not None and slot.kind is TextDelta:
+                    out.append(SealDelta(index=slot.part, seal=item.seal))
+                    item.seal = None
+                out.append(PartEnd(index=slot.part))
+        self._talking = None
+
+    # ── calls ──────────────────────────────────────────────────────────────────────
+
+    def _open_call(self, item: _Item, out: list[StreamEvent]) -> None:
+        call = read_made_call({**item.raw, "status": "completed"}, "", item.index)
+        self._calls = True
+        item.part = self._next()
+        out.append(
+            ToolCallStart(
+                index=item.part,
+                id=call.id,
+                name=call.name,
+                kind=call.kind,
+                invented_id=call.invented_id,
+                extra=call.extra,
+            )
+        )
+        item.seal = self._reasoned.seal()
+        if item.held:
+            out.append(ToolCallDelta(index=item.part, arguments="".join(item.held)))
+            item.held.clear()
+
+    def _call_delta(self, event: Object, out: list[StreamEvent]) -> None:
+        self._argue(self._item(event, out), event["delta"], out)
+
+    def _call_done(self, event: Object, out: list[StreamEvent]) -> None:
+        item, text = self._item(event, out), event.get("arguments", event.get("input"))
+        if type(text) is str and len(text) > item.length:
+            self._argue(item, text[item.length :], out)
+
+    def _argue(self, item: _Item, text: str, out: list[StreamEvent]) -> None:
+        item.length += len(text)
+        if item.part < 0:
+            item.held.append(text)
+        elif text:
+            out.append(ToolCallDelta(index=item.part, arguments=text))
+
+    def _finish_call(self, item: _Item, raw: Object, out: list[StreamEvent]) -> None:
+        if item.part < 0:
+            self._open_call(item, out)
+        self._call_done(raw | {"output_index": item.index}, out)
+        if item.seal is not None:
+            out.append(SealDelta(index=item.part, seal=item.seal))
+        out.append(PartEnd(index=item.part))
+
+    # ── reasoning ──────────────────────────────────────────────────────────────────
+
+    def _summary_delta(self, event: Object, out: list[StreamEvent]) -> None:
+        self._think(self._item(event, out), ("summary", event.get("summary_index") or 0), event["delta"], out)
+
+    def _thought_delta(self, event: Object, out: list[StreamEvent]) -> None:
+        self._think(self._item(event, out), ("content", event.get("content_index") or 0), event["delta"], out)
+
+    def _summary_done(self, event: Object, out: list[StreamEvent]) -> None:
+        self._rethink(self._item(event, out), ("summary", event.get("summary_index") or 0), event.get("text"), out)
+
+    def _thought_done(self, event: Object, out: list[StreamEvent]) -> None:
+        self._rethink(self._item(event, out), ("content", event.get("content_index") or 0), event.get("text"), out)
+
+    def _think(self, item: _Item, place: tuple[str, int], text: str, out: list[StreamEvent]) -> None:
+        """More of one of the texts of a reasoning item; canonical has one text, with an empty line between them."""
+        if not text:
+            return
+        if item.part < 0:
+            part = read_item({**item.raw, "type": "reasoning", "summary": [{"text": "x"}]}, "", 0)[0]
+            item.part = self._next()
+            out.append(ReasoningDelta(index=item.part, text=text, extra=part.extra))
+        elif item.place != place:
+            out.append(ReasoningDelta(index=item.part, text="\n\n" + text))
+        else:
+            out.append(ReasoningDelta(index=item.part, text=text))
+        item.place = place
+        item.thought[place] = item.thought.get(place, 0) + len(text)
+
+    def _rethink(self, item: _Item, place: tuple[str, int], text: Json, out: list[StreamEvent]) -> None:
+        if type(text) is str and len(text) > item.thought.get(place, 0):
+            self._think(item, place, text[item.thought.get(place, 0) :], out)
+
+    def _finish_reasoning(self, item: _Item, raw: Object, out: list[StreamEvent]) -> None:
+        for key in ("summary", "content"):
+            for i, one in enumerate(raw.get(key) or ()):
+                self._rethink(item, (key, i), one.get("text"), out)
+        part = read_item(raw, "", item.index)[0]
+        self._reasoned.note(raw)
+        if item.part < 0:
+            self._whole(part, out)
+            return
+        if part.seal is not None:
+            out.append(SealDelta(index=item.part, seal=part.seal))
+        out.append(PartEnd(index=item.part))
+
+    # ── the end ────────────────────────────────────────────────────────────────────
+
+    def _end(self, kind: str, response: Object, out: list[StreamEvent]) -> None:
+        status = response.get("status") or kind.rpartition(".")[2]
+        if status in ("failed", "cancelled"):
+            raise fault(response.get("error"))
+        if not self._started:
+            self._start(response, out)
+        self._complete(response.get("output") or (), out)
+        self._ended = self.finished = True
+        usage = response.get("usage")
+        fields, extra = read_head(response)
+        finish = finish_of({**response, "status": status}, calls=self._calls, refused=self._refused)
+        out.append(ChoiceEnd(finish=finish))
+        if type(usage) is dict and usage:
+            out.append(UsageUpdate(usage=read_usage(usage)))
+        said = {key: value for key, value in extra.items() if value not in (None, "", [], {})}
+        out.append(ResponseEnd(service_tier=fields.get("service_tier"), extra=said or None))
+
+    def _complete(self, output: Sequence[Object], out: list[StreamEvent]) -> None:
+        """Items that never ended end now; a stream that told of none has them here alone."""
+        if not self._items:
+            for index, raw in enumerate(output):
+                self._finish(self._item({"output_index": index}, out), raw, out)
+        for item in self._items.values():
+            if not item.done:
+                raw = output[item.index] if item.index < len(output) else item.raw
+                if item.raw and raw.get("type") != item.raw.get("type"):
+                    raw = item.raw
+                if raw.get("type"):
+                    self._finish(item, raw, out)
+                else:
+                    self._abandon(item, out)
+
+    def _abandon(self, item: _Item, out: list[StreamEvent]) -> None:
+        """An item of which there were pieces only."""
+        if item.held:
+            raise BadUpstreamBytes("the upstream sent a tool call without a name")
+        self._end_texts(item, out)
+        if item.part >= 0:
+            out.append(PartEnd(index=item.part))
+
+
+def stray_fault(data: bytes, seen: bool) -> RouterError:
+    """What it means that something stands in a stream that is no event."""
+    stray = stray_json(data, seen)
+    if stray is None:
+        return BadUpstreamBytes("the upstream's stream is not an event stream")
+    return decode_error(WireResponse(status=200, body=stray), NAME)
+
+
+class _Slot:
+    """A text or refusal of a message while it arrives."""
+
+    def __init__(self, part: int, kind: type, extra: Mapping[str, Json] | None) -> None:
+        self.part = part
+        self.kind = kind
+        self.extra = extra
+        self.length = 0
+        self.cited = 0
+        self.weighed = False
+        self.ended = False
+
+
+class _Item:
+    """An item while it arrives."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.raw: Object = {}
+        self.done = False
+        self.slots: dict[int, _Slot] = {}  # of a message, by content_index
+        self.part = -1  # of a call or of reasoning, once it is open
+        self.length = 0  # of the arguments so far
+        self.held: list[str] = []  # arguments that came before the name
+        self.place: tuple[str, int] = ("", 0)  # the text of a reasoning item that came last
+        self.thought: dict[tuple[str, int], int] = {}  # how long each of its texts is
+        self.seal: Any = None
+
+
+_EVENTS: dict[str, Callable[[ResponsesStreamDecoder, Object, list[StreamEvent]], None]] = {
+    "response.output_text.delta": ResponsesStreamDecoder._text_delta,
+    "response.output_text.done": ResponsesStreamDecoder._text_done,
+    "response.refusal.delta": ResponsesStreamDecoder._refusal_delta,
+    "response.refusal.done": ResponsesStreamDecoder._refusal_done,
+    "response.output_text.annotation.added": ResponsesStreamDecoder._annotated,
+    "response.function_call_arguments.delta": ResponsesStreamDecoder._call_delta,
+    "response.function_call_arguments.done": ResponsesStreamDecoder._call_done,
+    "response.custom_tool_call_input.delta": ResponsesStreamDecoder._call_delta,
+    "response.custom_tool_call_input.done": ResponsesStreamDecoder._call_done,
+    "response.reasoning_summary_text.delta": ResponsesStreamDecoder._summary_delta,
+    "response.reasoning_summary_text.done": ResponsesStreamDecoder._summary_done,
+    "response.reasoning_text.delta": ResponsesStreamDecoder._thought_delta,
+    "response.reasoning_text.done": ResponsesStreamDecoder._thought_done,
+    "response.output_item.added": ResponsesStreamDecoder._added,
+    "response.output_item.done": ResponsesStreamDecoder._done,
+}
