@@ -39,7 +39,10 @@ def told(said: Answer, heard: Answer, caller: str, losses: list[Lost] | None = N
     for name in ("id", "model"):
         if name == "id" and caller in NAMELESS:
             continue
-        if getattr(said, name) and getattr(said, name) != getattr(heard, name):
+        was, now = getattr(said, name), getattr(heard, name)
+        if name == "id" and caller == "openai.responses" and now:
+            now = now if was and was.startswith("resp_") else now.removeprefix("resp_")
+        if was and was != now:
             found.append(f"{name} {getattr(said, name)} became {getattr(heard, name)}")
     if not heard.complete:
         found.append("no clean end")
@@ -77,7 +80,7 @@ def _choice(said: Choice, heard: Choice, caller: str, losses: list[Lost] | None,
         yield f"log probabilities of {len(said.tokens)} tokens: of {len(heard.tokens or ())}"
     if heard.finish not in _endings(said, caller, unsaid):
         yield f"finish {said.finish} ({said.word}): {heard.finish} ({heard.word})"
-    if [_said(call) for call in said.calls] != [_said(call) for call in heard.calls]:
+    if [_said(call, caller) for call in said.calls] != [_said(call, caller) for call in heard.calls]:
         yield f"calls {said.calls}: {heard.calls}"
     for one, other in zip(said.calls, heard.calls):
         yield from _identified(one, other, caller)
@@ -87,8 +90,9 @@ def _choice(said: Choice, heard: Choice, caller: str, losses: list[Lost] | None,
     if set(heard.sources) - set(said.sources):
         yield f"sources {said.sources}: {heard.sources}"
     missing = set(said.sources) - set(heard.sources)
-    if losses is not None and (said.foreign or missing) and not _dropped(losses):
-        yield f"{said.foreign} {missing} left out without a word"
+    foreign = [one for one in said.foreign if not (one == "redacted_thinking" and heard.seals)]
+    if losses is not None and (foreign or missing) and not _dropped(losses):
+        yield f"{foreign} {missing} left out without a word"
 
 
 def _squeezed(text: str) -> str:
@@ -111,8 +115,8 @@ def _endings(said: Choice, caller: str, unsaid: bool) -> tuple[str | None, ...]:
     """
     if caller == "ollama.chat" and unsaid and (said.refusal or said.finish == "content_filter"):
         return ("stop", "tool_calls")  # it has no such word
-    if said.refusal and said.finish == "stop":
-        return ("content_filter",)
+    if said.refusal:
+        return ("content_filter", *(("stop",) if caller in REFUSING else ()))
     if said.finish == "error" and said.heard:
         return ("tool_calls" if said.calls else "stop",)
     if said.finish == "pause":
@@ -120,8 +124,10 @@ def _endings(said: Choice, caller: str, unsaid: bool) -> tuple[str | None, ...]:
     return (said.finish,)
 
 
-def _said(call: Call) -> tuple[str, str]:
-    return call.name, frozen(call.arguments)
+def _said(call: Call, caller: str) -> tuple[str, str]:
+    """Free text, as some tools of OpenAI's take it, stands under one name where arguments are objects."""
+    free = isinstance(call.arguments, str) and caller not in REFUSING
+    return call.name, frozen({"input": call.arguments} if free else call.arguments)
 
 
 def _identified(one: Call, other: Call, caller: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ A language takes part as soon as `providers.dialects` has it; the others are pas
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -220,7 +221,21 @@ def fits(body: Json, name: str, form: str) -> list[str]:
     return _JUDGED[key]
 
 
+def _typed(body: Json) -> Json:
+    """OpenAI's types of chunks have no custom calls, which its own streams bring: read as the calls that they have."""
+    body = json.loads(json.dumps(body))
+    for choice in body.get("choices") or ():
+        for call in (choice.get("delta") or {}).get("tool_calls") or ():
+            if "custom" in call:
+                custom = call.pop("custom")
+                call["function"] = {"arguments" if key == "input" else key: item for key, item in custom.items()}
+                call.update({"type": "function"} if "type" in call else {})
+    return body
+
+
 def _judged(body: Json, name: str, form: str) -> list[str]:
+    if name == "openai.chat" and form == "chunk" and '"custom"' in json.dumps(body):
+        body = _typed(body)
     language = LANGUAGES[name]
     entry = language.whole if form == "whole" else _entry(name, str(body.get("type")))
     assert entry is not None

@@ -279,6 +279,8 @@ def _hear(choice: Choice, item: Json) -> None:
             choice.calls.append(Call(item["name"], parsed(item.get("arguments") or ""), item["call_id"]))
         case "custom_tool_call":
             choice.calls.append(Call(item["name"], item.get("input") or "", item["call_id"]))
+        case "image_generation_call" if item.get("result"):
+            choice.media.append(content(f"image/{item.get('output_format') or 'png'}", item["result"]))
         case kind:
             choice.foreign.append(str(kind))
 
@@ -292,7 +294,7 @@ def _end(out: Answer, choice: Choice, body: Json) -> None:
     elif status in ("failed", "cancelled"):
         choice.finish, out.error = "error", body.get("error") or {"message": status}
     elif status == "completed" or choice.heard:
-        choice.finish = "tool_calls" if choice.calls else "stop"
+        choice.finish = "tool_calls" if choice.calls else "content_filter" if choice.refusal else "stop"
 
 
 def _usage(raw: Json) -> Usage | None:

@@ -13,6 +13,7 @@ from tests.corpus import schema
 
 from .answers import READ_WHOLE, told
 from .languages import LANGUAGES, fits
+from .neutral import Answer
 from .tally import account
 from .through import ANSWERS, CALLERS, NAMES, lost, recorded, tell
 
@@ -94,7 +95,10 @@ def test_what_is_missing_is_noticed(file: str, target: str) -> None:
         said = case.heard()
         if told(said, READ_WHOLE[target](body), target) or said.usage is None:
             continue
+        whole = unsealed(READ_WHOLE[target](body))
         for what, other in maimed(body, target):
+            if unsealed(READ_WHOLE[target](other)) == whole:
+                continue  # an item that says nothing: thinking that is not shown
             tried += 1
             if not told(said, READ_WHOLE[target](other), target):
                 unseen.append(f"{case.id}: {what}")
@@ -102,6 +106,13 @@ def test_what_is_missing_is_noticed(file: str, target: str) -> None:
     assert [] == [one for one in unseen if what_may_vanish(one, target)]
     assert len(unseen) <= tried * 0.05
     assert tried > 3
+
+
+def unsealed(answer: Answer) -> Answer:
+    """What is heard of it: not the state of the model that goes with it."""
+    for choice in answer.choices.values():
+        choice.seals = []
+    return answer
 
 
 def what_may_vanish(one: str, target: str) -> bool:
