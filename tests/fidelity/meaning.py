@@ -230,6 +230,8 @@ class Comparing:
             other = theirs.pop(name, None)
             if name == "reasoning" and fact.value in ({"effort": "none"}, {"budget": -1}) and other is None:
                 continue  # a model that does not think, or that decides for itself
+            if name == "show_reasoning" and self.sent.shows:
+                continue
             if name == "tool_choice" and fact.value["mode"] == "none" and not self.sent.functions:
                 continue  # nothing to choose from
             if name == "json_schema.description" and self.described(str(fact.value)):

@@ -83,6 +83,7 @@ class Request:
     functions: list[Function] = field(default_factory=list)
     facts: dict[str, Fact] = field(default_factory=dict)
     schema: Fact | None = None  # of the answer; its value as it was written
+    shows: bool = False  # it thinks, and what it thinks is shown without being asked for
 
     def fact(self, name: str, value: Json, at: str) -> None:
         if says(value):

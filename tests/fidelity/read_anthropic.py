@@ -200,6 +200,7 @@ def _thinking(out: Request, rest: Json) -> None:
         out.fact("reasoning", {"effort": "none"}, "thinking")
         out.fact("effort", effort, "output_config.effort")
     elif budget is not None:
+        out.shows = display is None
         out.fact("reasoning", {"budget": budget}, "thinking.budget_tokens")
         out.fact("effort", effort, "output_config.effort")
     elif effort:

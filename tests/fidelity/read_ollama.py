@@ -49,8 +49,7 @@ def read_request(body: Json) -> Request:
         made.marks = {key: Fact(value, f"tools[{i}].function.{key}") for key, value in inner.items() if says(value)}
         out.functions.append(made)
     think = rest.pop("think", None)
-    if think:
-        out.fact("show_reasoning", True, "think")  # it always shows what it thinks
+    out.shows = bool(think)
     if think is not None:
         effort: Json = {"effort": think} if isinstance(think, str) else {"budget": -1} if think else {"effort": "none"}
         out.fact("reasoning", effort, "think")

