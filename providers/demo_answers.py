@@ -41,13 +41,18 @@ _DEEPEST = 6  # below that only what a schema requires is filled in
 _MOST_VALUES = 500
 
 _TASK = re.compile(r"/v1(?:alpha|beta)?/(?:models|tunedModels)/(?P<model>[^:]+(?::[^:]+)*):(?P<task>\w+)")
+_FIXED: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "/chat/completions": ("openai.chat", {}),
+    "/v1/messages": ("anthropic.messages", {"task": "messages"}),
+    "/v1/messages/count_tokens": ("anthropic.messages", {"task": "count_tokens"}),
+}
 _PIECES = re.compile(r"\S+\s*|\s+")
 
 
 def spoken_at(path: str) -> tuple[str, dict[str, str]] | None:
     """Which dialect is spoken at a path, and the parameters in it; None where nothing is."""
-    if path == "/chat/completions":
-        return "openai.chat", {}
+    if task := _FIXED.get(path):
+        return task[0], dict(task[1])
     if found := _TASK.fullmatch(path):
         return "gemini", {"model": unquote(found["model"]), "task": found["task"]}
     return None

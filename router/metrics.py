@@ -88,6 +88,7 @@ _FIELDS = (
     "max_output_tokens max_tool_calls prompt "
     # anthropic.messages
     "system top_k stop_sequences thinking container mcp_servers context_management output_config "
+    "output_format cache_control speed "
     # gemini
     "contents content systemInstruction system_instruction toolConfig tool_config safetySettings "
     "safety_settings generationConfig generation_config cachedContent cached_content labels taskType title "

@@ -7,6 +7,7 @@ name parameters by their canonical word (`top_k`); `in_callers_words` turns thos
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias
 from urllib.parse import quote
@@ -52,13 +53,32 @@ def join(at: str, key: str) -> str:
 
 
 def in_callers_words(losses: Iterable[Loss], request: ChatRequest, names: Mapping[str, str]) -> Losses:
-    """The losses with canonical parameter names replaced by the caller's paths, each (field, kind) once."""
+    """The losses with canonical parameter names replaced by the caller's paths, each (field, kind) once.
+
+    A name with dots in it stands for what is below an item of a list: `tools[].parameters`, with as many brackets.
+    """
     paths = request.paths or {}
+    nested = {name: path for name, path in names.items() if "." in name}
     seen: dict[tuple[str, str], Loss] = {}
     for loss in losses:
-        field = loss.field if loss.literal else paths.get(loss.field) or names.get(loss.field) or loss.field
+        field = loss.field
+        if not loss.literal:
+            field = paths.get(field) or names.get(field) or (_respelled(field, nested) if nested else field)
         seen.setdefault((field, loss.kind), Loss(field, loss.kind, loss.reason))
     return list(seen.values())
+
+
+_INDEX = re.compile(r"\[\d+\]")
+
+
+def _respelled(field: str, nested: Mapping[str, str]) -> str:
+    """A path below an item of a list, in the caller's words: `tools[].parameters` may be `tools[].input_schema`."""
+    general = _INDEX.sub("[]", field)
+    for name, path in nested.items():
+        if general == name or general.startswith(f"{name}."):
+            indexes = iter(_INDEX.findall(field))
+            return re.sub(r"\[\]", lambda _: next(indexes), path + general[len(name) :])
+    return field
 
 
 def blame(error: CallerError, request: ChatRequest, names: Mapping[str, str]) -> None:

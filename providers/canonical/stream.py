@@ -375,8 +375,12 @@ def _unfold_part(choice: int, index: int, part: AnyPart) -> Iterator[StreamEvent
                 invented_id=part.invented_id,
                 extra=part.extra,
             )
+            if part.seal is not None:  # first: some dialects have a place for it only where a call begins
+                yield SealDelta(choice=choice, index=index, seal=part.seal)
             if part.arguments:
                 yield ToolCallDelta(choice=choice, index=index, arguments=part.arguments)
+            yield PartEnd(choice=choice, index=index)
+            return
         case Media() | Opaque() | Reasoning():
             yield PartWhole(choice=choice, index=index, part=part)
             return

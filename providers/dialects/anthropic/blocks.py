@@ -309,10 +309,7 @@ def _write_reasoning(part: Reasoning) -> Object:
     signature = spelled[0] if spelled else part.seal.value if part.seal is not None else None
     if part.redacted:
         return _finished({"type": "redacted_thinking", "data": signature}, part)
-    out: Object = {"type": "thinking", "thinking": part.text}
-    if signature is not None:
-        out["signature"] = signature
-    return _finished(out, part)
+    return _finished({"type": "thinking", "thinking": part.text, "signature": signature or ""}, part)
 
 
 def _write_call(part: ToolCall) -> Object:

@@ -87,7 +87,7 @@ def _own_body(request: ChatRequest) -> Object:
         body["stream"] = True
     elif "stream" in form:
         body["stream"] = form["stream"][0]
-    return restore(body, form)
+    return body
 
 
 def _is_turn(message: Message) -> bool:
@@ -107,7 +107,7 @@ def _own_objects(request: ChatRequest, form: Mapping[str, Json], body: Object) -
         (body if older else inner.setdefault("output_config", {}))["output_format" if older else "format"] = form[
             "format"
         ]
-    for path, value in (request.extra or {}).items():
+    for path, value in {**form.get("keep", {}), **(request.extra or {})}.items():
         key, _, name = path.partition(".")
         if name and key in inner:
             inner[key][name] = value

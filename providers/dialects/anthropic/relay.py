@@ -126,7 +126,7 @@ class Relay:
         """Counts at the end correct those of the start, one by one."""
         if type(usage) is dict:
             self._counts.update({key: value for key, value in usage.items() if value is not None})
-            self.usage = read_usage(self._counts)
+            self.usage = read_usage(dict(self._counts))
 
     def _rest(self, rest: bytes, out: list[bytes]) -> None:
         stray = stray_json(rest, self._seen)

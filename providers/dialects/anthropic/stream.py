@@ -193,7 +193,7 @@ class Decoder:
         self._message = None
         texts = {key: message[key] for key in ("id", "model") if type(message.get(key)) is str and message[key]}
         extra, _ = leftovers({key: value for key, value in message.items() if key not in _MESSAGE})
-        usage = read_usage(self._usage)
+        usage = read_usage(dict(self._usage))
         out.append(ResponseStart(dialect=NAME, service_tier=tier_of(usage), extra=extra, **texts))
         if usage is not None:
             out.append(UsageUpdate(usage=usage))
@@ -276,7 +276,7 @@ class Decoder:
         self._blocks.clear()
         finish = settled(self._finish, answered=self._answered, calls=self._calls)
         out.append(ChoiceEnd(finish=finish, extra={"stop_details": self._details} if self._details else None))
-        usage = read_usage(self._usage)
+        usage = read_usage(dict(self._usage))
         if usage is not None:
             out.append(UsageUpdate(usage=usage))
         out.append(ResponseEnd(extra=self._extra or None))

@@ -28,6 +28,10 @@ PATHS: Mapping[str, str] = {
     "response_format": "output_config.format",
     "reasoning": "thinking",
     "show_reasoning": "thinking.display",
+    "tools[].parameters": "tools[].input_schema",
+    "messages[].content[].filename": "messages[].content[].title",
+    "messages[].content[].content[].filename": "messages[].content[].content[].title",
+    "messages[].content[].thought_signature": "messages[].content[].signature",
 }
 
 # ── taking apart, putting together ─────────────────────────────────────────────────────

@@ -44,6 +44,8 @@ PATHS: Mapping[str, str] = {
     "metadata": "labels",
     "cached_content": "cachedContent",
     "messages": "contents",
+    "generationConfig.responseJsonSchema.schema": "generationConfig.responseJsonSchema",
+    "generationConfig.responseSchema.schema": "generationConfig.responseSchema",
 }
 
 
