@@ -97,7 +97,8 @@ def _limit(request: ChatRequest, model: Family, body: Object, losses: Losses) ->
     if request.stop:
         stops = [stop for stop in request.stop if stop.strip()]
         if len(stops) < len(request.stop):
-            losses.append(approximated("stop", "the target takes no stop sequences of white space only"))
+            lose = approximated if stops else dropped
+            losses.append(lose("stop", "the target takes no stop sequences of white space only"))
         if stops:
             body["stop_sequences"] = stops
 
@@ -372,7 +373,7 @@ def _think(request: ChatRequest, model: Family, built: Conversation, body: Objec
     elif not off:
         why = _hindered(built, body)
         if why:
-            losses.append(approximated("reasoning", f"the model does not think here: {why}"))
+            losses.append(dropped("reasoning", f"the model does not think here: {why}"))
         else:
             _budget(wanted, body, losses)
 

@@ -182,6 +182,8 @@ def _output(rest: Object, form: Object, fields: Object) -> Mapping[str, str]:
         del rest["thinking"]
         form["thinking"] = thinking
         fields["reasoning"] = _thinking(thinking, effort)
+        if fields["reasoning"].effort is not None and effort == fields["reasoning"].effort:
+            paths["reasoning"] = "output_config.effort"
     elif effort is not None:
         fields["reasoning"] = ReasoningConfig(effort=effort, at="output_config.effort")
         paths["reasoning"] = "output_config.effort"

@@ -275,7 +275,10 @@ class ResponsesStreamDecoder:
             out.append(CitationDelta(index=slot.part, citation=read_citation(raw)))
 
     def _finish_message(self, item: _Item, raw: Object, out: list[StreamEvent]) -> None:
-        for key, one in enumerate(raw.get("content") or ()):
+        content = raw.get("content") or ()
+        # Some servers count the parts of a message on from those of the thinking before it.
+        first = 0 if item.slots.keys() & set(range(len(content))) else min(item.slots, default=0)
+        for key, one in enumerate(content, first):
             piece = _PIECES.get(one.get("type"))
             if piece is None:
                 self._whole(Opaque(dialect=NAME, kind=str(one.get("type")), raw=one), out)
