@@ -43,6 +43,7 @@ _MOST_VALUES = 500
 _TASK = re.compile(r"/v1(?:alpha|beta)?/(?:models|tunedModels)/(?P<model>[^:]+(?::[^:]+)*):(?P<task>\w+)")
 _FIXED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "/chat/completions": ("openai.chat", {}),
+    "/responses": ("openai.responses", {}),
     "/v1/messages": ("anthropic.messages", {"task": "messages"}),
     "/v1/messages/count_tokens": ("anthropic.messages", {"task": "count_tokens"}),
 }
@@ -53,6 +54,8 @@ def spoken_at(path: str) -> tuple[str, dict[str, str]] | None:
     """Which dialect is spoken at a path, and the parameters in it; None where nothing is."""
     if task := _FIXED.get(path):
         return task[0], dict(task[1])
+    if path.startswith("/api/"):
+        return "ollama.chat", {"task": path.removeprefix("/api/")}
     if found := _TASK.fullmatch(path):
         return "gemini", {"model": unquote(found["model"]), "task": found["task"]}
     return None

@@ -1,26 +1,38 @@
-"""The list of models that callers may name, in the form that each family of clients reads.
+"""The models that callers may name, in the form that each family of clients reads.
 
 OpenAI: `{"object":"list","data":[{"id","object":"model","created","owned_by"}]}`. Google:
 `{"models":[{"name":"models/x","supportedGenerationMethods"}]}`. Anthropic:
 `{"data":[{"type":"model","id","display_name","created_at"}],"has_more"}`.
 Which one is asked for is told by the path's version or by the credential and headers that only one family sends.
+
+Clients of ollama.chat ask beside the route on which they talk (`beside`): `GET …/api/tags` for the list,
+`POST …/api/show` for one model, `GET …/api/version`, and the bare prefix to see whether anybody is there.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping, Sequence
-from typing import Any, TypeAlias
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote
 
-from providers.canonical.errors import UnknownModel
+import msgspec
+
+from providers.canonical.errors import MalformedRequest, MethodNotAllowed, UnknownModel
 from providers.dialect import WireResponse
-from providers.wire.json import encode
+from providers.wire.json import decode_object, encode
 
 Json: TypeAlias = Any
 
 _PATH = re.compile(r"/(v1|v1alpha|v1beta)/models(?:/([^?]+))?")
 _JSON = {"content-type": "application/json"}
+
+Question: TypeAlias = Literal["tags", "show", "version", "alive"]
+
+#: The first version of the service that has all that is answered here; clients ask whether theirs is too old.
+VERSION = "0.12.11"
 
 
 def is_listing(path: str) -> bool:
@@ -81,3 +93,77 @@ def _anthropic_list(rows: list[Json]) -> Json:
         "first_id": ids[0] if ids else None,
         "last_id": ids[-1] if ids else None,
     }
+
+
+# ── beside a route of ollama.chat ──────────────────────────────────────────────────────
+
+
+def beside(route: str, speaks: str) -> Mapping[str, Question]:
+    """What callers of a route ask at other paths than its own: path -> question. `route` is its pattern."""
+    prefix, api, _ = route.rpartition("/api/")
+    if speaks != "ollama.chat" or not api or "{" in prefix:
+        return {}
+    asked: dict[str, Question] = {f"{prefix}/api/{word}": word for word in ("tags", "show", "version")}
+    return asked | ({prefix: "alive", f"{prefix}/": "alive"} if prefix else {"/": "alive"})
+
+
+def takes(question: Question) -> tuple[str, ...]:
+    """The methods of a question."""
+    return ("POST",) if question == "show" else ("GET", "HEAD")
+
+
+def reply(question: Question, method: str, body: bytes, names: Sequence[str], created: int) -> WireResponse:
+    """The answer to a question. `created`, Unix seconds, stands for when each model came. UnknownModel and its kin."""
+    if method not in takes(question):
+        raise MethodNotAllowed(f"this path takes {takes(question)[0]}", allow=takes(question))
+    if question == "alive":
+        return WireResponse(
+            status=200, headers={"content-type": "text/plain; charset=utf-8"}, body=b"Ollama is running"
+        )
+    if question == "version":
+        said: Json = {"version": VERSION}
+    elif question == "tags":
+        said = {"models": [_tag(name, created) for name in names]}
+    else:
+        said = _shown(_wanted(body, names), created)
+    return WireResponse(status=200, headers=dict(_JSON), body=encode(said))
+
+
+_DETAILS = {
+    "parent_model": "",
+    "format": "",
+    "family": "",
+    "families": [],
+    "parameter_size": "",
+    "quantization_level": "",
+}
+
+
+def _tag(name: str, created: int) -> Json:
+    """`digest` tells models apart; what they weigh is not known."""
+    digest = sha256(name.encode()).hexdigest()
+    came = datetime.fromtimestamp(created, UTC).isoformat()
+    return {"name": name, "model": name, "modified_at": came, "size": 0, "digest": digest, "details": _DETAILS}
+
+
+def _shown(name: str, created: int) -> Json:
+    """What may be asked of any model here: its target refuses what it cannot do, in the caller's words."""
+    return {
+        "modelfile": "",
+        "parameters": "",
+        "template": "",
+        "details": _DETAILS,
+        "model_info": {"general.basename": name},
+        "capabilities": ["completion", "tools", "vision", "thinking"],
+        "modified_at": datetime.fromtimestamp(created, UTC).isoformat(),
+    }
+
+
+def _wanted(body: bytes, names: Sequence[str]) -> str:
+    asked = decode_object(body)
+    name = asked.get("model") or asked.get("name")
+    if type(name) is not str or not name:
+        raise MalformedRequest("model must be a non-empty string", param="model")
+    if name not in names:
+        raise UnknownModel(f"model {msgspec.json.encode(name[:256]).decode()} not found", param="model")
+    return name

@@ -38,6 +38,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     auth: str = "bearer"  # a name that providers/auth.py knows, with its argument: "header:x-key"
     secrets: tuple[str, ...] = ()
     headers: Mapping[str, str] = {}
+    query: Mapping[str, str] = {}  # sent with every call: an `api-version`
     quirks: tuple[str, ...] = ()
     own: frozenset[str] = frozenset()  # its own top-level body fields: passed through
     ignores: frozenset[str] = frozenset()  # accepted without effect there: not sent, a `dropped` loss

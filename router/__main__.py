@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import click
 import msgspec
@@ -253,6 +253,40 @@ def routes(path: Path) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     for one, two, three in rows:
         click.echo(f"{one:{widths[0]}}  {two:{widths[1]}}  {three}".rstrip())
+
+
+@main.command()
+@_FILE
+@click.option("--path", "target", required=True, help="the path of the call, with its query if it has one")
+@click.option("--method", default="POST", show_default=True)
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="as often as needed")
+@click.option("--body", type=click.File("rb"), metavar="FILE", help="the JSON body; - reads standard input")
+def explain(path: Path, target: str, method: str, headers: tuple[str, ...], body: BinaryIO | None) -> None:
+    """What would become of a call, without making it: route, targets, the upstream's request, losses.
+
+    Exit code 1 for a call that would be refused. Without a credential among the headers none is asked for.
+    """
+    import asyncio
+
+    from router import explain as explaining
+
+    settings = _good(config.load(path, os.environ))
+    said = dict(_header(text) for text in headers)
+    if body is not None:
+        said.setdefault("content-type", "application/json")
+    question = explaining.Question(
+        path=target, method=method, headers=said, body=body.read() if body is not None else b""
+    )
+    answer = asyncio.run(explaining.explain_alone(settings, question))
+    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    sys.exit(1 if "refused" in answer else 0)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        _fail(f"isthmus: --header: expected 'NAME: VALUE', not {text!r}")
+    return name.strip().lower(), value.strip()
 
 
 @main.command()

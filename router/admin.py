@@ -3,6 +3,7 @@
     GET /healthz    200 while the process answers at all
     GET /readyz     200, or 503 while draining and before the first route table stands
     GET /metrics    Prometheus' text format
+    POST /explain   what would become of a call: router/explain.py
 
 It has its own port, on loopback by default; with `admin_token` set, everything but the first two asks for it.
 Both of those are on the main listener, too (`health_response`, `ready_response`). No answer holds a
@@ -13,13 +14,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 from uuid import uuid4
 
 import msgspec
 from aiohttp import web
 
+from router.explain import Question
 from router.metrics import CONTENT_TYPE, Metrics
 
 # No version, and nothing to guess one by.
@@ -28,7 +30,10 @@ SERVER = "isthmus"
 OPEN = frozenset({"/healthz", "/readyz"})
 _HEADERS = {"Server": SERVER, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
+LONGEST_QUESTION = 4 << 20  # bytes of a question; a body of callers in it included
+
 Page: TypeAlias = Callable[[], web.Response]
+Explain: TypeAlias = Callable[[Question], Awaitable[dict[str, Any]]]
 
 
 class State(msgspec.Struct, kw_only=True):
@@ -79,9 +84,10 @@ class Admin:
     `token` None: the listener answers everybody who reaches it.
     """
 
-    def __init__(self, metrics: Metrics, state: State, token: str | None = None) -> None:
+    def __init__(self, metrics: Metrics, state: State, explain: Explain, token: str | None = None) -> None:
         self._metrics = metrics
         self._state = state
+        self._explain = explain
         self._token = _digest(token) if token else None
         self._pages: Mapping[str, Page] = {
             "/healthz": health_response,
@@ -93,6 +99,8 @@ class Admin:
         path = request.path
         if path not in OPEN and not self._allowed(request):
             return _refusal(401, "not_authenticated", "the admin token is asked for", {"WWW-Authenticate": "Bearer"})
+        if path == "/explain":
+            return await self._explained(request)
         page = self._pages.get(path)
         if page is None:
             return _refusal(404, "not_found", "there is nothing here")
@@ -107,6 +115,22 @@ class Admin:
         scheme, _, token = (sent[0] if len(sent) == 1 else "").partition(" ")
         # Digests have one length, so the comparison tells nothing about how near a guess was.
         return hmac.compare_digest(_digest(token.strip()), self._token) and scheme.lower() == "bearer"
+
+    async def _explained(self, request: web.BaseRequest) -> web.Response:
+        if request.method != "POST":
+            return _refusal(405, "method_not_allowed", "POST is asked for", {"Allow": "POST"})
+        if (request.content_length or 0) > LONGEST_QUESTION:
+            return _refusal(413, "payload_too_large", f"a question has at most {LONGEST_QUESTION} bytes")
+        body = await request.content.read(LONGEST_QUESTION + 1)
+        while not request.content.at_eof() and len(body) <= LONGEST_QUESTION:
+            body += await request.content.read(LONGEST_QUESTION + 1 - len(body))
+        if len(body) > LONGEST_QUESTION:
+            return _refusal(413, "payload_too_large", f"a question has at most {LONGEST_QUESTION} bytes")
+        try:
+            question = msgspec.json.decode(body, type=Question)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return _refusal(400, "invalid_request", f"a question has path, method, headers and body: {error}")
+        return _json(200, await self._explain(question))
 
     def _ready(self) -> web.Response:
         return ready_response(self._state)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from providers.dialect import Dialect
+from providers.dialects.upstream_only import UpstreamOnly
 from providers.provider import PLANNED
 from router import checks
 from router.complaints import Complaints, Partial, Place, Row, near
@@ -57,7 +59,7 @@ class Assembly:
         sections: Row,
         *,
         catalog: Mapping[str, Row],
-        dialects: Iterable[str],
+        dialects: Mapping[str, Dialect],
         path: str,
         secrets: Secrets,
         asked: Mapping[str, str],
@@ -66,6 +68,7 @@ class Assembly:
         self.complaints = self._say = Complaints(node)
         self._sections = sections
         self._dialects = frozenset(dialects)
+        self._heard = frozenset(name for name, spoken in dialects.items() if not isinstance(spoken, UpstreamOnly))
         self._path = path
         self._secrets = secrets
         self._asked = asked
@@ -376,8 +379,10 @@ class Assembly:
         )
 
     def _check_dialect(self, place: Place, name: str | None) -> None:
-        if name is not None and name not in self._dialects:
-            hint = f"does not exist{near(name, self._dialects)}"
+        if name in self._dialects - self._heard:
+            self._say.problem((*place, "speaks"), f"the dialect '{name}' is spoken to upstreams only")
+        elif name is not None and name not in self._dialects:
+            hint = f"does not exist{near(name, self._heard)}"
             message = f"the dialect '{name}' {'is not available in this version' if name in PLANNED else hint}"
             self._say.problem((*place, "speaks"), message)
 

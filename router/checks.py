@@ -18,7 +18,7 @@ MOST_SERIES = 100_000
 #: Series that one row can make, at the worst: label values other than route, provider and model, and buckets.
 _PER_ROUTE = 60
 _PER_ROUTE_AND_MODEL = 8
-_PER_MODEL = 160
+_PER_MODEL = 180
 
 
 def find(settings: Settings) -> Iterator[Finding]:

@@ -225,7 +225,12 @@ class ProviderRow(Rows):
         None, description="several keys of one account: calls take turns with them"
     )
     headers: Annotated[dict[str, str], Says("mapping")] | None = Field(None, description="sent with every call")
-    quirks: Names | None = Field(None, description="named small differences within a dialect")
+    query: Annotated[dict[str, str], Says("mapping")] | None = Field(
+        None, description="query parameters sent with every call, such as `api-version`"
+    )
+    quirks: Names | None = Field(
+        None, description="named small differences within a dialect, listed in docs/dialects.md"
+    )
     own: Names | None = Field(None, description="its own fields of a body: passed through")
     ignores: Names | None = Field(
         None, description="fields accepted without effect there: not sent, reported as dropped"

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -56,6 +56,14 @@ ERROR_BODY = 64 << 10
 _PASSED = frozenset({"idempotency-key", "traceparent", "tracestate"})
 _ANSWERS = frozenset({200, 201, 202, 203})
 _JSON_TYPES = ("application/json", "text/json")
+
+
+class Ready(NamedTuple):
+    """A request that only has to be sent."""
+
+    provider: Provider
+    upstream: Dialect
+    wire: WireRequest
 
 
 class Stopwatch:
@@ -231,8 +239,21 @@ class Exchange:
 
     async def _attempt(self, asked: Asked, plan: Plan, target: Target) -> None:
         """One call of one target, up to the last byte of its answer to the caller."""
-        record, gateway = self.record, self.gateway
         self._sent = False
+        ready = self._prepare(asked, plan, target)
+        if ready is None:
+            return await self._count(asked)
+        provider = ready.provider
+        taken = self._take_place(provider)
+        try:
+            await self._call(asked, plan, provider, ready.upstream, ready.wire, self._secret)
+        finally:
+            if taken:
+                self.generation.running[provider.name] -= 1
+
+    def _prepare(self, asked: Asked, plan: Plan, target: Target) -> Ready | None:
+        """The target's request, losses noted, signed and ready to send; None where we count ourselves instead."""
+        record, gateway = self.record, self.gateway
         provider = plan.providers[target.provider]
         model = target.model or asked.model
         upstream = gateway.dialects[provider.dialect_for(self.dialect.name)]
@@ -243,16 +264,11 @@ class Exchange:
         if upstream is not self.dialect and record.operation != "chat":
             if record.operation != "count_tokens":
                 raise UnsupportedParameter(f"this target cannot be asked for {asked.task}", param="model")
-            return await self._count(asked)
+            return None
         wire = self._encoded(asked, upstream, provider, model, plan)
         wire = self._addressed(wire, upstream, provider, secret, asked)
         self.watch.lap("encode")
-        taken = self._take_place(provider)
-        try:
-            await self._call(asked, plan, provider, upstream, wire, secret)
-        finally:
-            if taken:
-                self.generation.running[provider.name] -= 1
+        return Ready(provider, upstream, wire)
 
     def _take_place(self, provider: Provider) -> bool:
         if provider.concurrency is None:
@@ -359,7 +375,7 @@ class Exchange:
         if upstream is self.dialect:
             wire = upstream.relay_request(asked, model, losses, traits)
         else:
-            request = self._canonical(asked)
+            request = self.gateway.seals.restore(self.admission.who.owner, self._canonical(asked), {upstream.family})
             if model != request.model:
                 request = msgspec.structs.replace(request, model=model)
             try:
@@ -377,10 +393,9 @@ class Exchange:
         return wire
 
     def _canonical(self, asked: Asked) -> ChatRequest:
-        """The request, understood once however many targets are tried, with remembered signatures put back."""
+        """The request, understood once however many targets are tried."""
         if self._request is None:
-            request = self.dialect.decode_request(asked)
-            self._request = self.gateway.seals.restore(self.admission.who.owner, request)
+            self._request = self.dialect.decode_request(asked)
         return self._request
 
     def _addressed(
@@ -411,6 +426,8 @@ class Exchange:
         headers.update(wire.headers)
         headers.update(provider.headers)
         wire.headers = headers
+        if provider.query:
+            wire.query = {**wire.query, **provider.query}
         return auth.sign(provider.auth, wire, secret) if secret is not None else wire
 
     # ── answers, whole ─────────────────────────────────────────────────────────────

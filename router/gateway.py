@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from providers import listing
 from providers.canonical.errors import UpstreamDenied
 from providers.dialect import Dialect
 from providers.provider import Provider
@@ -37,6 +38,11 @@ class Generation:
         self._turn = 0
         self.running: dict[str, int] = {}  # calls of a provider under way
         self.models = frozenset(self._model_names())
+        self.beside = {
+            path: (route, question)
+            for route in self.table.routes
+            for path, question in listing.beside(route.path, route.speaks).items()
+        }
 
     def _model_names(self) -> Iterator[str]:
         for model in self.settings.models:

@@ -178,7 +178,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
     bytes_out: int
     phases: dict[str, float]
     upstream_ms: float
-    usage: dict[str, int] | None = None
+    usage: dict[str, int | bool] | None = None
     attempts: list[_Attempt] = []
     denied_retries: list[str] = []
     resent: int = 0
@@ -191,7 +191,13 @@ _COUNTS = (
     ("output", "output_tokens"),
     ("cache_read", "cache_read_tokens"),
     ("cache_write", "cache_write_tokens"),
+    ("cache_write_1h", "cache_write_1h_tokens"),
     ("reasoning", "reasoning_tokens"),
+    ("tool_prompt", "tool_prompt_tokens"),
+    ("input_audio", "input_audio_tokens"),
+    ("input_image", "input_image_tokens"),
+    ("output_audio", "output_audio_tokens"),
+    ("output_image", "output_image_tokens"),
 )
 
 
@@ -210,8 +216,9 @@ def _attempt(attempt: AttemptRecord) -> _Attempt:
     )
 
 
-def _counts(usage: Usage) -> dict[str, int]:
-    return {name: count for name, field in _COUNTS if (count := getattr(usage, field)) is not None}
+def _counts(usage: Usage) -> dict[str, int | bool]:
+    counts = {name: count for name, field in _COUNTS if (count := getattr(usage, field)) is not None}
+    return {**counts, "estimated": True} if usage.estimated else counts
 
 
 def _line(record: Record, now: str) -> _Line:

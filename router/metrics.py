@@ -26,7 +26,7 @@ from typing import NamedTuple, get_args
 import prometheus_client
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from providers.canonical import errors
+from providers.canonical import errors, tokens
 from providers.canonical.chat import Usage
 from providers.canonical.loss import Kind
 from router.instruments import OTHER, Counter, Family, Gauge, Histogram, Series
@@ -231,6 +231,12 @@ INSTRUMENTS = (
     ),
     Instrument(
         Counter,
+        "isthmus_tokens_total",
+        "provider model token_type:tokens source",
+        "Tokens in parts that do not overlap: they sum to what the provider counted. source: provider, or estimated.",
+    ),
+    Instrument(
+        Counter,
         "isthmus_requests_total",
         "route caller_dialect:dialect provider model outcome",
         "Exchanges by how they came out; each moves exactly one series. provider and model are of the last attempt.",
@@ -355,6 +361,8 @@ class Metrics:
             "outcome": frozenset(get_args(Outcome)),
             "operation_name": OPERATIONS,
             "token_type": frozenset({"input", "output"}),
+            "tokens": frozenset(tokens.KINDS),
+            "source": frozenset({"provider", "estimated"}),
             "denied": frozenset(get_args(Denied)),
             "field": FIELDS,
             "kind": frozenset(get_args(Kind)),
@@ -373,6 +381,7 @@ class Metrics:
         self._first_chunk = self._family(Histogram, "gen_ai_client_operation_time_to_first_chunk_seconds")
         self._per_chunk = self._family(Histogram, "gen_ai_client_operation_time_per_output_chunk_seconds")
         self._tokens = self._family(Histogram, "gen_ai_client_token_usage")
+        self._token_parts = self._family(Counter, "isthmus_tokens_total")
         self._requests = self._family(Counter, "isthmus_requests_total")
         self._attempts = self._family(Counter, "isthmus_attempts_total")
         self._retries = self._family(Counter, "isthmus_retries_total")
@@ -493,6 +502,9 @@ class Metrics:
                 self._tokens[(*series, kind)].observe(count)
                 if record.key is not None:
                     self._key_tokens[record.key, kind].inc(count)
+        source = "estimated" if usage.estimated else "provider"
+        for kind, count in tokens.parts(usage).items():
+            self._token_parts[record.provider, record.model, kind, source].inc(count)
 
     def _observe_losses(self, record: Record) -> None:
         for loss in record.losses[:MOST_FIELDS]:

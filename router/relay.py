@@ -166,17 +166,24 @@ class HttpDoor:
             raise CallerGone("client_left") from None
 
     async def _usual(self, headers: Mapping[str, str], body: bytes) -> None:
-        """The usual answer, with every header said here: what web.Response would find out costs more than this."""
+        """The usual answer in one write of bytes: what web.Response and its writer find out costs more than this."""
         self._response = _Gone()
-        writer = self._request.writer
-        head = CIMultiDict(headers)
-        head["content-length"] = str(len(body))
-        head["date"] = rfc822_formatted_time()
-        try:
-            await writer.write_headers("HTTP/1.1 200 OK", head)
-            await writer.write_eof(body)
-        except ConnectionError:
-            raise CallerGone("client_left") from None
+        request = self._request
+        lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+        head = (
+            f"HTTP/1.1 200 OK\r\n{''.join(lines)}content-length: {len(body)}\r\ndate: {rfc822_formatted_time()}\r\n\r\n"
+        )
+        if head.count("\n") != len(lines) + 4 or head.count("\r") != len(lines) + 4 or "\0" in head:
+            raise ValueError("a line break in a header")
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise CallerGone("client_left")
+        transport.write(head.encode() + body)
+        if request.protocol.writing_paused:
+            try:
+                await request.writer.drain()
+            except ConnectionError:
+                raise CallerGone("client_left") from None
 
     async def begin(self, status: int, headers: Mapping[str, str], alarm: Alarm) -> None:
         """The head of a stream."""

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from providers import auth
 from providers.canonical.errors import RouterError
+from providers.dialects import QUIRKS
 from providers.provider import PLANNED, Provider
 from router.complaints import Complaints, Partial, Place, Row, near
 from router.secrets import BadReference, Secrets, Unresolved, check_reference
@@ -19,7 +20,9 @@ CONCURRENCY = 200  # calls of one upstream at once, where its row says nothing
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_QUERY_NAME = re.compile(r"[A-Za-z0-9._~$-]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_PLACEHOLDER = re.compile(r"\{[a-z_]+\}")
 _PROXY = re.compile(r"http://[^\s/@?#]+/?")
 _WRITTEN_BY_US = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "content-encoding", "te", "upgrade"}
@@ -105,7 +108,8 @@ class ProviderRows:
         if "auth" in row and (complaint := auth.check(row["auth"])):
             self._say.problem((*place, "auth"), f"provider {name}: {complaint}")
         self._check_headers(place, row.get("headers", {}))
-        self._check_quirks(place, row.get("quirks", ()))
+        self._check_query(place, row.get("query", {}))
+        self._check_quirks(place, row)
         self._check_retry_on(place, row.get("retry_on", ()))
         self._check_fields(place, row)
         files = self._files(place, row)
@@ -118,6 +122,7 @@ class ProviderRows:
             speaks=speaks,
             secrets=references,
             headers={key.lower(): value for key, value in row.get("headers", {}).items()},
+            query=row.get("query", {}),
             quirks=tuple(row.get("quirks", ())),
             own=frozenset(row.get("own", ())),
             ignores=frozenset(row.get("ignores", ())),
@@ -133,7 +138,7 @@ class ProviderRows:
         if base is None:
             return None
         merged = {**base, **row}
-        for key in ("headers", "timeouts"):
+        for key in ("headers", "query", "timeouts"):
             if key in row:
                 given = {name: value for name, value in row[key].items() if value is not None}
                 merged[key] = {**base.get(key, {}), **given}
@@ -178,6 +183,10 @@ class ProviderRows:
             if not isinstance(row, Partial):
                 hint = near(name, self._catalog)
                 self._say.problem(place, f"provider {name}: 'base_url' is missing{hint}", key=True)
+        elif missing := _PLACEHOLDER.findall(url):
+            names = " and ".join(dict.fromkeys(missing))
+            message = f"provider {name}: write `base_url` with your own {names}: {url}"
+            self._say.problem((*place, "base_url"), message, key="base_url" not in (self._rows.get(name) or {}))
         elif url not in self._shipped_urls and (complaint := url_problem(url)):
             self._say.problem((*place, "base_url"), f"provider {name}: {complaint}")
         elif url.startswith("http:") and is_public(urlsplit(url).hostname or ""):
@@ -197,13 +206,22 @@ class ProviderRows:
                 message = f"the header '{key}' holds a secret that is written out, expected `auth` and `secret`"
                 self._say.warn(where, message, key=True)
 
-    def _check_quirks(self, place: Place, quirks: Sequence[str]) -> None:
-        for index, quirk in enumerate(quirks):
-            # A quirk is there for a provider that needs it: the shipped rows have them all.
-            known = {quirk for row in self._catalog.values() for quirk in row.get("quirks", ())}
+    def _check_query(self, place: Place, query: Mapping[str, str]) -> None:
+        for key, value in query.items():
+            if not _QUERY_NAME.fullmatch(key) or not value.isprintable():
+                self._say.problem((*place, "query", key), f"'{key}' cannot be sent as a query parameter", key=True)
+
+    def _check_quirks(self, place: Place, row: Row) -> None:
+        """Quirks belong to a dialect, and a row may name those of the dialects that it speaks."""
+        known = {quirk for dialect in row.get("speaks", ()) for quirk in QUIRKS.get(dialect, ())}
+        for index, quirk in enumerate(row.get("quirks", ())):
+            if quirk in known:
+                continue
+            others = [dialect for dialect, quirks in QUIRKS.items() if quirk in quirks]
             message = f"there is no quirk '{quirk}'{near(quirk, known)}"
-            if quirk not in known:
-                self._say.problem((*place, "quirks", index), message)
+            if others:
+                message = f"'{quirk}' is a quirk of {' and '.join(others)}, which this row does not speak"
+            self._say.problem((*place, "quirks", index), message)
 
     def _check_retry_on(self, place: Place, words: Sequence[str | int]) -> None:
         known = _fault_words()

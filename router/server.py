@@ -34,11 +34,13 @@ from providers.dialects import DIALECTS
 from router import admin
 from router.access import allowed, split_credentials
 from router.admission import Incoming
+from router.alarm import Alarm
 from router.answers import outcome_of
 from router.config import load
 from router.demo import DemoTransport
 from router.egress import CallerNamedConnector
 from router.exchange import Exchange
+from router.explain import explain
 from router.gateway import Gateway, Generation
 from router.logs import Log, take_over
 from router.metrics import Metrics, watch_loop
@@ -186,8 +188,8 @@ class Front:
             id=record.id,
         )
         door = HttpDoor(request, gateway.generation.settings.limits)
-        if listing.is_listing(path) and request.method in ("GET", "HEAD"):
-            return self._list(incoming, path, record)
+        if path in gateway.generation.beside or (listing.is_listing(path) and request.method in ("GET", "HEAD")):
+            return await self._list(incoming, path, door, record)
         await self._exchange(incoming, door, record)
         return door.response
 
@@ -219,10 +221,10 @@ class Front:
             return Overloaded("too many requests at once", retry_after=1.0)
         return None
 
-    def _list(self, incoming: Incoming, path: str, record: Record) -> web.StreamResponse:
-        """GET of the models that this caller may name."""
+    async def _list(self, incoming: Incoming, path: str, door: HttpDoor, record: Record) -> web.StreamResponse:
+        """The models that this caller may name, and what else clients ask beside their route."""
         generation = self.gateway.generation
-        route = generation.nearest(path) or generation.table.routes[0]
+        route, question = generation.beside.get(path) or (generation.nearest(path) or generation.table.routes[0], None)
         dialect = self.gateway.dialects[route.speaks]
         try:
             access = generation.access
@@ -231,7 +233,12 @@ class Front:
             names = [
                 row.name for row in generation.settings.models if "*" not in row.name and allowed(caller, row.name)
             ]
-            answer = listing.answer(path, incoming.headers, incoming.query, names, int(self.gateway.started_at))
+            started = int(self.gateway.started_at)
+            if question is None:
+                answer = listing.answer(path, incoming.headers, incoming.query, names, started)
+            else:
+                body = await self._body(door) if incoming.method in listing.takes(question) == ("POST",) else b""
+                answer = listing.reply(question, incoming.method, body, names, started)
         except RouterError as error:
             record.error, record.code, record.outcome = error.kind, error.code, outcome_of(error)
             record.reason = getattr(error, "reason", None)
@@ -241,6 +248,14 @@ class Front:
         record.caller_dialect, record.status, record.bytes_out = dialect.name, answer.status, len(answer.body)
         self._finish(record)
         return _response(answer, incoming.id)
+
+    async def _body(self, door: HttpDoor) -> bytes:
+        """The body of a question, taken as that of an exchange is."""
+        alarm = Alarm()
+        try:
+            return await door.body(self.gateway.generation.settings.limits, alarm)
+        finally:
+            alarm.stop()
 
     def _finish(self, record: Record) -> None:
         """Told once, to both who want to know."""
@@ -325,7 +340,12 @@ class Life:
 
     def _operators(self) -> admin.Admin:
         token = self.settings.admin_token
-        return admin.Admin(self.metrics, self.state, token.reveal() if token else None)
+        return admin.Admin(
+            self.metrics,
+            self.state,
+            lambda question: explain(self.gateway, question),
+            token.reveal() if token else None,
+        )
 
     def _transports(self) -> dict[str, Transport]:
         http = HttpTransport()

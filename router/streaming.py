@@ -38,7 +38,7 @@ LONGEST_BLANK = 64 << 10
 
 #: What makes an answer begin: from here on it is committed.
 _CONTENT = frozenset({TextDelta, ReasoningDelta, RefusalDelta, ToolCallStart, PartWhole, SealDelta, ChoiceEnd})
-_WATCHED = frozenset({TextDelta, ToolCallStart, SealDelta})
+_WATCHED = frozenset({TextDelta, ReasoningDelta, ToolCallStart, SealDelta, PartWhole})
 _SEEN = frozenset({TextDelta, ReasoningDelta, ToolCallDelta, RefusalDelta, PartWhole})
 
 

@@ -10,16 +10,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 import aiohttp
 import msgspec
 from aiohttp import hdrs
-from aiohttp.connector import Connection
-from aiohttp.http import RawResponseMessage
-from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from providers.canonical import errors
@@ -34,10 +30,9 @@ from providers.dialect import WireRequest
 from providers.provider import Provider
 from router.alarm import Alarm, waiting
 from router.egress import EgressDenied
+from router.line import KEEP_ALIVE, READ_BUFFER, Answer, Line, Lost
 
-KEEP_ALIVE = 60.0
 DNS_TTL = 60
-READ_BUFFER = 128 << 10
 MOST_LINES = 256
 
 
@@ -75,161 +70,62 @@ class Transport(Protocol):
 # ── HTTP ───────────────────────────────────────────────────────────────────────────────
 
 
-class _Note:
-    """What a call and the connector tell each other."""
-
-    __slots__ = ("fresh", "took")
-
-    def __init__(self) -> None:
-        self.fresh = False  # asked: no kept connection, please
-        self.took: float | None = None  # told: seconds that a new connection took
-
-
-_NOTE: ContextVar[_Note | None] = ContextVar("connection_note", default=None)
-
-
-class NotingConnector(aiohttp.TCPConnector):
-    """Tells each call whether its connection is new: a kept one may be stale, which is nobody's failure."""
-
-    async def _get(self, key: Any, traces: Any) -> Any:
-        note = _NOTE.get()
-        return None if note is not None and note.fresh else await super()._get(key, traces)
-
-    async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
-        started = self._loop.time()
-        connection = await super()._create_connection(*args, **kwargs)
-        note = _NOTE.get()
-        if note is not None:
-            note.took = self._loop.time() - started
-        return connection
-
-
-class Answer:
-    """What `Line.send` got: as much of aiohttp's ClientResponse as a call needs."""
-
-    __slots__ = ("_connection", "content", "headers", "status")
-
-    def __init__(self, connection: Connection, message: RawResponseMessage, content: aiohttp.StreamReader) -> None:
-        self._connection = connection
-        self.status = message.code
-        self.headers = message.headers
-        self.content = content
-        content.on_eof(self._release)
-
-    def _release(self) -> None:
-        """The connection is kept, unless the upstream answered before it had taken the whole request."""
-        connection = self._connection
-        transport = connection.transport
-        if transport is None or transport.get_write_buffer_size() or self.status == 101:
-            connection.close()
-        else:
-            connection.release()
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-class Line:
-    """The way to one base URL: aiohttp's pool and parser, without what its session does for each request anew.
-
-    The session builds URL, headers, cookies, timers, a writer's task and a response object for every call, half of what
-    a proxied call costs. Requests here are one write of bytes that are known beforehand; connections and answers are
-    aiohttp's own, as strict as ever.
-    """
-
-    def __init__(self, session: aiohttp.ClientSession, base: URL) -> None:
-        self._connector = cast("aiohttp.BaseConnector", session.connector)
-        # What the connector wants to know of a request is where it goes.
-        self._request = aiohttp.ClientRequest(
-            hdrs.METH_POST, base, loop=asyncio.get_running_loop(), session=session, ssl=True
-        )
-        self._host = self._request.headers[hdrs.HOST]
-
-    async def send(self, path: str, wire: WireRequest, clock: aiohttp.ClientTimeout) -> Answer:
-        """Posts the request. Raises what ClientSession.request would."""
-        lines = [f"{wire.method} {path} HTTP/1.1\r\nhost: {self._host}\r\n"]
-        lines += [f"{name}: {value}\r\n" for name, value in wire.headers.items()]
-        lines.append(f"content-length: {len(wire.body)}\r\n\r\n")
-        head = "".join(lines)
-        if head.count("\n") != len(lines) + 2 or head.count("\r") != len(lines) + 2 or "\0" in head:
-            raise ValueError("a line break in a header")
-        try:
-            connection = await self._connector.connect(self._request, traces=[], timeout=clock)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError("no connection in time") from error
-        try:
-            protocol, transport = connection.protocol, connection.transport
-            if protocol is None or transport is None:
-                raise aiohttp.ServerDisconnectedError
-            protocol.set_response_params(read_until_eof=True, read_bufsize=READ_BUFFER)
-            transport.write(head.encode() + wire.body)
-            while True:
-                message, content = await protocol.read()
-                if not 100 <= message.code <= 199 or message.code == 101:
-                    return Answer(connection, message, content)
-        except HttpProcessingError as error:
-            connection.close()
-            raise aiohttp.ClientResponseError(
-                self._request.request_info, (), status=error.code, message=error.message
-            ) from error
-        except BaseException:
-            connection.close()
-            raise
-
-
 class HttpTransport:
     """aiohttp's client, pooled. One session for each way of reaching upstreams (TLS files, proxy)."""
 
     def __init__(self, connector: aiohttp.TCPConnector | None = None) -> None:
-        self._connector = connector  # for upstreams that a caller names: its addresses are checked
+        self._connector = connector  # for upstreams that a caller names: its addresses are checked, it has a pool
         self._sessions: dict[tuple[str | None, str | None], aiohttp.ClientSession] = {}
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
         self._lines: dict[tuple[str, str | None, str | None], Line] = {}
 
     async def send(self, wire: WireRequest, url: str, provider: Provider, clocks: Clocks) -> UpstreamCall:
-        note = _Note()
-        _NOTE.set(note)
-        try:
-            response = await self._request(wire, url, provider, clocks)
-        except ConnectionLost:
-            if note.took is not None or not provider.resend_stale:
-                raise
-            clocks.resent = note.fresh = True
-            response = await self._request(wire, url, provider, clocks)
-        clocks.connected = note.took
-        return HttpCall(response, clocks)
-
-    async def _request(
-        self, wire: WireRequest, url: str, provider: Provider, clocks: Clocks
-    ) -> Answer | aiohttp.ClientResponse:
         at = min(asyncio.get_running_loop().time() + clocks.first_byte, clocks.deadline)
-        timeout = self._timeout(clocks.connect)
         where = URL(url, encoded=True) if "?" in url else _parsed(url)  # a query may hold a key
         try:
             with waiting(clocks.alarm, at, "first_byte"):
                 if provider.proxy is None and wire.method == hdrs.METH_POST:
-                    return await self._line(provider, where).send(where.raw_path_qs, wire, timeout)
-                return await self._session(provider).request(
-                    wire.method,
-                    where,
-                    data=wire.body if wire.method != hdrs.METH_GET else None,
-                    headers=wire.headers,
-                    allow_redirects=False,
-                    proxy=provider.proxy,
-                    timeout=timeout,
-                )
+                    answer = await self._post(wire, where, provider, clocks)
+                    clocks.connected = answer.took
+                    return HttpCall(answer, clocks)
+                return HttpCall(await self._request(wire, where, provider, clocks), clocks)
         except EgressDenied as error:
             raise errors.EgressDenied(reason=error.reason) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise translated(error) from error
+
+    async def _post(self, wire: WireRequest, where: URL, provider: Provider, clocks: Clocks) -> Answer:
+        """On a kept connection where there is one; should that have gone stale meanwhile, again on a new one."""
+        line, timeout = self._line(provider, where), self._timeout(clocks.connect)
+        try:
+            return await line.send(where.raw_path_qs, wire, timeout)
+        except Lost as lost:
+            if lost.took is not None or not provider.resend_stale:
+                raise
+        clocks.resent = True
+        return await line.send(where.raw_path_qs, wire, timeout, fresh=True)
+
+    async def _request(
+        self, wire: WireRequest, where: URL, provider: Provider, clocks: Clocks
+    ) -> aiohttp.ClientResponse:
+        """What a line does not do: other methods, and ways through a proxy."""
+        return await self._session(provider).request(
+            wire.method,
+            where,
+            data=wire.body if wire.method != hdrs.METH_GET else None,
+            headers=wire.headers,
+            allow_redirects=False,
+            proxy=provider.proxy,
+            timeout=self._timeout(clocks.connect),
+        )
 
     def _line(self, provider: Provider, where: URL) -> Line:
         key = (provider.base_url, provider.ca_file, provider.client_cert)
         line = self._lines.get(key)
         if line is None:
             if len(self._lines) >= MOST_LINES:  # base URLs that callers named
-                self._lines.clear()
-            line = self._lines[key] = Line(self._session(provider), where)
+                self._close_lines()
+            line = self._lines[key] = Line(self._session(provider), where, keeps=self._connector is None)
         return line
 
     def _timeout(self, connect: float) -> aiohttp.ClientTimeout:
@@ -247,7 +143,7 @@ class HttpTransport:
         return session
 
     def _new_session(self, provider: Provider) -> aiohttp.ClientSession:
-        connector = self._connector or NotingConnector(
+        connector = self._connector or aiohttp.TCPConnector(
             limit=0,
             ttl_dns_cache=DNS_TTL,
             keepalive_timeout=KEEP_ALIVE,
@@ -264,7 +160,13 @@ class HttpTransport:
             trust_env=False,
         )
 
+    def _close_lines(self) -> None:
+        for line in self._lines.values():
+            line.close()
+        self._lines.clear()
+
     async def close(self) -> None:
+        self._close_lines()
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()

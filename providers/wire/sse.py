@@ -137,7 +137,10 @@ class _Lines:
 def _event(raw: bytes, block: bytes, line_end: bytes) -> SseEvent:
     if block.startswith(b"data: ") and b"\n" not in block:
         return block[6:], None, raw
-    return _parse(raw, block.split(line_end))
+    lines = block.split(line_end)
+    if len(lines) == 2 and lines[0].startswith(b"event: ") and lines[1].startswith(b"data: "):
+        return lines[1][6:], lines[0][7:], raw
+    return _parse(raw, lines)
 
 
 def _parse(raw: bytes, lines: list[bytes]) -> SseEvent:

@@ -1,31 +1,44 @@
-"""Signatures that a caller's client may drop, kept for its next turn.
+"""Reasoning state that a caller's client may drop, kept for its next turn.
 
-A model signs its calls and texts (`Seal`) and wants the signature back with the history. A caller of another dialect
-is given it where that dialect has a place, but most clients drop fields that they do not know. So what was given out
-is remembered for a while, keyed by the caller and by the call's id or the answer's text, and put back where missing.
+A model signs its calls and texts (`Seal`) and wants the signature back with the history; some want the thinking that
+led to a call as well, signed or encrypted. A caller of another dialect is given it where that dialect has a place, but
+most clients drop fields that they do not know. So what was given out is remembered for a while, keyed by the caller and
+by the call's id or the answer's text, and put back where it is missing, for a target that can read it.
+
 Bounded in bytes, oldest first out; nothing is written to disk.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
 
-from providers.canonical.chat import AnyPart, ChatRequest, ChatResponse, Message, Seal, Text, ToolCall
-from providers.canonical.stream import SealDelta, StreamEvent, TextDelta, ToolCallStart
+from providers.canonical.chat import AnyPart, ChatRequest, ChatResponse, Message, Reasoning, Seal, Text, ToolCall
+from providers.canonical.stream import PartWhole, ReasoningDelta, SealDelta, StreamEvent, TextDelta, ToolCallStart
 
 LIMIT = 32 << 20
 _OVERHEAD = 300  # bytes of an entry beside its text
 
 
 class _Kept(NamedTuple):
-    """A seal, and how many characters its own part had: 0 for an empty text that closes an answer."""
+    """What belonged to a part: its seal, and of a call the sealed thinking before it.
 
-    seal: Seal
-    length: int
+    `length`: how many characters a sealed text had: 0 for an empty one that closes an answer.
+    """
+
+    seal: Seal | None = None
+    length: int = 0
+    thoughts: tuple[Reasoning, ...] = ()
+
+    @property
+    def size(self) -> int:
+        seals = [self.seal, *(thought.seal for thought in self.thoughts)]
+        texts = sum(len(thought.text) for thought in self.thoughts)
+        return _OVERHEAD + texts + sum(len(seal.value) for seal in seals if seal is not None)
 
 
 class SealMemory:
@@ -34,51 +47,66 @@ class SealMemory:
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._size = 0
-        self._seals: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._seals)
+        return len(self._kept)
 
-    def keep(self, caller: str, part: ToolCall | Text, seal: Seal, said: str | None = None) -> None:
+    # ── keeping ────────────────────────────────────────────────────────────────────
+    def keep_text(self, caller: str, text: Text, seal: Seal, said: str | None = None) -> None:
         """`said`: the text of the answer up to and with this part, where it had more than this one.
 
         What says nothing at all is not remembered: nothing tells it from another answer without text.
         """
-        if isinstance(part, ToolCall):
-            key, length = _call_key(caller, part.id), 0
-        else:
-            said = part.text if said is None else said
-            if not said:
-                return
-            key, length = _text_key(caller, said), len(part.text)
-        old = self._seals.pop(key, None)
+        said = text.text if said is None else said
+        if said:
+            self._put(_text_key(caller, said), _Kept(seal, len(text.text)))
+
+    def keep_call(self, caller: str, identifier: str, *, seal: Seal | None, thoughts: tuple[Reasoning, ...]) -> None:
+        """Of a call: its own seal, and the thinking since the call before it. Only what is sealed is remembered."""
+        sealed = tuple(_bare(thought) for thought in thoughts if thought.seal is not None)
+        if seal is not None or sealed:
+            self._put(_call_key(caller, identifier), _Kept(seal, 0, sealed))
+
+    def _put(self, key: bytes, kept: _Kept) -> None:
+        old = self._kept.pop(key, None)
         if old is not None:
-            self._size -= len(old.seal.value) + _OVERHEAD
-        self._seals[key] = _Kept(seal, length)
-        self._size += len(seal.value) + _OVERHEAD
+            self._size -= old.size
+        self._kept[key] = kept
+        self._size += kept.size
         while self._size > self._limit:
-            _, oldest = self._seals.popitem(last=False)
-            self._size -= len(oldest.seal.value) + _OVERHEAD
+            _, oldest = self._kept.popitem(last=False)
+            self._size -= oldest.size
 
     def keep_all(self, caller: str, response: ChatResponse) -> None:
         for choice in response.choices:
             said = ""
+            thoughts: list[Reasoning] = []
             for part in choice.parts:
-                if isinstance(part, Text):
+                if isinstance(part, Reasoning):
+                    thoughts.append(part)
+                elif isinstance(part, Text):
                     said += part.text
-                if part.seal is not None and isinstance(part, ToolCall | Text):
-                    self.keep(caller, part, part.seal, said)
+                    if part.seal is not None:
+                        self.keep_text(caller, part, part.seal, said)
+                elif isinstance(part, ToolCall):
+                    self.keep_call(caller, part.id, seal=part.seal, thoughts=tuple(thoughts))
+                    thoughts.clear()
 
-    def restore(self, caller: str, request: ChatRequest) -> ChatRequest:
-        """The request with every remembered seal back in its place."""
-        if not self._seals:
+    # ── putting back ───────────────────────────────────────────────────────────────
+    def restore(self, caller: str, request: ChatRequest, origins: Collection[str] | None = None) -> ChatRequest:
+        """The request with everything remembered back in its place: seals of `origins`, which the target can read.
+
+        None: of any. What the target could not read stays away, for the caller has not sent it.
+        """
+        if not self._kept:
             return request
-        messages = tuple(self._message(caller, message) for message in request.messages)
+        messages = tuple(self._message(caller, message, origins) for message in request.messages)
         if all(new is old for new, old in zip(messages, request.messages, strict=True)):
             return request
         return msgspec.structs.replace(request, messages=messages)
 
-    def _message(self, caller: str, message: Message) -> Message:
+    def _message(self, caller: str, message: Message, origins: Collection[str] | None) -> Message:
         if message.role != "assistant":
             return message
         parts: list[AnyPart] = []
@@ -87,28 +115,62 @@ class SealMemory:
         for part in message.parts:
             if isinstance(part, Text):
                 said += part.text
-            parts += self._parts(caller, part, said, brought)
+                parts += self._text(caller, part, said, brought, origins)
+            elif isinstance(part, ToolCall):
+                kept = self._kept.get(_call_key(caller, part.id))
+                if kept is not None:
+                    part = _put_back(part, kept, parts, brought, origins)
+                parts.append(part)
+            else:
+                parts.append(part)
         if len(parts) == len(message.parts) and all(new is old for new, old in zip(parts, message.parts, strict=True)):
             return message
         return msgspec.structs.replace(message, parts=tuple(parts))
 
-    def _parts(self, caller: str, part: AnyPart, said: str, brought: set[str]) -> list[AnyPart]:
-        """The part with its seal; a text that was sealed in its last piece only is taken apart there again."""
-        if part.seal is not None:
-            return [part]
-        if isinstance(part, ToolCall):
-            kept = self._seals.get(_call_key(caller, part.id))
-            return [part if kept is None else msgspec.structs.replace(part, seal=kept.seal)]
-        kept = self._seals.get(_text_key(caller, said)) if isinstance(part, Text) and part.text else None
-        if kept is None or not isinstance(part, Text) or kept.seal.value in brought:
+    def _text(
+        self, caller: str, part: Text, said: str, brought: set[str], origins: Collection[str] | None
+    ) -> list[AnyPart]:
+        """The text with its seal; one that was sealed in its last piece only is taken apart there again."""
+        kept = self._kept.get(_text_key(caller, said)) if part.seal is None and part.text else None
+        seal = None if kept is None else kept.seal
+        if kept is None or seal is None or seal.value in brought or not _readable(seal, origins):
             return [part]
         if kept.length >= len(part.text):
-            return [msgspec.structs.replace(part, seal=kept.seal)]
+            return [msgspec.structs.replace(part, seal=seal)]
         cut = len(part.text) - kept.length
         return [
             msgspec.structs.replace(part, text=part.text[:cut]),
-            Text(text=part.text[cut:], seal=kept.seal, at=part.at),
+            Text(text=part.text[cut:], seal=seal, at=part.at),
         ]
+
+
+def _put_back(
+    call: ToolCall, kept: _Kept, before: list[AnyPart], brought: set[str], origins: Collection[str] | None
+) -> ToolCall:
+    """The call with its seal. The thinking that led to it goes where it was: to the beginning of its step, `before`."""
+    missing = [
+        thought
+        for thought in kept.thoughts
+        if thought.seal is not None and thought.seal.value not in brought and _readable(thought.seal, origins)
+    ]
+    if missing:
+        begin = max((i + 1 for i, part in enumerate(before) if isinstance(part, ToolCall)), default=0)
+        told = "".join(part.text for part in before[begin:] if isinstance(part, Reasoning))
+        if not told or told == "".join(thought.text for thought in missing):
+            # The caller brought the words without the seals, or nothing: ours stand for both.
+            before[begin:] = [*missing, *(part for part in before[begin:] if not isinstance(part, Reasoning))]
+    if call.seal is not None or kept.seal is None or not _readable(kept.seal, origins):
+        return call
+    return msgspec.structs.replace(call, seal=kept.seal)
+
+
+def _readable(seal: Seal, origins: Collection[str] | None) -> bool:
+    return origins is None or seal.origin in origins
+
+
+def _bare(thought: Reasoning) -> Reasoning:
+    """Without what only the dialect that it came in can write: it may go out from another caller's history."""
+    return Reasoning(text=thought.text, seal=thought.seal, redacted=thought.redacted)
 
 
 def _call_key(caller: str, identifier: str) -> bytes:
@@ -129,9 +191,10 @@ class SealWatch:
     def __init__(self, memory: SealMemory, caller: str) -> None:
         self._memory = memory
         self._caller = caller
-        self._calls: dict[tuple[int, int], ToolCallStart] = {}
+        self._calls: dict[tuple[int, int], tuple[str, tuple[Reasoning, ...]]] = {}
         self._texts: dict[tuple[int, int], list[str]] = {}
         self._said: dict[int, list[str]] = {}  # by choice
+        self._thoughts: dict[int, dict[int, _Thought]] = {}  # by choice and part, since its last call
 
     def see(self, event: StreamEvent) -> None:
         kind = type(event)
@@ -139,18 +202,51 @@ class SealWatch:
             assert isinstance(event, TextDelta)
             self._texts.setdefault((event.choice, event.index), []).append(event.text)
             self._said.setdefault(event.choice, []).append(event.text)
+        elif kind is ReasoningDelta:
+            assert isinstance(event, ReasoningDelta)
+            self._thought(event.choice, event.index).texts.append(event.text)
         elif kind is ToolCallStart:
             assert isinstance(event, ToolCallStart)
-            self._calls[event.choice, event.index] = event
+            self._called(event)
         elif kind is SealDelta:
             assert isinstance(event, SealDelta)
             self._sealed(event)
+        elif kind is PartWhole:
+            assert isinstance(event, PartWhole)
+            if isinstance(event.part, Reasoning):
+                self._thought(event.choice, event.index).whole = event.part
+
+    def _thought(self, choice: int, index: int) -> _Thought:
+        return self._thoughts.setdefault(choice, {}).setdefault(index, _Thought())
+
+    def _called(self, event: ToolCallStart) -> None:
+        thoughts = tuple(thought.part for thought in self._thoughts.pop(event.choice, {}).values())
+        self._calls[event.choice, event.index] = (event.id, thoughts)
+        self._memory.keep_call(self._caller, event.id, seal=None, thoughts=thoughts)
 
     def _sealed(self, event: SealDelta) -> None:
         place = (event.choice, event.index)
-        call = self._calls.get(place)
-        if call is not None:
-            self._memory.keep(self._caller, ToolCall(id=call.id, name=call.name, arguments=""), event.seal)
-        elif place in self._texts:
+        thoughts = self._thoughts.get(event.choice, {})
+        if place in self._calls:
+            identifier, before = self._calls[place]
+            self._memory.keep_call(self._caller, identifier, seal=event.seal, thoughts=before)
+        elif event.index in thoughts or place not in self._texts:
+            self._thought(event.choice, event.index).seal = event.seal
+        else:
             text = Text(text="".join(self._texts[place]))
-            self._memory.keep(self._caller, text, event.seal, "".join(self._said[event.choice]))
+            self._memory.keep_text(self._caller, text, event.seal, "".join(self._said[event.choice]))
+
+
+class _Thought:
+    """A part of thinking as a stream brings it."""
+
+    __slots__ = ("seal", "texts", "whole")
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.seal: Seal | None = None
+        self.whole: Reasoning | None = None
+
+    @property
+    def part(self) -> Reasoning:
+        return self.whole or Reasoning(text="".join(self.texts), seal=self.seal)

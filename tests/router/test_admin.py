@@ -9,6 +9,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from router.admin import Admin, State
+from router.explain import Question
 from router.metrics import CONTENT_TYPE, Metrics
 
 Open: TypeAlias = Callable[..., Awaitable[str]]
@@ -29,7 +30,7 @@ async def listener(state: State) -> AsyncIterator[Open]:
     runners: list[web.ServerRunner] = []
 
     async def start(token: str | None = None) -> str:
-        runner = web.ServerRunner(web.Server(Admin(Metrics(), state, token)), access_log=None)
+        runner = web.ServerRunner(web.Server(Admin(Metrics(), state, explained, token)), access_log=None)
         runners.append(runner)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -38,6 +39,10 @@ async def listener(state: State) -> AsyncIterator[Open]:
     yield start
     for runner in runners:
         await runner.cleanup()
+
+
+async def explained(question: Question) -> dict[str, Any]:
+    return {"path": question.path}
 
 
 async def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, Any, dict[str, str]]:

@@ -39,6 +39,7 @@ gen_ai_client_operation_duration_seconds{operation_name,provider_name,request_mo
 gen_ai_client_operation_time_to_first_chunk_seconds{operation_name,provider_name,request_model,error_type}
 gen_ai_client_operation_time_per_output_chunk_seconds{operation_name,provider_name,request_model,error_type}
 gen_ai_client_token_usage{operation_name,provider_name,request_model,error_type,token_type}
+isthmus_tokens_total{provider,model,token_type,source}
 isthmus_requests_total{route,caller_dialect,provider,model,outcome}
 isthmus_attempts_total{provider,model,outcome}
 isthmus_retries_total{provider,reason}
@@ -188,6 +189,8 @@ def test_answered_exchange(metrics: Metrics) -> None:
         f"gen_ai_client_token_usage_sum{{{gen_ai},token_type=input}}": 20,
         f"gen_ai_client_token_usage_count{{{gen_ai},token_type=output}}": 1,
         f"gen_ai_client_token_usage_sum{{{gen_ai},token_type=output}}": 7,
+        "isthmus_tokens_total{model=large,provider=acme,source=provider,token_type=input}": 20,
+        "isthmus_tokens_total{model=large,provider=acme,source=provider,token_type=output}": 7,
         f"isthmus_requests_total{{caller_dialect=openai.chat,model=large,outcome=ok,provider=acme,route={ROUTE}}}": 1,
         "isthmus_attempts_total{model=large,outcome=ok,provider=acme}": 1,
         "isthmus_key_requests_total{key=team-a,outcome=ok}": 1,

@@ -18,7 +18,7 @@ SHIPPED = next(name for name, row in catalog().items() if row.get("secret"))
 @pytest.fixture(autouse=True)
 def dialects(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests do not depend on which dialects there are."""
-    monkeypatch.setattr(config, "DIALECTS", {"openai.chat": object(), "gemini": object()})
+    monkeypatch.setattr(config, "DIALECTS", dict.fromkeys(("openai.chat", "openai.responses", "gemini"), object()))
 
 
 def test_all_of_a_row_arrives(tmp_path: Path) -> None:
@@ -32,6 +32,7 @@ def test_all_of_a_row_arrives(tmp_path: Path) -> None:
             auth: header:x-key
             secrets: [env:A, env:B]
             headers: {X-Team: search}
+            query: {api-version: "2024-10-21"}
             quirks: [max_tokens]
             own: [min_p]
             ignores: [seed]
@@ -48,6 +49,7 @@ def test_all_of_a_row_arrives(tmp_path: Path) -> None:
 
     assert (row.base_url, row.speaks) == ("http://10.0.0.5:8000/v1", ("gemini", "openai.chat"))
     assert (row.auth, row.secrets, row.headers) == ("header:x-key", ("env:A", "env:B"), {"x-team": "search"})
+    assert row.query == {"api-version": "2024-10-21"}
     assert (row.quirks, row.own, row.ignores, row.rejects) == (
         *(("max_tokens",), frozenset({"min_p"}), frozenset({"seed"}), frozenset({"tools"})),
     )
@@ -61,7 +63,8 @@ def test_a_name_of_the_catalog_is_merged_over_its_row(tmp_path: Path) -> None:
     base = catalog()[SHIPPED]
     row = settings(tmp_path, f"providers: {{{SHIPPED}: {{secrets: [env:A]}}}}\n", {"A": "k"}).providers[SHIPPED]
 
-    assert (row.base_url, row.speaks) == (base["base_url"], tuple(base["speaks"]))
+    assert row.base_url == base["base_url"]
+    assert row.speaks == tuple(dialect for dialect in base["speaks"] if dialect in config.DIALECTS)
     assert row.secrets == ("env:A",)
     assert row.concurrency == CONCURRENCY
 
@@ -76,7 +79,7 @@ def test_like_copies_rows_of_both_kinds(tmp_path: Path) -> None:
         """
     found = settings(tmp_path, text, {"A": "k"}).providers
 
-    assert found["two"].speaks == tuple(catalog()[SHIPPED]["speaks"])
+    assert found["two"].speaks == found[SHIPPED].speaks
     assert (found["two"].headers, found["two"].timeouts) == ({"a": "1", "b": "2"}, {"idle": 2.0, "total": 9.0})
     assert (found["two"].base_url, found["two"].secrets) == ("https://two.example/v1", ("env:A",))
     assert found[SHIPPED].auth == "none"
@@ -103,6 +106,22 @@ def test_rows_that_are_named_need_not_be_written(tmp_path: Path) -> None:
         ("{like: demo, speaks: [openai.chta]}", ["1:38 there is no dialect 'openai.chta', did you mean openai.chat?"]),
         ("{like: demo, speaks: []}", ["provider a: 'speaks' is missing"]),
         ("{like: demo, quirks: [max_tokns]}", ["there is no quirk 'max_tokns', did you mean max_tokens?"]),
+        (
+            "{like: azure}",
+            [
+                "1:16 provider a: write `base_url` with your own {resource}: https://{resource}.openai.azure.com/openai/v1"
+            ],
+        ),
+        (
+            "{like: demo, base_url: 'https://{x}.example'}",
+            ["1:39 provider a: write `base_url` with your own {x}: https://{x}.example"],
+        ),
+        ("{like: demo, query: {'a b': x}}", ["'a b' cannot be sent as a query parameter"]),
+        ("{like: demo, query: {a: 5}}", ["providers.a.query.a: expected text"]),
+        (
+            "{like: demo, speaks: [openai.chat], quirks: [vertex]}",
+            ["'vertex' is a quirk of gemini, which this row does not speak"],
+        ),
         ("{like: demo, retry_on: [200]}", ["retry_on: expected a status from 400 to 599"]),
         ("{like: demo, retry_on: [conect]}", ["did you mean connect?"]),
         ("{like: demo, headers: {Host: x}}", ["the header 'Host' is written by the gateway"]),

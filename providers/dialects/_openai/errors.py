@@ -164,6 +164,8 @@ def _status(code: Json) -> int:
 
 
 def _sentence(value: Json) -> str:
+    if isinstance(value, dict):  # Mistral: {"detail": […]} in the place of a message
+        value = value.get("detail")
     if isinstance(value, str):
         return _plain(value.encode("utf-8", "replace")) if "<html" in value[:500].lower() else value
     if isinstance(value, list):  # FastAPI: a list of {loc, msg}

@@ -50,7 +50,12 @@ _PARAMETERS = {path: parameter for parameter, path in PATHS.items()} | {
 }
 
 
-def url_path(model: str, task: str, params: Mapping[str, str]) -> str:
+#: What a row of this dialect may differ in. `vertex`: base_url goes as far as `…/publishers/google`, so that paths
+#: begin with the collection, and countTokens takes its fields without the Gemini API's wrapper.
+QUIRKS = frozenset({"vertex"})
+
+
+def url_path(model: str, task: str, params: Mapping[str, str], quirks: frozenset[str] = frozenset()) -> str:
     """`/v1beta/models/{model}:{task}`; version and collection as the caller of this dialect said them."""
     version = params.get("version") or "v1beta"
     collection = params.get("collection") or "models"
@@ -59,6 +64,8 @@ def url_path(model: str, task: str, params: Mapping[str, str]) -> str:
     if "/" in model:  # models/x, tunedModels/x
         head, _, model = model.rpartition("/")
         collection = head.rpartition("/")[2] or collection
+    if "vertex" in quirks:
+        return f"/{_quoted(collection)}/{_quoted(model)}:{task}"
     return f"/{version}/{_quoted(collection)}/{_quoted(model)}:{task}"
 
 
@@ -76,9 +83,10 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
     task = "streamGenerateContent" if request.stream else "generateContent"
     if request.count:
         task = "countTokens"
-        body = _counted(request.model, body, form, own)
+        if "vertex" not in traits.quirks:
+            body = _counted(request.model, body, form, own)
     return WireRequest(
-        path=url_path(request.model, task, form),
+        path=url_path(request.model, task, form, traits.quirks),
         query={"alt": "sse"} if request.stream else {},
         headers={"content-type": "application/json"},
         body=wire_json.encode(body),

@@ -43,7 +43,7 @@ def relay_request(asked: Asked, model: str, losses: Losses, traits: Traits) -> W
     changed = bool(replace or drop)
     query: dict[str, str] = {key: asked.wire.query[key] for key in ("alt", "$alt") if key in asked.wire.query}
     return WireRequest(
-        path=url_path(model, asked.task, asked.params),
+        path=url_path(model, asked.task, asked.params, traits.quirks),
         query=query,
         headers={"content-type": "application/json"},
         body=wire_json.splice(asked.top, replace, frozenset(drop)) if changed else asked.wire.body,

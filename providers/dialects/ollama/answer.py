@@ -216,9 +216,9 @@ class _Spoken:
             case ToolCall() if self._calls:
                 calls = out.setdefault("tool_calls", [])
                 calls.append(write_own_call(part) if self._own else write_call(part, len(calls), self._losses))
-            case Media() if part.kind == "image" and part.base64 is not None:
+            case Media() if self._own:
                 out.setdefault("images", []).append(part.base64)
-            case _:
+            case _:  # the official client cannot read images in an answer
                 self._losses.append(dropped("message", lost(part)))
 
 

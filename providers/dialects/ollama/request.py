@@ -268,7 +268,7 @@ def _write_tool(tool: Tool | ServerTool, losses: Losses, own: bool) -> Object:
             return dict(tool.raw)
         raise refuse(tool.at or "tools", f"the target has no tool of its own like {tool.kind}")
     if tool.kind == "custom":
-        raise refuse(tool.at or "tools", "the target has only functions as tools")
+        raise refuse(tool.at or "tools", "the target has no such tool: it knows functions only")
     form = form_of(tool) if own else {}
     inner: Object = {"name": tool.name}
     if tool.description is not None:
@@ -323,11 +323,11 @@ def _write_thinking(request: ChatRequest, body: Object, losses: Losses, own: boo
         level = _LEVELS.get(effort)
         body["think"] = level or True
         if level != effort:
-            losses.append(approximated(wanted.at or "reasoning", "the target knows low, medium and high"))
+            losses.append(approximated("reasoning", "the target knows low, medium and high"))
     elif budget is not None:
         body["think"] = True if budget < 0 else "low" if budget <= 1024 else "medium" if budget <= 8192 else "high"
         if budget > 0:
-            losses.append(approximated(wanted.at or "reasoning", "the target takes a level, not a number of tokens"))
+            losses.append(approximated("reasoning", "the target takes a level, not a number of tokens"))
     elif wanted.show:
         body["think"] = True
     if wanted.show is False:

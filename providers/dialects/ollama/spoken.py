@@ -39,8 +39,7 @@ class Writer:
     def __init__(self, own: bool, losses: Losses) -> None:
         self._own = own
         self._losses = losses
-        self._texts: list[str] = []
-        self._out: Object = {}
+        self._begin("user")
 
     def messages(self, messages: Sequence[Message]) -> list[Object]:
         if self._own:
@@ -55,11 +54,12 @@ class Writer:
             stray = next((part for part in message.parts if isinstance(part, ToolResult)), None)
             if stray is not None:
                 raise refuse(stray.at or "messages", "this tool result answers no tool call before it")
-            out.append(self._message(message))
+            out += self._message(message)
             if calls:
                 results, rest, i = following(turns, i)
                 out += self._results(calls, results, message.at, last=not results and i == len(turns))
-                out += [self._message(other) for other in rest]
+                for other in rest:
+                    out += self._message(other)
         return out
 
     # ── our own ────────────────────────────────────────────────────────────────────
@@ -95,43 +95,59 @@ class Writer:
 
     # ── foreign ────────────────────────────────────────────────────────────────────
 
-    def _message(self, message: Message) -> Object:
+    def _message(self, message: Message) -> list[Object]:
+        """One message, or several of one role: each has one text, with images before or behind it."""
         if message.name is not None:
             self._losses.append(dropped(join(message.at, "name"), "the target has no names of participants"))
-        self._texts, self._out = [], {"role": message.role if message.role != "tool" else "user", "content": ""}
+        self._begin(message.role if message.role != "tool" else "user")
         for part in message.parts:
             _SAY[type(part)](self, part)
-        # What the model said in pieces is one text; of other messages each part is a paragraph.
-        self._out["content"] = self._joined(message.at, "" if message.role == "assistant" else "\n\n")
-        self._note_order(message)
-        return self._out
+        if message.role == "assistant":
+            self._note_order(message)
+        return self._turn
 
-    def _joined(self, at: str, between: str) -> str:
-        if len(self._texts) > 1 and between:
-            self._losses.append(approximated(join(at, "content"), "the target takes one text: the parts are joined"))
-        return between.join(self._texts)
+    def _begin(self, role: str, **more: Json) -> None:
+        self._turn: list[Object] = []
+        self._next({"role": role, **more})
+
+    def _next(self, head: Object) -> None:
+        self._out = {**head, "content": ""}
+        self._turn.append(self._out)
+        self._full = False  # images and then a text: what comes now stands behind them
 
     def _note_order(self, message: Message) -> None:
-        """Images and calls stand beside the text: what stood between texts moves."""
+        """Calls and images stand beside what the model said: text behind them moves."""
         kinds = [type(part) for part in message.parts if isinstance(part, Text | Media | ToolCall)]
-        first = {kind: kinds.index(kind) for kind in kinds}
-        texts = [i for i, kind in enumerate(kinds) if kind is Text]
-        between = any(texts[0] < i < texts[-1] for i, kind in enumerate(kinds) if kind is not Text) if texts else False
-        if between or (texts and ToolCall in first and texts[-1] > first[ToolCall]):
+        if Text in kinds and kinds != sorted(kinds, key=lambda kind: kind is not Text):
             self._losses.append(approximated(message.at or "messages", "the target takes text before all else"))
+
+    def _write(self, text: str) -> None:
+        """What the model said in pieces is one text; of others each text is a message of its own."""
+        role, said = self._out["role"], self._out["content"]
+        if not text:
+            return
+        if said and role in ("user", "system"):
+            self._next({"role": role})
+        elif said and role == "tool":
+            text = f"{said}\n\n{text}"
+        elif said:
+            text = said + text
+        self._full = "images" in self._out
+        self._out["content"] = text
 
     def _say_text(self, part: Text) -> None:
         lose_marks(part, self._losses)
         if part.citations:
             at = part.citations[0].at or join(part.at, "annotations")
             self._losses.append(dropped(at, "the target takes no citations"))
-        if part.text:
-            self._texts.append(part.text)
+        if part.text and self._out["content"] and self._out["role"] == "tool":
+            self._losses.append(approximated(part.at or "messages", "the target takes one text: the parts are joined"))
+        self._write(part.text)
 
     def _say_refusal(self, part: Refusal) -> None:
         lose_marks(part, self._losses)
         self._losses.append(approximated(part.at or "refusal", "the target has no refusals: sent as text"))
-        self._texts.append(part.text)
+        self._write(part.text)
 
     def _say_reasoning(self, part: Reasoning) -> None:
         lose_marks(part, self._losses)
@@ -152,6 +168,8 @@ class Writer:
             self._losses.append(dropped(join(part.at, "detail"), "the target knows no resolution of images"))
         if part.name is not None:
             self._losses.append(dropped(join(part.at, "filename"), "the target takes no file names"))
+        if self._full and self._out["role"] != "tool":
+            self._next({"role": self._out["role"]})
         self._out.setdefault("images", []).append(data)
 
     def _say_call(self, part: ToolCall) -> None:
@@ -205,17 +223,15 @@ class Writer:
     def _result(self, result: ToolResult, call: ToolCall) -> Object:
         at = result.at or "messages"
         lose_marks(result, self._losses)
-        self._texts, self._out = [], {"role": "tool", "tool_name": call.name, "content": ""}
+        self._begin("tool", tool_name=call.name)
         if not call.invented_id and is_its_own(call.id):
             self._out["tool_call_id"] = call.id
         for part in result.parts:
             _SAY[type(part)](self, part)
-        content = self._joined(at, "\n\n")
         if result.is_error:
             self._losses.append(approximated(at, "the target has no mark of failed results: said in the text"))
-            if not content.lower().startswith("error"):
-                content = f"Error: {content}"
-        self._out["content"] = content
+            if not self._out["content"].lower().startswith("error"):
+                self._out["content"] = f"Error: {self._out['content']}"
         return self._out
 
 

@@ -166,12 +166,10 @@ class Encoder:
         return b""
 
     def _whole(self, event: PartWhole) -> bytes:
-        part = event.part
-        if self._elsewhere(event):
-            return b""
-        if isinstance(part, Media) and part.kind == "image" and part.base64 is not None:
-            return self._line({"content": "", "images": [part.base64]})
-        self._losses.append(dropped("message", lost(part)))
+        if self._own and isinstance(event.part, Media):
+            return self._line({"content": "", "images": [event.part.base64]})
+        if not self._elsewhere(event):
+            self._losses.append(dropped("message", lost(event.part)))
         return b""
 
     def _logprobs(self, event: LogprobsDelta) -> bytes:

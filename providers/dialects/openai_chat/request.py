@@ -21,11 +21,11 @@ from providers.dialect import PLAIN, Asked, Traits, WireRequest
 from providers.dialects._openai.values import TIER_WORDS, TIERS, Json, Object, leftovers, make_form, restore, take_mark
 from providers.wire.json import encode, splice
 
+from . import quirks
 from .messages import form_of, read_messages
 from .spoken import Writer, refuse
 from .words import NAME
 
-PATH = "/chat/completions"
 HEADERS = {"content-type": "application/json"}
 
 # Canonical parameter -> where callers of this dialect write it, where that is another name.
@@ -302,7 +302,8 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits = PLAIN)
             body["stream_options"] = {**body["stream_options"], **options}
         restore(body, form)
     _apply(traits, body, losses, names=True)
-    return WireRequest(path=PATH, headers=dict(HEADERS), body=encode(body))
+    path = quirks.path(request.model, traits.quirks)
+    return WireRequest(path=path, headers=dict(HEADERS), body=encode(body))
 
 
 _RANGES: Mapping[str, tuple[float, float]] = {
@@ -519,8 +520,8 @@ _SAME = {
 
 def _apply(traits: Traits, body: Object, losses: Losses, *, names: bool) -> None:
     """Fields that the upstream ignores are not sent, those that it rejects are refused; one name for another."""
-    if "max_tokens" in traits.quirks and "max_completion_tokens" in body:
-        body["max_tokens"] = body.pop("max_completion_tokens")
+    if traits.quirks:
+        quirks.apply(traits.quirks, body, losses, exact=not names)
     for key in list(body):
         field = _NAMES.get(key, key) if names else key
         spelled = {key, _SAME.get(key, key)}
@@ -539,11 +540,11 @@ def relay(asked: Asked, model: str, losses: Losses, traits: Traits = PLAIN) -> W
         body = dict(asked.body)
         _apply(traits, body, losses, names=False)
         drop = asked.body.keys() - body.keys()
-        replace |= {key: value for key, value in body.items() if key not in asked.body}
-    wants = {"stream_options"} & (traits.ignores | traits.rejects)
-    if asked.stream and not asked.include_usage and not wants:
+        replace |= {key: value for key, value in body.items() if value is not asked.body.get(key)}
+    unwanted = "usage_unasked" in traits.quirks or "stream_options" in traits.ignores | traits.rejects
+    if asked.stream and not asked.include_usage and not unwanted:
         replace["stream_options"] = {**(asked.body.get("stream_options") or {}), "include_usage": True}
     data = asked.wire.body
     if replace or drop:
         data = splice(asked.top, replace, frozenset(drop))
-    return WireRequest(path=PATH, headers=dict(HEADERS), body=data)
+    return WireRequest(path=quirks.path(model, traits.quirks), headers=dict(HEADERS), body=data)

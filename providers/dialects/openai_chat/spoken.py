@@ -29,6 +29,7 @@ from providers.dialect import Traits
 from providers.dialects._openai.values import Json, Object, restore, to_url
 
 from .messages import form_of
+from .quirks import REASONING
 from .words import NAME, put_seal, write_citation
 
 _FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mp3": "mp3", "audio/mpeg": "mp3"}
@@ -302,12 +303,7 @@ class Writer:
         if self._own and "raw" in form:
             content.append(self._part(part))
             return
-        own = self._traits.own
-        key = (
-            form.get("key", "reasoning_content")
-            if self._own
-            else next((k for k in ("reasoning_content", "reasoning") if k in own), None)
-        )
+        key = form.get("key", REASONING) if self._own else self._reasoning_key()
         if key is None or part.redacted:
             self._losses.append(dropped(part.at or "reasoning", "the target reads no earlier thinking"))
             return
@@ -318,6 +314,12 @@ class Writer:
         if key != "reasoning_details":
             for name in (key, *form.get("also", ())):
                 out[name] = out.get(name, "") + part.text
+
+    def _reasoning_key(self) -> str | None:
+        """What the upstream calls earlier thinking, None where it reads none."""
+        if "reasoning_back" in self._traits.quirks:
+            return REASONING
+        return next((key for key in (REASONING, "reasoning") if key in self._traits.own), None)
 
     def _say_media(self, part: Media, out: Object, content: list[Object], calls: list[Object]) -> None:
         if self._own and part.at.endswith(".audio"):

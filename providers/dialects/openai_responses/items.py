@@ -389,7 +389,7 @@ def reasoning_text(raw: Mapping[str, Json]) -> str:
 
 def read_reasoning(raw: Object, at: str) -> AnyPart:
     """A reasoning item of this dialect's models; one that neither shows nor seals anything is known only to them."""
-    text, seal = reasoning_text(raw), seal_of([raw], f"{at}.encrypted_content" if at else "")
+    text, seal = reasoning_text(raw), seal_of(raw, f"{at}.encrypted_content" if at else "")
     if not text and seal is None:
         return opaque_item(raw, at)
     extra = {"id": raw["id"]} if isinstance(raw.get("id"), str) and not is_made(raw["id"]) else None

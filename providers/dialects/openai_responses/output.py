@@ -21,42 +21,21 @@ from providers.canonical.chat import (
 )
 from providers.canonical.loss import Losses, dropped
 from providers.dialects._openai.values import Json, Object, read_token, restore, write_token
+from providers.wire.json import encode
 
 from .items import form_of, opaque_item, read_call, read_message, read_picture, read_reasoning
-from .words import FAMILY, NAME, carry, digest, made_id, seal_of, sealed_items
+from .words import FAMILY, NAME, carry, digest, made_id, sealed_item
 from .written import write_citation
 
 # ── reading ────────────────────────────────────────────────────────────────────────────
-
-
-class Reasoned:
-    """The reasoning since the last thing that was said. Its state goes, too, onto what it led to: clients of other
-    dialects keep texts and calls, and so bring it back.
-    """
-
-    def __init__(self) -> None:
-        self._items: list[Object] = []
-
-    def note(self, raw: Object) -> None:
-        self._items.append(raw)
-
-    def seal(self) -> Seal | None:
-        """Of the item that follows; asked once."""
-        items, self._items = self._items, []
-        return seal_of(items) if items else None
 
 
 def read_output(items: Sequence[Json]) -> tuple[tuple[AnyPart, ...], Logprobs | None]:
     """The parts of an answer, and the log probabilities of all its texts together."""
     parts: list[AnyPart] = []
     tokens: list[TokenLogprob] = []
-    reasoned = Reasoned()
     for i, raw in enumerate(items):
         found = read_item(raw, f"output[{i}]", i)
-        if raw.get("type") == "reasoning":
-            reasoned.note(raw)
-        elif found and isinstance(found[0], Text | ToolCall) and (seal := reasoned.seal()) is not None:
-            found[0] = msgspec.structs.replace(found[0], seal=seal)
         tokens += [token for part in found for token in _tokens(part)]
         parts += found
     return tuple(parts), Logprobs(content=tuple(tokens)) if tokens else None
@@ -77,10 +56,15 @@ def read_item(raw: Object, at: str, number: int) -> list[AnyPart]:
 
 
 def read_made_call(raw: Object, at: str, number: int) -> ToolCall:
-    """A call of an answer, which may come without an id."""
-    given = raw.get("call_id")
+    """A call of an answer, which may come without an id, and with its arguments as an object."""
+    given, key = raw.get("call_id"), "input" if raw.get("type") == "custom_tool_call" else "arguments"
     call_id = given if isinstance(given, str) and given else fallback_call_id(raw, number)
-    call = read_call({**raw, "call_id": call_id, "name": raw.get("name") or ""}, at)
+    said = raw.get(key)
+    text = said if isinstance(said, str) else "" if said is None else encode(said).decode()
+    name = raw.get("name") or ""
+    if not isinstance(name, str):
+        raise TypeError("a name that is no text")
+    call = read_call({**raw, "call_id": call_id, "name": name, key: text}, at)
     assert isinstance(call, ToolCall)
     return msgspec.structs.replace(call, invented_id=call_id != given)
 
@@ -256,9 +240,8 @@ def own_items(parts: Sequence[AnyPart], seed: str, losses: Losses) -> list[Objec
             if not form.get("empty"):
                 items[-1]["content"].append(_own_content(part, losses))
         elif isinstance(part, Reasoning):
-            kept = sealed_items(part.seal)
             identifier = str((part.extra or {}).get("id") or made_id("rs", seed, len(items)))
-            items.append(kept[-1] if kept else reasoning_item(identifier, part.text, None))
+            items.append(sealed_item(part.seal) or reasoning_item(identifier, part.text, None))
         else:
             lose(part, losses)
     return items

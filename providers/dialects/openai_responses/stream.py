@@ -39,7 +39,7 @@ from providers.wire.sse import SseDecoder
 
 from .faults import event_fault, fault
 from .items import read_citation, read_message
-from .output import Reasoned, read_item, read_made_call, read_tokens
+from .output import read_item, read_made_call, read_tokens
 from .response import read_head, read_usage
 from .words import NAME, finish_of
 
@@ -64,7 +64,6 @@ class ResponsesStreamDecoder:
         self._items: dict[int, _Item] = {}
         self._last = 0  # the output_index of the item that was spoken of last
         self._talking: _Item | None = None  # the message that is open
-        self._reasoned = Reasoned()
         self._calls = self._refused = False
         self.finished = False
 
@@ -207,15 +206,17 @@ class ResponsesStreamDecoder:
     # ── messages ───────────────────────────────────────────────────────────────────
 
     def _text_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        if event["delta"]:
-            self._say(self._item(event, out), event, TextDelta, event["delta"], out)
+        text = _delta(event)
+        if text:
+            self._say(self._item(event, out), event, TextDelta, text, out)
         logprobs = event.get("logprobs")
         if logprobs:
             self._weigh(self._item(event, out), event, logprobs, out)
 
     def _refusal_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        if event["delta"]:
-            self._say(self._item(event, out), event, RefusalDelta, event["delta"], out)
+        text = _delta(event)
+        if text:
+            self._say(self._item(event, out), event, RefusalDelta, text, out)
 
     def _text_done(self, event: Object, out: list[StreamEvent]) -> None:
         self._fill(self._item(event, out), event, TextDelta, event.get("text"), out)
@@ -239,7 +240,6 @@ class ResponsesStreamDecoder:
         if not item.slots:
             empty = read_message({**item.raw, "role": "assistant", "content": "", "status": "completed"}, "")
             extra = empty[0].extra
-            item.seal = self._reasoned.seal() if kind is TextDelta else None
         self._talking = item
         slot = item.slots[key] = _Slot(self._next(), kind, extra)
         self._refused = self._refused or kind is RefusalDelta
@@ -276,9 +276,9 @@ class ResponsesStreamDecoder:
 
     def _finish_message(self, item: _Item, raw: Object, out: list[StreamEvent]) -> None:
         content = raw.get("content") or ()
-        # Some servers count the parts of a message on from those of the thinking before it.
-        first = 0 if item.slots.keys() & set(range(len(content))) else min(item.slots, default=0)
-        for key, one in enumerate(content, first):
+        # Some servers count from another number in the pieces than in the whole.
+        keys = sorted(item.slots) if len(item.slots) == len(content) else range(len(content))
+        for key, one in zip(keys, content):
             piece = _PIECES.get(one.get("type"))
             if piece is None:
                 self._whole(Opaque(dialect=NAME, kind=str(one.get("type")), raw=one), out)
@@ -292,7 +292,7 @@ class ResponsesStreamDecoder:
                 self._cite(item, key, one["annotations"][slot.cited :], out)
             if one.get("logprobs") and not slot.weighed:
                 self._weigh(item, place, one["logprobs"], out)
-        if not item.slots and not raw.get("content"):
+        if not item.slots and not content:
             self._say(item, {}, TextDelta, "", out)
         self._end_texts(item, out)
 
@@ -300,9 +300,6 @@ class ResponsesStreamDecoder:
         for slot in item.slots.values():
             if not slot.ended:
                 slot.ended = True
-                if item.seal is not None and slot.kind is TextDelta:
-                    out.append(SealDelta(index=slot.part, seal=item.seal))
-                    item.seal = None
                 out.append(PartEnd(index=slot.part))
         self._talking = None
 
@@ -322,13 +319,12 @@ class ResponsesStreamDecoder:
                 extra=call.extra,
             )
         )
-        item.seal = self._reasoned.seal()
         if item.held:
             out.append(ToolCallDelta(index=item.part, arguments="".join(item.held)))
             item.held.clear()
 
     def _call_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        self._argue(self._item(event, out), event["delta"], out)
+        self._argue(self._item(event, out), _delta(event), out)
 
     def _call_done(self, event: Object, out: list[StreamEvent]) -> None:
         item, text = self._item(event, out), event.get("arguments", event.get("input"))
@@ -346,17 +342,15 @@ class ResponsesStreamDecoder:
         if item.part < 0:
             self._open_call(item, out)
         self._call_done(raw | {"output_index": item.index}, out)
-        if item.seal is not None:
-            out.append(SealDelta(index=item.part, seal=item.seal))
         out.append(PartEnd(index=item.part))
 
     # ── reasoning ──────────────────────────────────────────────────────────────────
 
     def _summary_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        self._think(self._item(event, out), ("summary", event.get("summary_index") or 0), event["delta"], out)
+        self._think(self._item(event, out), ("summary", event.get("summary_index") or 0), _delta(event), out)
 
     def _thought_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        self._think(self._item(event, out), ("content", event.get("content_index") or 0), event["delta"], out)
+        self._think(self._item(event, out), ("content", event.get("content_index") or 0), _delta(event), out)
 
     def _summary_done(self, event: Object, out: list[StreamEvent]) -> None:
         self._rethink(self._item(event, out), ("summary", event.get("summary_index") or 0), event.get("text"), out)
@@ -388,7 +382,6 @@ class ResponsesStreamDecoder:
             for i, one in enumerate(raw.get(key) or ()):
                 self._rethink(item, (key, i), one.get("text"), out)
         part = read_item(raw, "", item.index)[0]
-        self._reasoned.note(raw)
         if item.part < 0:
             self._whole(part, out)
             return
@@ -439,6 +432,13 @@ class ResponsesStreamDecoder:
             out.append(PartEnd(index=item.part))
 
 
+def _delta(event: Object) -> str:
+    text = event["delta"]
+    if type(text) is not str:
+        raise TypeError("a delta that is no text")
+    return text
+
+
 def stray_fault(data: bytes, seen: bool) -> RouterError:
     """What it means that something stands in a stream that is no event."""
     stray = stray_json(data, seen)
@@ -473,7 +473,6 @@ class _Item:
         self.held: list[str] = []  # arguments that came before the name
         self.place: tuple[str, int] = ("", 0)  # the text of a reasoning item that came last
         self.thought: dict[tuple[str, int], int] = {}  # how long each of its texts is
-        self.seal: Any = None
 
 
 _EVENTS: dict[str, Callable[[ResponsesStreamDecoder, Object, list[StreamEvent]], None]] = {

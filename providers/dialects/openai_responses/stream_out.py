@@ -60,7 +60,7 @@ from .output import (
     write_tokens,
 )
 from .response import complete, head, tier_word, unsaid, write_usage
-from .words import FAMILY, NAME, digest, ending, made_id, response_id, sealed_items
+from .words import FAMILY, NAME, digest, ending, made_id, response_id, sealed_item
 from .written import write_citation
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
@@ -311,11 +311,8 @@ class ResponsesStreamEncoder:
             [written] = summary(text)
             out += self._say("response.reasoning_summary_text.done", **part.place, text=text)
             out += self._say("response.reasoning_summary_part.done", **part.place, part=written)
-        kept = sealed_items(part.seal)
-        if kept:
-            self._items[part.index] = kept[-1]
-        else:
-            self._items[part.index] = reasoning_item(item["id"], text, part.seal)
+        kept = sealed_item(part.seal) if self._own else None
+        self._items[part.index] = kept or reasoning_item(item["id"], text, part.seal)
         return out + self._done(part.index)
 
     # ── calls ──────────────────────────────────────────────────────────────────────

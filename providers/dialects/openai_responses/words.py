@@ -9,8 +9,8 @@ it returns (`carried`). Upstreams never see those.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -89,22 +89,19 @@ def ending(finish: Finish | None, own: bool) -> Ending:
 # ── OpenAI's own state ─────────────────────────────────────────────────────────────────
 
 
-def seal_of(items: Sequence[Object], at: str = "") -> Seal | None:
-    """Reasoning items as a seal, if any of them has a state that can be sent back."""
-    if not any(item.get("encrypted_content") for item in items):
-        return None
-    return Seal(value=encode(items).decode(), origin=FAMILY, at=at)
+def seal_of(item: Object, at: str = "") -> Seal | None:
+    """A reasoning item as a seal, if it has a state that can be sent back."""
+    return Seal(value=encode(item).decode(), origin=FAMILY, at=at) if item.get("encrypted_content") else None
 
 
-def sealed_items(seal: Seal | None) -> list[Object]:
-    """The reasoning items of a seal that `seal_of` made."""
+def sealed_item(seal: Seal | None) -> Object | None:
+    """The reasoning item of a seal that `seal_of` made."""
     if seal is None or seal.origin != FAMILY:
-        return []
+        return None
     try:
-        items = msgspec.json.decode(seal.value)
+        return msgspec.json.decode(seal.value, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError):
-        return []
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+        return None
 
 
 # ── other vendors' signatures ──────────────────────────────────────────────────────────

@@ -2,7 +2,7 @@
 
 This dialect's own values come out as they went in (`items` says which spellings are kept). Values of another dialect
 are written as the closed request schema has them, and what has no place there is declared. Reasoning goes back only
-to the models that made it, in front of the item that it led to: as a part of its own, or sealed onto that item.
+to the models that made it, as the items that they were.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from providers.canonical.loss import Losses, approximated, dropped, invented, jo
 from providers.dialects._openai.values import Json, Object, restore, to_url
 
 from .items import form_of
-from .words import FAMILY, digest, made_id, sealed_items
+from .words import FAMILY, digest, made_id, sealed_item
 
 
 def refuse(field: str, reason: str) -> UnsupportedParameter:
@@ -47,10 +47,11 @@ def write_own(messages: Sequence[Message], losses: Losses) -> Json:
         if form_of(message).get("input") == "string":
             return message.parts[0].text if isinstance(message.parts[0], Text) else ""
         for part in message.parts:
-            lose_marks_of_others(part, losses)
             if isinstance(part, Reasoning) and "raw" not in form_of(part):
                 losses.append(dropped(part.at or "input", "reasoning of another model"))
                 continue
+            if part.seal is not None and part.seal.origin != FAMILY:
+                losses.append(dropped(part.seal.at or part.at or "input", "a signature of another model family"))
             item = form_of(part).get("item")
             if item is None and content is not None and isinstance(part, Text | Refusal | Media | Opaque):
                 content.append(write_part(part))
@@ -58,11 +59,6 @@ def write_own(messages: Sequence[Message], losses: Losses) -> Json:
                 written, content = _own_item(part, {"role": message.role} if item is None else item)
                 items.append(written)
     return items
-
-
-def lose_marks_of_others(part: AnyPart, losses: Losses) -> None:
-    if part.seal is not None and part.seal.origin != FAMILY:
-        losses.append(dropped(part.seal.at or part.at or "input", "a signature of another model family"))
 
 
 def _own_item(part: AnyPart, item: Object) -> tuple[Object, list[Object] | None]:
@@ -76,7 +72,7 @@ def _own_item(part: AnyPart, item: Object) -> tuple[Object, list[Object] | None]
         return call | dict(part.extra or {}) | spelled, None
     if isinstance(part, ToolResult):
         return _own_result(part, item) | dict(part.extra or {}) | spelled, None
-    if isinstance(part, Reasoning) or (isinstance(part, Media) and "raw" in form and "item" in form):
+    if isinstance(part, Reasoning) or (isinstance(part, Media) and "role" not in item):
         return dict(form["raw"]), None
     if isinstance(part, Opaque) and "role" not in item:
         return dict(part.raw), None
@@ -168,7 +164,6 @@ class Writer:
         self._losses = losses
         self._knows_files = knows_files
         self._kinds: dict[str, str] = {}  # of the calls so far
-        self._reasoned: set[str] = set()  # the reasoning that is in already
         self._moved: list[Object] = []  # media that may not stand where they stood: for a user message after it
         self._said: list[Object] = []  # of the model's message that is being written
 
@@ -235,8 +230,6 @@ class Writer:
             case Reasoning():
                 self._reasoning(part)
             case Text():
-                if part.seal is not None and part.seal.origin == FAMILY:
-                    self._reason(sealed_items(part.seal))
                 self._lose_part(part)
                 if part.text:
                     self._said.append({"type": "output_text", "text": part.text, "annotations": []})
@@ -268,27 +261,17 @@ class Writer:
         )
 
     def _reasoning(self, part: Reasoning) -> None:
-        items = sealed_items(part.seal)
-        if items:
-            self._reason(items)
+        item = sealed_item(part.seal)
+        if item is not None:
+            self._end_message()
+            self.items.append(item)
             return
         lose_marks(part, self._losses)
         self._losses.append(dropped(part.at or "reasoning", "reasoning of another model is not sent"))
 
-    def _reason(self, items: Sequence[Object]) -> None:
-        """Reasoning of this dialect's models, each item once."""
-        for item in items:
-            identifier = str(item.get("id"))
-            if identifier not in self._reasoned:
-                self._reasoned.add(identifier)
-                self._end_message()
-                self.items.append(item)
-
     def _call(self, part: ToolCall) -> None:
-        if part.seal is not None and part.seal.origin == FAMILY:
-            self._reason(sealed_items(part.seal))
         self._end_message()
-        lose_marks(part, self._losses, origin=FAMILY)
+        lose_marks(part, self._losses)
         self._kinds[part.id] = part.kind
         head: Object = {"type": "function_call", "call_id": part.id, "name": part.name}
         if part.kind == "custom":
@@ -347,7 +330,7 @@ class Writer:
 
     def _lose_part(self, part: AnyPart) -> None:
         """Marks and sources of a text, which have no place in a request."""
-        lose_marks(part, self._losses, origin=FAMILY)
+        lose_marks(part, self._losses)
         if isinstance(part, Text) and part.citations:
             at = part.citations[0].at or join(part.at, "annotations")
             self._losses.append(dropped(at, "the target takes no citations in a request"))

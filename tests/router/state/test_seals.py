@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from providers.canonical.chat import ChatRequest, ChatResponse, Choice, Finish, Message, Seal, Text, ToolCall
+import pytest
+
+from providers.canonical.chat import (
+    ChatRequest,
+    ChatResponse,
+    Choice,
+    Finish,
+    Message,
+    Reasoning,
+    Seal,
+    Text,
+    ToolCall,
+)
 from providers.canonical.stream import unfold
 from router.state.seals import SealMemory, SealWatch
 
@@ -12,7 +24,7 @@ SAID = Text(text="Hello", seal=SEAL)
 ANSWER = ChatResponse(choices=(Choice(parts=(CALL, SAID), finish=Finish(reason="tool_calls")),))
 
 
-def history(*parts: ToolCall | Text) -> ChatRequest:
+def history(*parts: ToolCall | Text | Reasoning) -> ChatRequest:
     messages = (Message(role="user", parts=(Text(text="Hello"),)), Message(role="assistant", parts=parts))
     return ChatRequest(dialect="x", model="m", messages=messages)
 
@@ -95,9 +107,83 @@ def test_the_memory_is_bounded_and_forgets_the_oldest() -> None:
     """In bytes, however many callers there are."""
     memory = SealMemory(limit=10_000)
     for number in range(100):
-        memory.keep("me", ToolCall(id=f"call_{number}", name="f", arguments=""), Seal(value="x" * 700, origin="g"))
-        memory.keep("me", ToolCall(id="again", name="f", arguments=""), SEAL)
+        memory.keep_call("me", f"call_{number}", seal=Seal(value="x" * 700, origin="g"), thoughts=())
+        memory.keep_call("me", "again", seal=SEAL, thoughts=())
 
     assert len(memory) <= 11
     assert [None, SEAL] == seals(memory.restore("me", history(ToolCall(id="again", name="f", arguments=""))))
     assert [None, None] == seals(memory.restore("me", history(ToolCall(id="call_0", name="f", arguments=""))))
+
+
+# ── thinking before a call ─────────────────────────────────────────────────────────────
+
+SIGNED = Seal(value="signed thinking", origin="anthropic")
+HIDDEN = Reasoning(redacted=True, seal=Seal(value="encrypted", origin="anthropic"))
+THOUGHT = Reasoning(text="The weather, then.", seal=SIGNED, extra={"id": "rs_1"}, at="x")
+KEPT = Reasoning(text="The weather, then.", seal=SIGNED)
+FIRST = ToolCall(id="call_1", name="f", arguments="{}")
+SECOND = ToolCall(id="call_2", name="f", arguments="{}")
+THINKING = ChatResponse(choices=(Choice(parts=(THOUGHT, HIDDEN, Text(text="Let me see."), FIRST, SECOND)),))
+
+
+def remembered(answer: ChatResponse, *, stream: bool) -> SealMemory:
+    memory = SealMemory()
+    if stream:
+        watch = SealWatch(memory, "me")
+        for event in unfold(answer):
+            watch.see(event)
+    else:
+        memory.keep_all("me", answer)
+    return memory
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_the_thinking_before_a_call_comes_back_where_it_was(stream: bool) -> None:
+    """At the beginning of the turn, before what was said, without what only its own dialect can write."""
+    memory = remembered(THINKING, stream=stream)
+    restored = memory.restore("me", history(Text(text="Let me see."), FIRST, SECOND)).messages[1].parts
+
+    assert (KEPT, HIDDEN, Text(text="Let me see."), FIRST, SECOND) == restored
+
+
+def test_thinking_between_calls_belongs_to_the_call_behind_it() -> None:
+    """Some models think again between two calls of one turn."""
+    other = Reasoning(text="And then?", seal=Seal(value="second", origin="anthropic"))
+    memory = remembered(ChatResponse(choices=(Choice(parts=(KEPT, FIRST, other, SECOND)),)), stream=False)
+    restored = memory.restore("me", history(FIRST, SECOND)).messages[1].parts
+
+    assert (KEPT, FIRST, other, SECOND) == restored
+
+
+def test_words_that_came_back_without_their_seal_get_it_again() -> None:
+    """A client that shows thinking as text sends that text, and no more; other words are its own, and stay."""
+    memory = remembered(ChatResponse(choices=(Choice(parts=(THOUGHT, FIRST)),)), stream=False)
+    same = memory.restore("me", history(Reasoning(text="The weather, then."), FIRST)).messages[1].parts
+    edited = history(Reasoning(text="Something else."), FIRST)
+
+    assert (KEPT, FIRST) == same
+    assert edited is memory.restore("me", edited)
+
+
+def test_sealed_thinking_that_came_back_is_not_put_there_twice() -> None:
+    """The caller's own client kept it."""
+    memory = remembered(ChatResponse(choices=(Choice(parts=(THOUGHT, FIRST)),)), stream=False)
+    whole = history(KEPT, FIRST)
+
+    assert whole is memory.restore("me", whole)
+
+
+def test_only_what_the_target_can_read_is_put_back() -> None:
+    """A signature of another family would be dropped again, and reported to a caller who never sent it."""
+    memory = remembered(THINKING, stream=False)
+    bare = history(FIRST, SECOND)
+
+    assert bare is memory.restore("me", bare, {"gemini"})
+    assert (KEPT, HIDDEN, FIRST, SECOND) == memory.restore("me", bare, {"anthropic"}).messages[1].parts
+
+
+def test_thinking_without_a_seal_is_not_remembered() -> None:
+    """Nobody asks for it back."""
+    memory = remembered(ChatResponse(choices=(Choice(parts=(Reasoning(text="Hm."), FIRST)),)), stream=True)
+
+    assert 0 == len(memory)

@@ -302,3 +302,16 @@ def test_every_field_is_carried_or_named(path: str, without_it: Json, with_it: J
         results.append((written, named))
 
     assert results[0] != results[1] or path in MEANINGLESS
+
+
+def test_a_quirk_for_vertex() -> None:
+    """`vertex`, in both lanes: base_url names project and publisher, so no version is added; a count is not wrapped."""
+    traits = Traits(quirks=frozenset({"vertex"}))
+    system = [Message(role="system", parts=(Text(text="Be brief."),)), Message(role="user", parts=(Text(text="Hi"),))]
+
+    relayed = GEMINI.relay_request(asked(HI, version="v1beta"), "gemini-x", [], traits)
+    counted = GEMINI.encode_request(request(*system, model="gemini-x", count=True), [], traits)
+
+    assert "/models/gemini-x:generateContent" == relayed.path
+    assert "/models/gemini-x:countTokens" == counted.path
+    assert {"contents", "systemInstruction"} == json.loads(counted.body).keys()

@@ -1,0 +1,291 @@
+"""What would become of a call: everything that an exchange does, up to the moment at which it would be sent.
+
+The code is that of a real call (`Exchange`); in the place of attempts every target is made ready and looked at. No
+upstream hears of it, nothing is counted, and no secret is in the answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
+
+import msgspec
+from multidict import CIMultiDict
+
+from providers.canonical.count import estimate
+from providers.canonical.errors import RouterError
+from providers.canonical.loss import Loss, Losses
+from providers.dialect import Asked, WireRequest
+from providers.dialects import DIALECTS
+from providers.provider import Provider, address
+from router.access import LOCAL
+from router.admission import Incoming, Plan
+from router.alarm import Alarm
+from router.exchange import Exchange, Ready
+from router.gateway import Gateway, Generation
+from router.logs import Log
+from router.metrics import Metrics
+from router.policy.retries import backoff
+from router.record import Record
+from router.secrets import scrubbed
+from router.settings import Settings
+from router.table import Limits, Match, Target
+
+Json: TypeAlias = Any
+
+MASK = "***"
+
+
+class Question(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A call to be explained. `body`: a JSON value, or the text of one."""
+
+    path: str
+    method: str = "POST"
+    headers: dict[str, str] = {}
+    body: Json = None
+
+    @property
+    def data(self) -> bytes:
+        if isinstance(self.body, bytes):
+            return self.body
+        return self.body.encode() if isinstance(self.body, str) else msgspec.json.encode(self.body)
+
+
+async def explain(gateway: Gateway, question: Question) -> dict[str, Json]:
+    """The answer, as JSON values. A call that would be refused has `refused`, with what its caller would read."""
+    run = _DryRun(gateway, question)
+    await run.run()
+    return run.told()
+
+
+async def explain_alone(settings: Settings, question: Question) -> dict[str, Json]:
+    """The same without a running gateway: for the command line."""
+    metrics = Metrics()
+    log = Log(2, form=settings.log, on_drop=metrics.log_lines_dropped)
+    gateway = Gateway(
+        Generation(1, settings),
+        dialects=DIALECTS,
+        transports={},
+        metrics=metrics,
+        log=log,
+        clock=time.monotonic,
+        wall=time.time,
+        dice=lambda: 0.0,
+        new_id=lambda: "req_explained",
+        instance="isthmus-explain",
+    )
+    try:
+        return await explain(gateway, question)
+    finally:
+        log.close()
+
+
+class _Door:
+    """The caller's side of a call that nobody makes."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.began = False
+        self.given: tuple[int, Mapping[str, str], bytes] | None = None
+
+    async def body(self, limits: Limits, alarm: Alarm) -> bytes:
+        return self._body
+
+    async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.given = (status, headers, body)
+
+    async def begin(self, status: int, headers: Mapping[str, str], alarm: Alarm) -> None:
+        """No answer ever begins."""
+
+    async def write(self, data: bytes) -> None:
+        """Nor goes on."""
+
+    async def end(self) -> None:
+        """Nor ends."""
+
+    def cut(self) -> None:
+        """There is no connection."""
+
+
+class _DryRun(Exchange):
+    """An exchange that looks at all its targets and calls none."""
+
+    def __init__(self, gateway: Gateway, question: Question) -> None:
+        record = Record(id=gateway.new_id(), method=question.method, path="", started=gateway.clock())
+        query = question.path.partition("?")[2]
+        incoming = Incoming(
+            method=question.method,
+            target=question.path,
+            query=dict(parse_qsl(query, keep_blank_values=True)),
+            headers=CIMultiDict(question.headers),
+            id=record.id,
+        )
+        door = _Door(question.data)
+        super().__init__(_aside(gateway), incoming, door, record)
+        self._given = door
+        self._plan: Plan | None = None
+        self._asked: Asked | None = None
+        self._checked_who = True
+        self._candidates: list[dict[str, Json]] = []
+        self._chosen: tuple[Ready, Losses, str, str | None] | None = None
+
+    def _admit(self) -> Match:
+        """As for a real call; an operator who shows no credential is asked for none."""
+        has_none = not any(name in self.incoming.headers for name in ("authorization", "x-api-key", "x-goog-api-key"))
+        if self.generation.access.is_open or not has_none or "key" in self.incoming.query:
+            return super()._admit()
+        self._checked_who = False
+        admission = self.admission
+        admission.find_route()
+        self.dialect = admission.dialect
+        match = admission.route()
+        self.record.route, self.record.caller_dialect = match.route.path, match.route.speaks
+        admission.who = LOCAL
+        return match
+
+    async def _attempts(self, asked: Asked, plan: Plan) -> None:
+        self._plan, self._asked = plan, asked
+        last: RouterError | None = None
+        for target in plan.targets:
+            self.losses = []
+            try:
+                ready = self._prepare(asked, plan, target)
+            except RouterError as error:
+                last = error
+                self._candidates.append(self._candidate(plan, target, None, error))
+                continue
+            self._candidates.append(self._candidate(plan, target, ready, None))
+            if self._chosen is None and ready is not None:
+                self._chosen = (ready, self.losses, self.record.lane, self._secret)
+        if last is not None and not any(candidate["chosen"] for candidate in self._candidates):
+            raise last
+
+    def _candidate(self, plan: Plan, target: Target, ready: Ready | None, error: RouterError | None) -> dict[str, Json]:
+        first = error is None and not any(candidate["chosen"] for candidate in self._candidates)
+        row: dict[str, Json] = {
+            "provider": target.provider,
+            "model": self.record.upstream_model if error is None else target.model,
+            "chosen": first,
+        }
+        if error is not None:
+            row["why_not"] = {"code": error.code, "reason": error.message}
+            return row
+        if ready is not None:
+            row["speaks"] = ready.upstream.name
+        row["lane"] = self.record.lane
+        row["losses"] = [_loss(loss) for loss in self.losses]
+        if ready is None:
+            row["note"] = "the target cannot be asked: we count ourselves, and call nobody"
+        if not first:
+            row["why_not"] = {"code": "in_order", "reason": "comes when the targets before it have failed"}
+        return row
+
+    # ── what is told ───────────────────────────────────────────────────────────────
+    def told(self) -> dict[str, Json]:
+        """Everything that is known, also where the call was refused half-way."""
+        answer: dict[str, Json] = {
+            "route": None if self.admission.match is None else self.admission.match.route.path,
+            "caller_dialect": self.dialect.name,
+            "caller": self.admission.who.name if self._checked_who else "not checked: no credential was shown",
+            "model": None if self._asked is None else self._asked.model,
+            "candidates": self._candidates,
+            "plan": None if self._plan is None else _plan(self._plan, self.record.started),
+            "lane": None,
+            "losses": [],
+            "upstream_request": None,
+            "estimated_input_tokens": self._tokens(),
+            "estimated_cost": None,
+        }
+        if self._chosen is not None:
+            ready, losses, lane, secret = self._chosen
+            answer |= {"lane": lane, "losses": [_loss(loss) for loss in losses]}
+            answer["upstream_request"] = _request(ready, secret)
+        if self._given.given is not None:
+            answer["refused"] = self._refusal(*self._given.given)
+        return answer
+
+    def _tokens(self) -> int | None:
+        """By rule of thumb; None where the request was not understood, or is none that has tokens."""
+        if self._asked is None or self.record.operation not in ("chat", "count_tokens"):
+            return None
+        try:
+            return estimate(self._canonical(self._asked)).total_tokens
+        except RouterError:
+            return None
+
+    def _refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> dict[str, Json]:
+        return {
+            "status": status,
+            "code": self.record.code,
+            "fault": headers.get("x-isthmus-fault"),
+            "body": _json(body),
+        }
+
+
+def _aside(gateway: Gateway) -> Gateway:
+    """The gateway with nobody to call, and numbers of its own: what is explained does not count."""
+    aside = Gateway(
+        gateway.generation,
+        dialects=gateway.dialects,
+        transports={},
+        metrics=Metrics(),
+        log=gateway.log,
+        clock=gateway.clock,
+        wall=gateway.wall,
+        dice=gateway.dice,
+        new_id=gateway.new_id,
+        instance=gateway.instance,
+    )
+    aside.seals = gateway.seals
+    return aside
+
+
+def _loss(loss: Loss) -> dict[str, str]:
+    return {"field": loss.field, "kind": loss.kind, "reason": loss.reason}
+
+
+def _plan(plan: Plan, started: float) -> dict[str, Json]:
+    """Seconds throughout. `waits` are the longest before each further attempt at the same target."""
+    policy = plan.policy
+    return {
+        "attempts": policy.attempts,
+        "within": policy.within,
+        "waits": [backoff(policy, failures, lambda: 1.0) for failures in range(1, policy.attempts)],
+        "timeouts": msgspec.to_builtins(policy.timeouts),
+        "total": round(plan.ends - started, 3),
+        "on_loss": plan.on_loss,
+        "key": "the caller's own" if plan.own_key is not None else "configured",
+    }
+
+
+def _request(ready: Ready, secret: str | None) -> dict[str, Json]:
+    """What would go out, without anything secret."""
+    wire, provider = ready.wire, ready.provider
+    url = address(provider.base_url, wire)
+    return {
+        "method": wire.method,
+        "url": url if secret is None else scrubbed(url, secret),
+        "headers": _headers(wire, provider, secret),
+        "body": _json(wire.body if secret is None else scrubbed(wire.body.decode("latin-1"), secret).encode("latin-1")),
+    }
+
+
+def _headers(wire: WireRequest, provider: Provider, secret: str | None) -> dict[str, str]:
+    """Of a signature nothing is shown, nor what the row itself adds: it may be a secret of another kind."""
+    shown: dict[str, str] = {}
+    for name, value in wire.headers.items():
+        if name in provider.headers or (name == "authorization" and not value.startswith("Bearer ")):
+            shown[name] = MASK
+        else:
+            shown[name] = value if secret is None else scrubbed(value, secret)
+    return shown
+
+
+def _json(body: bytes) -> Json:
+    """A body as a JSON value; what is none, as text."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return body.decode("utf-8", "replace")
