@@ -538,6 +538,18 @@ _NAMES = {
 _COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})
 
 
+#: Types by their number in Google's protocol buffers, as some clients write them.
+_NUMBERED: Mapping[Json, str] = {
+    1: "string",
+    2: "number",
+    3: "integer",
+    4: "boolean",
+    5: "array",
+    6: "object",
+    7: "null",
+}
+
+
 def from_openapi(schema: Mapping[str, Json]) -> Schema:
     """Gemini's Schema message as plain JSON Schema: types in lower case, nullable as a union, counts as numbers."""
     result: Schema = {}
@@ -546,6 +558,8 @@ def from_openapi(schema: Mapping[str, Json]) -> Schema:
         if value is None and key not in ("default", "example"):
             continue
         match key:
+            case "type" if value in _NUMBERED:
+                result["type"] = _NUMBERED[value]
             case "type" if isinstance(value, str):
                 if not value.upper().endswith("UNSPECIFIED"):
                     result["type"] = value.lower()

@@ -11,7 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from .neutral import Fact, Function, Json, Request, Said, frozen
-from .schemas import differences, normal
+from .schemas import Normal, differences, normal
+
+
+#: What may be replaced by something that no field says: a choice by fewer tools, JSON mode by an instruction.
+_MAY_CHANGE = ("tool_choice", "validated", "json")
 
 
 class Lost(NamedTuple):
@@ -81,7 +85,7 @@ class Comparing:
 
     def may_cover(self, loss: Lost) -> bool:
         """The whole conversation may be named only where its turns were repaired."""
-        return loss.field not in ("messages", "contents") or loss.kind != "dropped"
+        return loss.field not in ("messages", "contents", "input") or loss.kind != "dropped"
 
     def invented(self) -> int:
         return sum(1 for loss in self.losses if loss.kind in ("invented", "approximated"))
@@ -89,7 +93,11 @@ class Comparing:
     # ── the conversation ───────────────────────────────────────────────────────────
 
     def compare_said(self) -> None:
-        ours, theirs = in_turns([self.retold(one) for one in self.asked.said]), in_turns(self.sent.said)
+        arrived_blocks = {one.core for one in self.sent.said if one.kind == "block"}
+        left = [one for one in self.asked.said if one.kind != "block" or one.core in arrived_blocks or not self.lost(one)]
+        ours, theirs = in_turns([self.retold(one) for one in left]), in_turns(self.sent.said)
+        if any(one.kind == "media" and one.value.get("type") == "image/*" for one in [*ours, *theirs]):
+            ours, theirs = [_untyped(one) for one in ours], [_untyped(one) for one in theirs]
         mine = [one for one in ours if one.kind != "nothing"]
         for one in ours:
             if one.kind == "nothing":
@@ -112,6 +120,10 @@ class Comparing:
                 f"{added} things in the conversation that the caller did not say: {[b.core[:80] for b in arrived]}"
             )
 
+    def lost(self, one: Said) -> bool:
+        """Is it declared that this was left out? Then what stood around it may have come together."""
+        return any(below(one.at, loss.field) and loss.kind == "dropped" for loss in self.losses)
+
     def retold(self, one: Said) -> Said:
         """A refusal that is declared to go as text is text, a system text that goes as the user's is the user's."""
         if one.kind == "refusal" and self.approximated(one.at):
@@ -126,7 +138,7 @@ class Comparing:
     def compare_marks(self, one: Said, other: Said | None) -> None:
         theirs = other.marks if other is not None else {}
         for name, mark in one.marks.items():
-            if name in theirs and frozen(theirs[name].value) == frozen(mark.value):
+            if name in theirs and frozen(_bare(theirs[name].value)) == frozen(_bare(mark.value)):
                 continue
             if not self.named(mark.at):
                 self.complain(f"{mark.at}: {name} did not arrive and is not named")
@@ -137,14 +149,22 @@ class Comparing:
     # ── tools ──────────────────────────────────────────────────────────────────────
 
     def compare_functions(self) -> None:
-        names = [one.name for one in self.asked.functions if not self.named_all(one.at)]
+        names = [one.name for one in self.asked.functions if not self.named_all(one.at) and self.may_use(one.name)]
         arrived = [one.name for one in self.sent.functions]
-        if names != [name for name in arrived if name in names] or len(arrived) > len(self.asked.functions):
+        added = len(arrived) - len(self.asked.functions)
+        if names != [name for name in arrived if name in names] or (added > 0 and not self.invented()):
             self.complain(f"functions: {names} arrived as {arrived}")
         theirs = {one.name: one for one in self.sent.functions}
         for one in self.asked.functions:
             if one.name in theirs:
                 self.compare_function(one, theirs[one.name])
+
+    def may_use(self, name: str) -> bool:
+        """A target without such a choice is not shown what may not be used."""
+        choice = self.asked.facts.get("tool_choice")
+        if choice is None or "tool_choice" in self.sent.facts:
+            return True
+        return choice.value["mode"] != "none" and (not choice.value["names"] or name in choice.value["names"])
 
     def named_all(self, at: str) -> bool:
         return any(below(at, loss.field) and loss.kind == "dropped" for loss in self.losses)
@@ -163,7 +183,7 @@ class Comparing:
                 self.complain(f"{mark.at} did not arrive and is not named")
         for name in other.marks.keys() - one.marks.keys():
             self.complain(f"{one.at}.{name} was added")
-        ours = Fact(one.parameters, f"{one.at}.parameters")
+        ours = Fact(one.parameters, one.schema_at or f"{one.at}.parameters")
         self.compare_schema(ours, Fact(other.parameters, ""), f"parameters of {one.name}")
 
     def compare_schema(self, one: Fact | None, other: Fact | None, what: str) -> None:
@@ -181,6 +201,8 @@ class Comparing:
             if below(loss.field, one.at) or below(one.at, loss.field) or _sibling(loss.field, one.at)
         ]
         for path, keyword in differences(ours, theirs):
+            if keyword == "additionalProperties" and self.closed(one, what, theirs, path):
+                continue
             node = one.at + path
             if any(_says(field, node, keyword) for field in inside):
                 continue
@@ -188,19 +210,35 @@ class Comparing:
                 continue  # a constraint that moved into the description is named under its own keyword
             self.complain(f"{what}{path}: {keyword} did not arrive and is not named (named: {inside})")
 
+    def closed(self, one: Fact, what: str, theirs: Normal | None, path: str) -> bool:
+        """Targets that constrain what the model writes want objects that say so: nothing is lost by it."""
+        node: Json = theirs
+        for step in re.findall(r"\.properties\.([^.\[]+)|\.(items|additionalProperties)|\.(\w+)\[(\d+)\]", path):
+            name, key, listed, index = step
+            if not isinstance(node, dict):
+                return False
+            node = dict(node.get("properties") or ()).get(name) if name else node.get(key or listed)
+            node = node[int(index)] if index and isinstance(node, list) else node
+        strict = one is self.asked.schema or any("strict" in f.marks for f in self.sent.functions if f.name in what)
+        return strict and isinstance(node, dict) and node.get("additionalProperties") is False
+
     # ── everything else ────────────────────────────────────────────────────────────
 
     def compare_facts(self) -> None:
         theirs = dict(self.sent.facts)
         for name, fact in self.asked.facts.items():
             other = theirs.pop(name, None)
-            if name == "reasoning" and fact.value == {"effort": "none"} and other is None:
-                continue  # a model that does not think
+            if name == "reasoning" and fact.value in ({"effort": "none"}, {"budget": -1}) and other is None:
+                continue  # a model that does not think, or that decides for itself
+            if name == "show_reasoning" and self.sent.shows:
+                continue
+            if name == "tool_choice" and fact.value["mode"] == "none" and not self.sent.functions:
+                continue  # nothing to choose from
             if name == "json_schema.description" and self.described(str(fact.value)):
                 continue
             if other is not None and same(name, fact.value, other.value):
                 continue
-            if not self.named(fact.at, gone=other is None and name not in ("tool_choice", "validated")):
+            if not self.named(fact.at, gone=other is None and name not in _MAY_CHANGE):
                 self.complain(
                     f"{fact.at}: {frozen(fact.value)[:120]} arrived as {other and frozen(other.value)[:120]}, not named"
                 )
@@ -217,10 +255,24 @@ class Comparing:
         strict = any("strict" in one.marks for one in self.asked.functions)
         if name == "show_reasoning":
             return "reasoning" in self.asked.facts
+        if name == "reasoning" and self.sent.facts[name].value == {"budget": -1}:
+            return "show_reasoning" in self.asked.facts
         if name == "validated":
             choice = self.asked.facts.get("tool_choice")
             return strict or (choice is not None and choice.value["mode"] == "auto")
         return any(loss.kind == "invented" for loss in self.losses)
+
+
+def _bare(value: Json) -> Json:
+    """A medium that hangs on a result: by its bytes, where they stand."""
+    return {"bytes": value["bytes"]} if isinstance(value, dict) and value.keys() == {"type", "bytes"} else value
+
+
+def _untyped(one: Said) -> Said:
+    """Pictures by their bytes alone, where one side does not say their type."""
+    if one.kind == "media" and str(one.value.get("type")).startswith("image/"):
+        return Said(one.role, one.kind, {**one.value, "type": "image/*"}, one.at, one.marks)
+    return one
 
 
 def _says(field: str, node: str, keyword: str) -> bool:
@@ -301,9 +353,9 @@ def in_turns(said: Sequence[Said]) -> list[Said]:
 #: Tokens of thought that a word stands for: the least and the most.
 EFFORTS = {
     "none": (0, 0),
-    "minimal": (1, 512),
-    "low": (513, 1024),
-    "medium": (1025, 8192),
+    "minimal": (1, 1024),
+    "low": (513, 2048),
+    "medium": (1025, 10240),
     "high": (8193, 32768),
     "xhigh": (24576, 10**9),
     "max": (24576, 10**9),

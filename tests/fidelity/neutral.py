@@ -1,6 +1,6 @@
 """What a request or an answer means, whoever wrote it: the neutral values that both readers fill and tests compare.
 
-Nothing here, nor in the two readers (`read_chat`, `read_gemini`), knows the code under test: they use the standard
+Nothing here, nor in the readers (`read_chat`, `read_gemini`, …), knows the code under test: they use the standard
 library alone, so that a fault of a codec cannot hide in the test of it. The rules are those of the project's definition
 of a faithful translation.
 
@@ -16,6 +16,7 @@ import base64
 import binascii
 import hashlib
 import json
+import struct
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -58,6 +59,7 @@ class Said:
     value: Json
     at: str
     marks: dict[str, Fact] = field(default_factory=dict)
+    id: str | None = None  # of a call, or of the call that a result answers
 
     @property
     def core(self) -> str:
@@ -71,6 +73,7 @@ class Function:
     description: str | None = None
     parameters: Json = None  # JSON Schema as it was written
     upper: bool = False  # written in the OpenAPI form
+    schema_at: str = ""  # where the schema stands, if not at `{at}.parameters`
     marks: dict[str, Fact] = field(default_factory=dict)
 
 
@@ -80,10 +83,42 @@ class Request:
     functions: list[Function] = field(default_factory=list)
     facts: dict[str, Fact] = field(default_factory=dict)
     schema: Fact | None = None  # of the answer; its value as it was written
+    shows: bool = False  # it thinks, and what it thinks is shown without being asked for
 
     def fact(self, name: str, value: Json, at: str) -> None:
         if says(value):
             self.facts[name] = Fact(value, at)
+
+
+class Conversation:
+    """Collects what is said; results are tied to their calls at the end."""
+
+    def __init__(self, out: Request) -> None:
+        self.out = out
+        self.said: list[Said] = []
+        self.calls: list[tuple[int, str | None, str]] = []
+        self.results: list[tuple[int, str | None, str]] = []
+
+    def add(self, role: str, kind: str, value: Json, at: str) -> Said:
+        one = Said(role, kind, value, at)
+        self.said.append(one)
+        return one
+
+    def call(self, name: str, arguments: Json, id_: str | None, at: str, kind: str = "call") -> Said:
+        one = self.add("assistant", kind, {"name": name, "arguments": arguments}, at)
+        one.id = id_
+        self.calls.append((len(self.said) - 1, id_, name))
+        return one
+
+    def result(self, value: Json, id_: str | None, name: str, at: str) -> Said:
+        one = self.add("tool", "result", value, at)
+        one.id = id_
+        self.results.append((len(self.said) - 1, id_, name))
+        return one
+
+    def finish(self) -> None:
+        paired(self.said, self.calls, self.results)
+        self.out.said = in_order_of_calls(self.said)
 
 
 # ── answers ────────────────────────────────────────────────────────────────────────────
@@ -104,11 +139,14 @@ class Choice:
     refusal: str = ""
     calls: list[Call] = field(default_factory=list)
     media: list[Json] = field(default_factory=list)
-    finish: str | None = None  # stop, length, tool_calls, content_filter, error, other
+    transcript: str = ""  # what is said in a sound
+    finish: str | None = None  # stop, length, tool_calls, content_filter, pause, error, other
     word: str | None = None  # the provider's own
     why: str = ""  # the provider's explanation
     tokens: list[str] | None = None  # of the log probabilities
     foreign: list[str] = field(default_factory=list)  # blocks of the provider's own tools
+    seals: list[str] = field(default_factory=list)  # signatures and sealed thoughts, in order
+    sources: list[str] = field(default_factory=list)  # addresses that it cites, each once
 
     @property
     def heard(self) -> bool:
@@ -135,6 +173,7 @@ class Answer:
     blocked: str | None = None  # why the prompt was refused
     error: Json = None  # an error that ended a stream
     complete: bool = True  # the dialect's own end came
+    loose: bool = False  # thinking comes in paragraphs: blanks between them are nobody's words
 
 
 # ── small shapes ───────────────────────────────────────────────────────────────────────
@@ -231,6 +270,17 @@ def in_order_of_calls(said: list[Said]) -> list[Said]:
     return out
 
 
+def cache_of(mark: Json) -> str:
+    """How long a mark asks to be kept; `default` where it leaves that to the provider."""
+    ttl = mark.get("ttl") if isinstance(mark, dict) else None
+    return "default" if ttl in (None, "", "5m") else str(ttl)
+
+
+def error_of(text: str) -> Json:
+    """What a tool that failed gave back."""
+    return {"error": text}
+
+
 # ── event streams ──────────────────────────────────────────────────────────────────────
 
 
@@ -248,4 +298,30 @@ def events(data: bytes) -> list[tuple[str, bytes]]:
             pieces.append(line[5:].removeprefix(b" "))
         elif line.startswith(b"event:"):
             name = line[6:].strip().decode()
+    return found
+
+
+def lines(data: bytes) -> list[Json]:
+    """The JSON values of a stream of lines."""
+    return [json.loads(line) for line in data.split(b"\n") if line.strip()]
+
+
+def frames(data: bytes) -> list[tuple[dict[str, str], bytes]]:
+    """(headers, payload) of each frame of an AWS event stream (`application/vnd.amazon.eventstream`)."""
+    found: list[tuple[dict[str, str], bytes]] = []
+    at = 0
+    while at < len(data):
+        total, length = struct.unpack_from(">II", data, at)
+        headers: dict[str, str] = {}
+        place, end = at + 12, at + 12 + length
+        while place < end:
+            size = data[place]
+            name = data[place + 1 : place + 1 + size].decode()
+            kind, place = data[place + 1 + size], place + 2 + size
+            assert kind == 7, "every header of these streams is a string"
+            (length_of_value,) = struct.unpack_from(">H", data, place)
+            headers[name] = data[place + 2 : place + 2 + length_of_value].decode()
+            place += 2 + length_of_value
+        found.append((headers, data[end : at + total - 4]))
+        at += total
     return found

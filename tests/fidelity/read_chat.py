@@ -14,6 +14,7 @@ from .neutral import (
     Request,
     Said,
     Usage,
+    cache_of,
     content,
     events,
     from_url,
@@ -135,6 +136,9 @@ class _Conversation:
         more: Json = {}
         if kind == "text":
             one = self.add(role, "text", inner, at) if inner else None
+        elif kind == "thinking":  # Mistral's
+            text = inner if isinstance(inner, str) else "".join(piece.get("text", "") for piece in inner)
+            one = self.add(role, "reasoning", text, at)
         elif kind == "refusal":
             one = self.add(role, "refusal", inner, at)
         elif kind in ("image_url", "video_url"):
@@ -157,7 +161,7 @@ class _Conversation:
                 one.marks[key] = Fact(value, f"{at}.{kind}.{key}")
         for key, value in rest.items():
             if says(value):
-                (one or self.add(role, "nothing", None, at)).marks[key] = Fact(value, f"{at}.{key}")
+                (one or self.add(role, "nothing", None, at)).marks[_mark(key)] = Fact(_kept(key, value), f"{at}.{key}")
 
     def reasoning(self, rest: Json, at: str) -> None:
         """Two servers' names for it; some clients send the same text under both."""
@@ -169,6 +173,11 @@ class _Conversation:
                 if value not in before:
                     self.add("assistant", "reasoning", value, f"{at}.{key}")
                 before.append(value)
+        details = rest.get("reasoning_details")
+        if isinstance(details, list) and not before:  # OpenRouter's
+            text = "".join(one.get("text") or one.get("summary") or "" for one in details)
+            if text:
+                self.add("assistant", "reasoning", text, f"{at}.reasoning_details")
 
     def spoken(self, rest: Json, at: str) -> None:
         refusal = rest.pop("refusal", None)
@@ -188,7 +197,8 @@ class _Conversation:
         value = arguments if custom else parsed(arguments) if isinstance(arguments, str) else arguments or {}
         kind = "custom_call" if custom else "call"
         one = self.add("assistant", kind, {"name": inner["name"], "arguments": value}, at)
-        self.calls.append((len(self.said) - 1, rest.pop("id", None), inner["name"]))
+        one.id = rest.pop("id", None)
+        self.calls.append((len(self.said) - 1, one.id, inner["name"]))
         rest.pop("index", None)
         google = (rest.get("extra_content") or {}).get("google") or {}
         if google.get("thought_signature"):
@@ -203,17 +213,35 @@ class _Conversation:
         parts = [value] if isinstance(value, str) else value or []
         texts = [part if isinstance(part, str) else part.get("text", "") for part in parts]
         one = self.add("tool", "result", result_of("".join(texts)), at)
-        self.results.append((len(self.said) - 1, rest.get("tool_call_id"), rest.pop("name", None) or ""))
+        one.id = rest.get("tool_call_id")
+        self.results.append((len(self.said) - 1, one.id, rest.pop("name", None) or ""))
         for i, part in enumerate(parts):
             if isinstance(part, dict):
                 for key in part.keys() - {"type", "text"}:
-                    one.marks[f"{i}.{key}"] = Fact(part[key], f"{at}.content[{i}].{key}")
+                    name = "cache" if _mark(key) == "cache" else f"{i}.{key}"
+                    one.marks[name] = Fact(_kept(key, part[key]), f"{at}.content[{i}].{key}")
+
+
+def _mark(key: str) -> str:
+    return "cache" if key in ("cache_control", "prompt_cache_breakpoint") else key
+
+
+def _kept(key: str, value: Json) -> Json:
+    return cache_of(value) if _mark(key) == "cache" else value
 
 
 def _tools(out: Request, rest: Json) -> None:
     listed = [(tool, f"tools[{i}]") for i, tool in enumerate(rest.pop("tools", None) or ())]
     listed += [({"function": f}, f"functions[{i}]") for i, f in enumerate(rest.pop("functions", None) or ())]
     for tool, at in listed:
+        if "custom" in tool:
+            inner = {key: value for key, value in tool["custom"].items() if key != "name"}
+            grammar = inner.pop("format", None) or {}
+            grammar = {**{key: value for key, value in grammar.items() if key != "grammar"}, **grammar.get("grammar", {})}
+            if grammar.get("type") not in (None, "text"):
+                inner["format"] = dict(sorted(grammar.items()))
+            out.facts[f"custom:{tool['custom']['name']}"] = Fact({k: v for k, v in inner.items() if says(v)}, at)
+            continue
         if "function" not in tool:
             out.facts[f"tool:{at}"] = Fact(tool, at)
             continue
@@ -226,7 +254,7 @@ def _tools(out: Request, rest: Json) -> None:
                 made.marks[key] = Fact(value, f"{at}.{key}")
         for key, value in beside.items():
             if says(value):
-                made.marks[key] = Fact(value, f"{at.rpartition('.')[0]}.{key}")
+                made.marks[_mark(key)] = Fact(_kept(key, value), f"{at.rpartition('.')[0]}.{key}")
         out.functions.append(made)
 
 
@@ -311,8 +339,12 @@ def _hear(choice: Choice, said: Json) -> None:
         reasoning = "".join(one.get("text") or one.get("summary") or "" for one in said["reasoning_details"])
     choice.reasoning += reasoning if isinstance(reasoning, str) else ""
     choice.refusal += said.get("refusal") or ""
+    for one in said.get("annotations") or ():
+        url = (one.get("url_citation") or {}).get("url")
+        choice.sources += [url] if url and url not in choice.sources else []
     for image in said.get("images") or ():
         choice.media.append(from_url(image["image_url"]["url"]))
+    choice.transcript += (said.get("audio") or {}).get("transcript") or ""
     if (said.get("audio") or {}).get("data"):
         choice.media.append(
             {**content(None, said["audio"]["data"]), "type": "audio"}

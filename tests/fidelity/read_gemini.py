@@ -112,7 +112,9 @@ class _Conversation:
         kind = next((key for key in _DATA if says(rest.get(key)) or (key in rest and key in _OBJECTS)), None)
         inner = rest.pop(kind, None) if kind else None
         where = f"{at}.{names[kind]}" if kind else at
-        if thought and kind != "text":
+        if thought and kind is None and not rest.get("text"):
+            one = self.add(role, "nothing", None, at)  # thinking that is not shown
+        elif thought and kind != "text":
             one = self.add(role, "block", {"thought": part}, at)
         elif kind == "text":
             one = self.add(role, "reasoning" if thought else "text", inner, at)
@@ -157,7 +159,8 @@ class _Conversation:
         data, names = opened(inner)
         name = unescaped(data.pop("name"))
         one = self.add(role, "call", {"name": name, "arguments": data.pop("args", None) or {}}, at)
-        self.calls.append((len(self.said) - 1, data.pop("id", None), name))
+        one.id = data.pop("id", None)
+        self.calls.append((len(self.said) - 1, one.id, name))
         _marks(data, names, where, marks)
         return one
 
@@ -174,9 +177,15 @@ class _Conversation:
         elif not response:
             value = {"text": ""} if not inner.get("response") and "response" not in inner else {"object": {}}
         one = self.add("tool", "result", value, at)
-        self.results.append((len(self.said) - 1, data.pop("id", None), unescaped(data.pop("name", None) or "")))
+        one.id = data.pop("id", None)
+        self.results.append((len(self.said) - 1, one.id, unescaped(data.pop("name", None) or "")))
         for k, part in enumerate(data.pop("parts", None) or ()):
-            marks[f"part {k}"] = Fact(part, f"{where}.parts[{k}]")
+            inline, _ = opened(opened(part)[0].get("inlineData") or {})
+            file, _ = opened(opened(part)[0].get("fileData") or {})
+            medium = content(inline.get("mimeType"), inline["data"]) if inline else {"url": file.get("fileUri")}
+            marks[f"media {k}"] = Fact(medium, f"{where}.parts[{k}]")
+            if (inline or file).get("displayName"):
+                marks[f"name {k}"] = Fact((inline or file)["displayName"], f"{where}.parts[{k}]")
         _marks(data, names, where, marks)
         return one
 
@@ -347,6 +356,7 @@ def _chunk(out: Answer, body: Json) -> None:
         choice = out.choices.setdefault(candidate.get("index") or (0 if "index" in candidate else place), Choice())
         for part in (candidate.get("content") or {}).get("parts") or ():
             _hear(choice, part)
+        _sources(choice, candidate.get("groundingMetadata") or {})
         word = candidate.get("finishReason")
         choice.word = str(word) if word not in (None, "FINISH_REASON_UNSPECIFIED", 0) else choice.word
         choice.why = candidate.get("finishMessage") or choice.why
@@ -355,8 +365,18 @@ def _chunk(out: Answer, body: Json) -> None:
             choice.tokens = (choice.tokens or []) + [token.get("token", "") for token in tokens]
 
 
+def _sources(choice: Choice, grounding: Json) -> None:
+    """The addresses that some piece of the text rests on; others were only looked at."""
+    chunks = grounding.get("groundingChunks") or []
+    used = [i for one in grounding.get("groundingSupports") or () for i in one.get("groundingChunkIndices") or ()]
+    for i in used:
+        url = (chunks[i].get("web") or {}).get("uri") if i < len(chunks) else None
+        choice.sources += [url] if url and url not in choice.sources else []
+
+
 def _hear(choice: Choice, part: Json) -> None:
     part, _ = opened(part)
+    choice.seals += [part["thoughtSignature"]] if part.get("thoughtSignature") else []
     thought = part.get("thought") is True
     if part.get("functionCall") is not None and not thought:
         call = part["functionCall"]

@@ -15,6 +15,16 @@ from .neutral import Json, frozen
 _SILENT = {"$schema", "$comment", "$id", "$defs", "definitions", "propertyOrdering", "nullable", "$anchor"}
 _COUNTS = {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"}
 _TYPE = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+#: Google's types by their number in its protocol buffers.
+_NUMBERED: dict[Any, str] = {
+    1: "string",
+    2: "number",
+    3: "integer",
+    4: "boolean",
+    5: "array",
+    6: "object",
+    7: "null",
+}
 Normal = dict[str, Any]
 
 
@@ -96,7 +106,8 @@ class _Normalising:
         return out
 
     def types(self, out: Normal, value: Json) -> None:
-        kinds = {str(kind).lower() for kind in (value if isinstance(value, list) else [value])}
+        found = value if isinstance(value, list) else [value]
+        kinds = {_NUMBERED.get(kind, str(kind)).lower() for kind in found if isinstance(kind, str | int)}
         kinds = {kind for kind in kinds if not kind.endswith("unspecified")}
         if "null" in kinds and len(kinds) > 1:
             kinds.remove("null")

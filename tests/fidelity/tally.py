@@ -20,13 +20,19 @@ OUTCOMES = ("relayed", "faithful", "refused", "errors", "failing", "outside")
 
 @dataclass
 class Account:
-    """One row of the report: what was tested, with which file."""
+    """One row of the report: what was tested, with which file, towards which dialect (its own where there is none)."""
 
     what: str
     file: str
+    target: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
     refusals: Counter[str] = field(default_factory=Counter)
+    lossy: int = 0  # of the faithful ones, those that named a loss
+
+    @property
+    def title(self) -> str:
+        return f"{self.what} {self.file}" + (f" -> {self.target}" if self.target else "")
 
     def note(self, outcome: str, case: str = "", why: str = "") -> None:
         assert outcome in OUTCOMES
@@ -36,26 +42,31 @@ class Account:
         if outcome == "refused":
             self.refusals[why] += 1
 
-    def judge(self, case: str, problems: list[str], outcome: str = "faithful") -> None:
+    def judge(self, case: str, problems: list[str], outcome: str = "faithful", *, lossy: bool = False) -> None:
         """One case: well if there are no problems."""
         if problems:
             self.note("failing", case, "; ".join(problems)[:600])
         else:
             self.note(outcome)
+            self.lossy += lossy
+
+    @property
+    def known(self) -> dict[str, str]:
+        """The failures of this row that are expected, and why."""
+        return {case: why for (title, case), why in KNOWN.items() if title == self.title}
 
     @property
     def surprises(self) -> list[str]:
         """Failures that nobody knows of, and known ones that are none any more."""
-        known = {case for what, case in KNOWN if what == f"{self.what} {self.file}"}
-        new = [f"{case}: {why}" for case, why in self.failed.items() if case not in known]
-        return new + [f"{case}: is well again, take it out of known.py" for case in known - self.failed.keys()]
+        new = [f"{case}: {why}" for case, why in self.failed.items() if case not in self.known]
+        return new + [f"{case}: is well again, take it out of known.py" for case in self.known.keys() - self.failed]
 
 
 ACCOUNTS: list[Account] = []
 
 
-def account(what: str, file: str) -> Account:
-    made = Account(what, file)
+def account(what: str, file: str, target: str = "") -> Account:
+    made = Account(what, file, target)
     ACCOUNTS.append(made)
     return made
 
@@ -64,17 +75,17 @@ def report() -> list[str]:
     """The table, a line each."""
     if not ACCOUNTS:
         return []
-    lines = [f"{'':46}" + "".join(f"{name:>10}" for name in ("cases", *OUTCOMES))]
+    lines = [f"{'':62}" + "".join(f"{name:>9}" for name in ("cases", *OUTCOMES))]
     for one in ACCOUNTS:
         row = [sum(one.counts.values()), *(one.counts[name] for name in OUTCOMES)]
-        lines.append(f"{one.what + ' ' + one.file:46}" + "".join(f"{count or '·':>10}" for count in row))
+        lines.append(f"{one.title:62}" + "".join(f"{count or '·':>9}" for count in row))
     for one in ACCOUNTS:
-        lines += [
-            f"  failing: {one.what} {one.file} {case}: {KNOWN.get((f'{one.what} {one.file}', case), why)}"
-            for case, why in one.failed.items()
-        ]
+        lines += [f"  failing: {one.title} {case}: {one.known.get(case, why)}" for case, why in one.failed.items()]
     refusals: Counter[str] = Counter()
     for one in ACCOUNTS:
         refusals.update(one.refusals)
     lines += [f"  refused {count:4}: {why}" for why, count in refusals.most_common()]
-    return lines
+    total: Counter[str] = Counter()
+    for one in ACCOUNTS:
+        total.update(one.counts)
+    return [*lines, "  in all: " + ", ".join(f"{total[name]} {name}" for name in OUTCOMES)]

@@ -9,7 +9,8 @@ import pytest
 from providers.canonical.errors import UpstreamFailed
 from providers.dialect import WireResponse
 
-from .answers import READ_STREAM, READ_WHOLE, fits, in_order, told
+from .answers import READ_STREAM, READ_WHOLE, in_order, told
+from .languages import fits
 from .neutral import Json
 from .test_streams import in_pieces
 from .through import CHAT, GEMINI, passed_on, tell

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -14,22 +16,63 @@ from providers.canonical.errors import CallerError, RouterError
 from providers.canonical.loss import Losses, blame, in_callers_words
 from providers.canonical.stream import StreamEvent, check
 from providers.dialect import Asked, Dialect, WireRequest, WireResponse
-from providers.dialects.gemini import Gemini
-from providers.dialects.openai_chat import OpenAIChat
+from providers.dialects import DIALECTS
+from providers.dialects.upstream_only import UpstreamOnly
 from tests.corpus import cases
 
+from .languages import LANGUAGES, Language
 from .meaning import Lost
 from .neutral import Json
 
-CHAT: Dialect = OpenAIChat()
-GEMINI: Dialect = Gemini()
-NAMES = {"openai.chat": CHAT, "gemini": GEMINI}
+#: The dialects that chats are held in, and those of them that callers speak.
+NAMES: dict[str, Dialect] = {name: one for name, one in DIALECTS.items() if name in LANGUAGES}
+CALLERS = [name for name, one in NAMES.items() if not isinstance(one, UpstreamOnly)]
+CHAT = NAMES["openai.chat"]
+GEMINI = NAMES["gemini"]
 OTHER = {"openai.chat": GEMINI, "gemini": CHAT}
-#: The models that each direction is tried with: those whose rules differ.
-MODELS = {"gemini": ("gemini-2.5-flash", "gemini-3-pro-preview"), "openai.chat": ("gpt-4.1",)}
 
-_CHAT_FILES = ("openai-chat", "openai-compatible")
-_TASKS = ("generateContent", "streamGenerateContent")
+Raw = dict[str, Json]
+
+
+def _api(*names: str) -> Callable[[Raw], bool]:
+    return lambda raw: raw["api"] in names
+
+
+def _is_chat(raw: Raw) -> bool:
+    return raw["api"] == "chat" and not _is_ollama(raw)
+
+
+def _is_ollama(raw: Raw) -> bool:
+    return str(raw["url_path"]).endswith("/api/chat")
+
+
+#: What is recorded: name -> (language, file of tests/traffic, which of its cases).
+SOURCES: dict[str, tuple[str, str, Callable[[Raw], bool]]] = {
+    "openai-chat": ("openai.chat", "openai-chat", _is_chat),
+    "openai-compatible": ("openai.chat", "openai-compatible", _is_chat),
+    "groq": ("openai.chat", "groq", _is_chat),
+    "mistral": ("openai.chat", "mistral", _is_chat),
+    "gemini": ("gemini", "gemini", _api("generateContent", "streamGenerateContent")),
+    "anthropic": ("anthropic.messages", "anthropic", _api("messages")),
+    "openai-responses": ("openai.responses", "openai-responses", _api("responses")),
+    "openai-compatible-responses": ("openai.responses", "openai-compatible-responses", _api("responses")),
+    "bedrock": ("bedrock.converse", "bedrock", _api("converse", "converse-stream")),
+    "cohere": ("cohere.chat", "cohere", _api("chat-v2")),
+    "ollama": ("ollama.chat", "openai-compatible", _is_ollama),
+}
+#: Those whose language is there; and those of them that callers speak.
+FILES = [file for file, (language, _, _) in SOURCES.items() if language in NAMES]
+ASKED = [file for file in FILES if SOURCES[file][0] in CALLERS]
+
+
+def targets(file: str, among: Sequence[str]) -> list[str]:
+    """The other languages that a file's cases are translated to."""
+    return [name for name in among if name != SOURCES[file][0]]
+
+
+#: (file, dialect of the upstream) of every request, (file, dialect of the caller) of every answer.
+REQUESTS = [(file, name) for file in ASKED for name in targets(file, list(NAMES))]
+ANSWERS = [(file, name) for file in FILES for name in targets(file, CALLERS)]
 
 
 @dataclass
@@ -44,8 +87,12 @@ class Case:
         return str(self.raw["id"])
 
     @property
+    def language(self) -> Language:
+        return LANGUAGES[SOURCES[self.file][0]]
+
+    @property
     def dialect(self) -> Dialect:
-        return GEMINI if self.file == "gemini" else CHAT
+        return NAMES[self.language.name]
 
     @property
     def stream(self) -> bool:
@@ -59,7 +106,7 @@ class Case:
     def body(self) -> Json:
         """As it was sent; Azure's callers name the model in the path, ours in the body."""
         body = self.raw["request_body"]
-        if self.file != "gemini" and isinstance(body, dict) and not body.get("model"):
+        if self.file != "gemini" and isinstance(body, dict) and not body.get("model"):  # Vertex's, too
             return {"model": "deployment", **{key: value for key, value in body.items() if key != "model"}}
         return body
 
@@ -73,11 +120,12 @@ class Case:
     @property
     def answer(self) -> bytes:
         """The bytes of the answer."""
-        if "response_sse" in self.raw:
-            return str(self.raw["response_sse"]).encode()
+        if "response_b64" in self.raw:
+            return base64.b64decode(self.raw["response_b64"])
         if "response_body" in self.raw:
             return json.dumps(self.raw["response_body"], ensure_ascii=False).encode()
-        return str(self.raw.get("response_text", "")).encode()
+        text = next((self.raw[key] for key in ("response_sse", "response_ndjson", "response_text") if key in self.raw), "")
+        return str(text).encode()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -90,29 +138,38 @@ class Case:
     @property
     def streamed(self) -> bool:
         """Is the answer really a stream, and not a JSON body where one was asked for?"""
-        return self.stream and "response_sse" in self.raw and self.status == 200
+        forms = self.raw.keys() & {"response_sse", "response_b64", "response_ndjson"}
+        return self.stream and bool(forms) and self.status == 200
 
     @property
     def whole(self) -> bool:
         return self.status == 200 and not self.streamed and isinstance(self.raw.get("response_body"), dict)
 
+    @property
+    def asked_headers(self) -> dict[str, str]:
+        found = {name.lower(): value for name, value in (self.raw.get("request_headers") or {}).items()}
+        return {name: value for name, value in found.items() if name in self.dialect.passes}
+
     def ask(self, body: Json = None) -> Asked:
         """The request, read as its caller's dialect reads it."""
-        return ask(self.dialect, self.body if body is None else body, self.params)
+        return ask(self.dialect, self.body if body is None else body, self.params, self.asked_headers)
+
+    def heard(self) -> Any:
+        """What the independent reader makes of the answer."""
+        if self.streamed:
+            return self.language.read_stream(self.answer)
+        return self.language.read_answer(self.raw["response_body"])
+
+
+@cache
+def _recorded(file: str) -> list[Case]:
+    _, traffic, is_one = SOURCES[file]
+    return [Case(file, raw) for raw in cases(traffic) if is_one(raw)]
 
 
 def recorded(file: str) -> Iterator[Case]:
-    """The calls of a file that speak its dialect; `others` counts the rest (embeddings, model lists, …)."""
-    for raw in cases(file):
-        if (file == "gemini" and raw["api"] in _TASKS) or (file != "gemini" and raw["api"] == "chat" and _is_chat(raw)):
-            yield Case(file, raw)
-
-
-def _is_chat(raw: dict[str, Json]) -> bool:
-    return not str(raw["url_path"]).endswith("/api/chat")  # Ollama's own language
-
-
-FILES = (*_CHAT_FILES, "groq", "mistral", "gemini")
+    """The calls of a file that speak its dialect; the rest are embeddings, model lists, …"""
+    return iter(_recorded(file))
 
 
 # ── one way through ────────────────────────────────────────────────────────────────────
@@ -128,18 +185,27 @@ class Sent:
     request: ChatRequest | None = None
 
 
-def ask(dialect: Dialect, body: Json, params: dict[str, str] | None = None) -> Asked:
+def ask(
+    dialect: Dialect, body: Json, params: dict[str, str] | None = None, headers: dict[str, str] | None = None
+) -> Asked:
     data = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
     params = params or ({"model": "gemini-2.5-flash", "task": "generateContent"} if dialect is GEMINI else {})
     query = {"alt": "sse"} if params.get("task") == "streamGenerateContent" else {}
-    return dialect.read(WireRequest(path="/", query=query, body=data), params)
+    return dialect.read(WireRequest(path="/", query=query, headers=headers or {}, body=data), params)
 
 
-def send(caller: Dialect, upstream: Dialect, body: Json, model: str, params: dict[str, str] | None = None) -> Sent:
+def send(
+    caller: Dialect,
+    upstream: Dialect,
+    body: Json,
+    model: str,
+    params: dict[str, str] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Sent:
     """A caller's body in the upstream's dialect, with the losses in the caller's words."""
     losses: Losses = []
     try:
-        request = caller.decode_request(ask(caller, body, params))
+        request = caller.decode_request(ask(caller, body, params, headers))
     except RouterError as error:
         return Sent(error=error)
     request = msgspec.structs.replace(request, model=model)
@@ -155,21 +221,25 @@ def named(losses: Losses, request: ChatRequest, caller: Dialect) -> list[Lost]:
     return [Lost(one.field, one.kind, one.reason) for one in in_callers_words(losses, request, caller.paths)]
 
 
+@cache
 def caller_of(dialect: Dialect, *, stream: bool = False, usage: bool = True) -> ChatRequest:
     """The request of a caller of this dialect, for encoding answers to it."""
+    body = dict(LANGUAGES[dialect.name].hello)
     if dialect is GEMINI:
         task = "streamGenerateContent" if stream else "generateContent"
-        asked = ask(GEMINI, {"contents": [{"parts": [{"text": "Hi"}]}]}, {"model": "m", "task": task})
-    else:
-        options = {"stream_options": {"include_usage": True}} if stream and usage else {}
-        asked = ask(CHAT, {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": stream, **options})
-    return dialect.decode_request(asked)
+        return dialect.decode_request(ask(GEMINI, body, {"model": "m", "task": task}))
+    options = {"stream_options": {"include_usage": True}} if dialect is CHAT and stream and usage else {}
+    return dialect.decode_request(ask(dialect, {**body, "stream": stream, **options}))
 
 
 def completed(response: ChatResponse) -> ChatResponse:
     """Id and time, as the gateway adds them where the upstream gave none."""
     made = response.created if response.created is not None else 1_760_000_000
     return msgspec.structs.replace(response, id=response.id or "req-1", created=made)
+
+
+def lost(losses: Losses) -> list[Lost]:
+    return [Lost(one.field, one.kind, one.reason) for one in losses]
 
 
 def tell(upstream: Dialect, caller: Dialect, wire: WireResponse, losses: Losses | None = None) -> bytes:
@@ -198,10 +268,12 @@ def written(caller: Dialect, found: Sequence[StreamEvent], losses: Losses | None
     return b"".join([*map(encoder.feed, found), encoder.close()])
 
 
-def passed_on(caller: Dialect, upstream: Dialect, pieces: Sequence[bytes]) -> tuple[bytes, RouterError | None]:
+def passed_on(
+    caller: Dialect, upstream: Dialect, pieces: Sequence[bytes], losses: Losses | None = None
+) -> tuple[bytes, RouterError | None]:
     """A stream from bytes to bytes; a fault is written in the caller's form, as the gateway does."""
     decoder: Any = upstream.stream_decoder()
-    encoder: Any = caller.stream_encoder(caller_of(caller, stream=True), [])
+    encoder: Any = caller.stream_encoder(caller_of(caller, stream=True), losses if losses is not None else [])
     out: list[bytes] = []
     try:
         for piece in pieces:

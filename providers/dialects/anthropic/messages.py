@@ -31,6 +31,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import MalformedRequest
 from providers.canonical.loss import Losses, approximated, dropped, invented, join
+from providers.canonical.turns import whole_turns
 from providers.dialects.anthropic.blocks import source_of
 from providers.dialects.anthropic.models import Family
 from providers.dialects.anthropic.words import FAMILY, NAME, Json, Object, refuse, written_id, written_name
@@ -63,7 +64,7 @@ class Conversation:
         self.marks: list[tuple[Object, str]] = []
         self.last_at = ""  # where the last message stood
         self.unsigned_step = False  # the tool turn that goes on began without signed thinking
-        self._build(request.messages)
+        self._build(whole_turns(request.messages))
 
     @property
     def prefilled(self) -> bool:

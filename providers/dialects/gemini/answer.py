@@ -405,7 +405,9 @@ def cite(parts: tuple[AnyPart, ...], extra: Mapping[str, Json]) -> tuple[AnyPart
 
 
 def citations_for(text: str, index: int, metadata: Mapping[str, Json]) -> tuple[Citation, ...]:
-    """The sources of one text part. Segments count UTF-8 bytes; one whose own text does not stand there is not used."""
+    """The sources of one text part. Segments count UTF-8 bytes; one whose own text does not stand there is looked for,
+    and not used where it stands nowhere or more than once.
+    """
     data = text.encode("utf-8", "surrogatepass")
     chunks = metadata.get("groundingChunks") or []
     found: list[Citation] = []
@@ -413,18 +415,25 @@ def citations_for(text: str, index: int, metadata: Mapping[str, Json]) -> tuple[
         segment = support.get("segment") if type(support) is dict else None
         if type(segment) is not dict or segment.get("partIndex") not in (None, 0, index):
             continue
-        start, end = segment.get("startIndex") or 0, segment.get("endIndex")
-        if type(start) is not int or type(end) is not int or not segment.get("text"):
+        first = _place(text, data, segment)
+        if first is None:
             continue
-        if data[start:end] != str(segment["text"]).encode("utf-8", "surrogatepass"):
-            continue
-        first = len(data[:start].decode("utf-8", "replace"))
         last = first + len(str(segment["text"]))
         for number in support.get("groundingChunkIndices") or []:
             source = _source(chunks, number)
             if source is not None:
                 found.append(Citation(url=source.get("uri"), title=source.get("title"), start=first, end=last))
     return tuple(found)
+
+
+def _place(text: str, data: bytes, segment: Mapping[str, Json]) -> int | None:
+    """Where a segment begins, in characters; `data` is the text in UTF-8."""
+    start, end, said = segment.get("startIndex") or 0, segment.get("endIndex"), segment.get("text")
+    if type(start) is not int or type(end) is not int or type(said) is not str or not said:
+        return None
+    if data[start:end] == said.encode("utf-8", "surrogatepass"):
+        return len(data[:start].decode("utf-8", "replace"))
+    return text.index(said) if text.count(said) == 1 else None
 
 
 def _source(chunks: Json, number: Json) -> Mapping[str, Json] | None:

@@ -28,6 +28,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_marks
+from providers.canonical.turns import whole_turns
 from providers.dialects.gemini.models import Family
 from providers.dialects.gemini.names import FAMILY, NAME, Json
 from providers.dialects.gemini.parts import LEVEL_OF, encode_media, encode_opaque, encode_text, finish_part
@@ -130,7 +131,7 @@ class Contents:
         self.contents: list[dict[str, Json]] = []
         self._steps: list[tuple[int, dict[str, Json], ToolCall]] = []  # (content, part, call) of each first call
         self._turn = 0  # the content with which the current turn began
-        self._build(request.messages)
+        self._build(whole_turns(request.messages))
         self._sign()
 
     def _build(self, messages: Sequence[Message]) -> None:

@@ -280,6 +280,8 @@ def _decode_format(work: _Decoding, config: dict[str, Json]) -> None:
             form["original"] = schema
             schema = from_openapi(schema or {})
         del config[key]
+    elif mime_type is not None:
+        where = f"{at}.{work.snake.get(f'{at}.responseMimeType', 'responseMimeType')}"
     if extra and schema is None:
         return  # text/x.enum and its like without a schema: only this dialect knows
     config.pop("responseMimeType", None)

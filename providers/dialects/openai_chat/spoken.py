@@ -24,6 +24,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented, lose_marks
+from providers.canonical.turns import whole_turns
 from providers.dialect import Traits
 from providers.dialects._openai.values import Json, Object, restore, to_url
 
@@ -51,7 +52,7 @@ class Writer:
 
     def messages(self, messages: Sequence[Message]) -> list[Object]:
         out: list[Object] = []
-        for message in messages if self._own else _whole_turns(messages):
+        for message in messages if self._own else whole_turns(messages):
             if self._own:
                 out.append(self._own_message(message))
                 continue
@@ -368,21 +369,6 @@ _SPOKEN: dict[type, Callable[..., None]] = {
     Opaque: Writer._say_opaque,
     ToolResult: Writer._say_other,
 }
-
-
-def _whole_turns(messages: Sequence[Message]) -> list[Message]:
-    """Neighbouring messages of the model are one turn: other dialects' clients keep a stream as they got it, in pieces.
-
-    Here two of them would be refused where the first has calls, for their results do not follow at once.
-    """
-    out: list[Message] = []
-    for message in messages:
-        last = out[-1] if out else None
-        if last is not None and last.role == message.role == "assistant" and last.name == message.name:
-            out[-1] = msgspec.structs.replace(last, parts=last.parts + message.parts)
-        else:
-            out.append(message)
-    return out
 
 
 def _as_one(texts: list[Object]) -> list[Object]:

@@ -41,6 +41,7 @@ PATHS: Mapping[str, str] = {
     "reasoning": "reasoning.effort",
     "show_reasoning": "reasoning.summary",
     "logprobs": "include",
+    "tools[].response": "tools[].output_schema",
 }
 
 # Parameters that are the same value on both sides: (canonical, wire).
@@ -448,12 +449,17 @@ def _write_format(wanted: ResponseFormat, body: Object, losses: Losses, own: boo
     return out
 
 
+_EFFORTS = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
+
+
 def _write_reasoning(request: ChatRequest, body: Object, losses: Losses, own: bool) -> None:
     wanted = request.reasoning
     if wanted is None:
         return
     out: Object = {}
-    if wanted.effort is not None:
+    if wanted.effort is not None and not own and wanted.effort not in _EFFORTS:
+        losses.append(dropped("reasoning", f"the target knows no effort {wanted.effort[:32]}"))
+    elif wanted.effort is not None:
         out["effort"] = wanted.effort
     elif wanted.budget is not None and wanted.budget >= 0:
         # The steps of Google's own compatible endpoint, read the other way.

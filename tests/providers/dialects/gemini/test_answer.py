@@ -201,21 +201,24 @@ def test_modalities_and_tier() -> None:
 
 
 def test_citations_count_characters() -> None:
-    """Offsets of bytes become offsets of characters, where the segment's text really stands there."""
+    """Offsets of bytes become offsets of characters; a segment whose text stands elsewhere is found, if it is anywhere."""
     text = "Größe: 5 €."
     segment = {"startIndex": len("Größe: ".encode()), "endIndex": len("Größe: 5 €".encode()), "text": "5 €"}
     wrong = {"endIndex": 3, "text": "elsewhere"}
+    moved = {"startIndex": 1, "endIndex": 3, "text": "Größe"}
     metadata = {
         "groundingChunks": [{"web": {"uri": "https://h", "title": "T"}}],
         "groundingSupports": [
             {"segment": segment, "groundingChunkIndices": [0, 9]},
             {"segment": wrong, "groundingChunkIndices": [0]},
+            {"segment": moved, "groundingChunkIndices": [0]},
         ],
     }
     choice = one({"text": text}, groundingMetadata=metadata)
 
     assert isinstance(choice.parts[0], Text)
-    assert (Citation(url="https://h", title="T", start=7, end=10),) == choice.parts[0].citations
+    assert [(7, 10), (0, 5)] == [(one.start, one.end) for one in choice.parts[0].citations]
+    assert {("https://h", "T")} == {(one.url, one.title) for one in choice.parts[0].citations}
     assert {"groundingMetadata": metadata} == choice.extra
 
 
