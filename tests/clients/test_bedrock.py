@@ -32,7 +32,7 @@ models:
   token: [{provider: token, model: "$model"}]
   signed: [{provider: signed, model: "$model"}]
 policies:
-  default: {attempts: 1, timeouts: {idle: 500ms}}
+  default: {attempts: 1}
 routes:
   - {path: /v1/chat/completions, speaks: openai.chat, to: models}
   - {path: "/v1beta/models/{model}:{task}", speaks: gemini, to: models}

@@ -45,6 +45,9 @@ from providers.dialects.bedrock.words import FAMILY, NAME, Json, Object, read_na
 from providers.wire.eventstream import EventStreamDecoder
 from providers.wire.json import decode_upstream
 
+#: Kinds of blocks whose deltas are read one by one.
+_UNDERSTOOD = frozenset({"text", "reasoning", "redacted", "call"})
+
 
 class _Block:
     """A block under way: `kind` is text, reasoning, call, or one that is given out whole when it is complete."""
@@ -119,15 +122,16 @@ class Decoder:
         if not self._started:
             self._started = True
             events.append(ResponseStart(dialect=NAME))
-        read = self._read.get(headers.get(":event-type", ""))
-        if read is not None:
+        kind = headers.get(":event-type", "")
+        read = self._read.get(kind)
+        if read is not None and (self._finish is None or kind == "metadata"):
             read(body, events)
         return self.finished
 
     # ── blocks ─────────────────────────────────────────────────────────────────────
 
     def _delta(self, body: Object, events: list[StreamEvent]) -> None:
-        delta, place = body.get("delta"), body.get("contentBlockIndex") or 0
+        delta, place = body.get("delta"), _place(body)
         if type(delta) is not dict:
             return
         text = delta.get("text")
@@ -149,8 +153,8 @@ class Decoder:
                 block = self._open(place, "text", events)
                 events.append(TextDelta(index=block.index, text=""))
             events.append(CitationDelta(index=block.index, citation=read_citation(told)))
-        elif place in self._blocks:
-            self._blocks[place].pieces.append(next(iter(delta.values()), None))
+        elif (block := self._blocks.get(place)) is not None and block.kind not in _UNDERSTOOD:
+            block.pieces.append(next(iter(delta.values()), None))
 
     def _input(self, place: int, told: Json, events: list[StreamEvent]) -> None:
         block = self._blocks.get(place)
@@ -174,7 +178,7 @@ class Decoder:
             block.pieces.append(piece)
 
     def _block_start(self, body: Object, events: list[StreamEvent]) -> None:
-        start, place = body.get("start"), body.get("contentBlockIndex") or 0
+        start, place = body.get("start"), _place(body)
         if type(start) is not dict or not start:
             return
         kind, data = next(iter(start.items()))
@@ -185,7 +189,7 @@ class Decoder:
             self._useful = self._calls = True
             identifier, name = str(data.get("toolUseId") or ""), read_name(str(data.get("name") or ""))
             events.append(ToolCallStart(index=block.index, id=identifier, name=name))
-        else:
+        elif kind not in _UNDERSTOOD:
             self._open(place, kind, events, data)
 
     def _open(self, place: int, kind: str, events: list[StreamEvent], start: Object | None = None) -> _Block:
@@ -197,7 +201,7 @@ class Decoder:
         return block
 
     def _block_stop(self, body: Object, events: list[StreamEvent]) -> None:
-        place = body.get("contentBlockIndex") or 0
+        place = _place(body)
         if place in self._blocks:
             self._close_block(place, events)
 
@@ -207,7 +211,7 @@ class Decoder:
             events.append(ToolCallDelta(index=block.index, arguments="{}"))
         elif block.kind == "reasoning" and block.pieces:
             events.append(SealDelta(index=block.index, seal=Seal(value="".join(block.pieces), origin=FAMILY)))
-        elif block.kind not in ("text", "reasoning", "call"):
+        elif block.kind == "redacted" or block.kind not in _UNDERSTOOD:
             self._whole(block, events)
             return
         events.append(PartEnd(index=block.index))
@@ -219,15 +223,14 @@ class Decoder:
             return
         self._useful = True
         if block.kind == "image":
-            contents = [piece.get("source", {}).get("bytes") for piece in block.pieces if type(piece) is dict]
-            source = {"bytes": _joined([piece for piece in contents if type(piece) is str])}
-            media = read_image({**block.start, "source": source})
+            media = read_image({**block.start, "source": {"bytes": _joined(_contents(block.pieces))}})
             if media is not None:
                 events.append(PartWhole(index=block.index, part=media))
                 return
         raw = dict(block.start)
         if block.kind == "toolUse":
-            raw["input"] = decode_upstream("".join(block.pieces).encode() or b"{}")
+            written = "".join(piece for piece in block.pieces if type(piece) is str)
+            raw["input"] = decode_upstream(written.encode() or b"{}")
         else:
             raw["content"] = [one for piece in block.pieces for one in (piece if type(piece) is list else [piece])]
         events.append(PartWhole(index=block.index, part=Opaque(dialect=NAME, kind=block.kind, raw=raw)))
@@ -259,6 +262,19 @@ class Decoder:
     def _end(self, events: list[StreamEvent]) -> None:
         self.finished = True
         events.append(ResponseEnd(service_tier=self._tier, extra=self._extra or None))
+
+
+def _place(body: Object) -> int:
+    """Which block an event is about."""
+    place = body.get("contentBlockIndex")
+    return place if type(place) is int else 0
+
+
+def _contents(pieces: Sequence[Json]) -> list[str]:
+    """The bytes of an image, as they come in pieces."""
+    sources = [piece.get("source") for piece in pieces if type(piece) is dict]
+    contents = [source.get("bytes") for source in sources if type(source) is dict]
+    return [content for content in contents if type(content) is str]
 
 
 def _joined(pieces: Sequence[str]) -> str:

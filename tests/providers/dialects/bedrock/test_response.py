@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
 from botocore.parsers import create_parser
+from hypothesis import given
+from hypothesis import strategies as st
 
 from providers.canonical.chat import Citation, Media, Opaque, Reasoning, Seal, Text, ToolCall, Usage
-from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
+from providers.canonical.errors import BadUpstreamBytes, RouterError, UpstreamFailed
 from tests import corpus
 from tests.providers.dialects.bedrock.spoken import BEDROCK, answer, answered, service
 
 Json = Any
+
+WORDS = st.sampled_from(
+    [
+        "text",
+        "toolUse",
+        "toolUseId",
+        "name",
+        "input",
+        "reasoningContent",
+        "reasoningText",
+        "redactedContent",
+        "citationsContent",
+        "content",
+        "citations",
+        "location",
+        "image",
+        "source",
+        "bytes",
+        "inputTokens",
+        "cacheDetails",
+    ]
+)
 
 
 def parts(*content: Json) -> Json:
@@ -194,6 +219,20 @@ def test_counts_are_inclusive(told: Json, counts: Json) -> None:
 def test_nothing_counted() -> None:
     """No usage is no usage."""
     assert BEDROCK.decode_response(answer({"text": "a"}, usage=None)).usage is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@given(st.lists(st.dictionaries(WORDS, JSON, max_size=2), max_size=3), JSON, JSON)
+def test_whatever_a_service_sends_is_an_answer_or_a_fault(content: Json, usage: Json, stop: Json) -> None:
+    """Blocks of the wrong shape never break the reader."""
+    with contextlib.suppress(RouterError):
+        assert len(content) == len(BEDROCK.decode_response(answer(*content, usage=usage, stop=stop)).choices[0].parts)
 
 
 # ── recorded ───────────────────────────────────────────────────────────────────────────────

@@ -297,6 +297,61 @@ def test_a_stream_spells_the_whole_answer_at_any_split(blocks: Json, cuts: list[
     assert whole.usage == streamed.usage
 
 
+WORDS = [
+    "text",
+    "toolUse",
+    "input",
+    "toolUseId",
+    "reasoningContent",
+    "signature",
+    "redactedContent",
+    "image",
+    "source",
+    "toolResult",
+    "citation",
+    "name",
+    "type",
+]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(WORDS),
+            inner,
+            max_size=2,
+        )
+    ),
+    max_leaves=5,
+)
+KINDS = st.sampled_from(["contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata", "x"])
+
+
+@given(
+    st.lists(
+        st.tuples(
+            KINDS,
+            st.dictionaries(
+                st.sampled_from(["start", "delta", "contentBlockIndex", "stopReason", "usage", "serviceTier"]), JSON
+            ),
+        ),
+        max_size=6,
+    )
+)
+def test_whatever_a_service_sends_is_an_answer_or_a_fault(frames: Json) -> None:
+    """Events of the wrong shape never break the reader, and what it gives out keeps to the grammar."""
+    decoder = BEDROCK.stream_decoder()
+    found: list[StreamEvent] = []
+    try:
+        for kind, payload in frames:
+            found += decoder.feed(frame(kind, payload))
+        found += decoder.close()
+    except RouterError:
+        pass
+
+    assert check(found) == found
+
+
 # ── recorded ───────────────────────────────────────────────────────────────────────────────
 
 RECORDED = [case for case in corpus.cases("bedrock") if case["api"] == "converse-stream" and "response_b64" in case]
