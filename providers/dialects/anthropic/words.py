@@ -212,13 +212,13 @@ def is_marked(value: Json) -> bool:
 
 
 def take_mark(rest: Object, at: str) -> tuple[CacheMark | None, Json]:
-    """A cache mark, and how it was written."""
+    """A cache mark, and in a list how it was written."""
     mark = rest.get("cache_control")
     if not isinstance(mark, dict):
         return None, None
     del rest["cache_control"]
     ttl = mark.get("ttl")
-    return CacheMark(ttl=ttl if isinstance(ttl, str) else None, at=f"{at}.cache_control"), mark
+    return CacheMark(ttl=ttl if isinstance(ttl, str) else None, at=f"{at}.cache_control"), [mark]
 
 
 # ── citations ──────────────────────────────────────────────────────────────────────────
