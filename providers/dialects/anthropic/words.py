@@ -28,6 +28,7 @@ PATHS: Mapping[str, str] = {
     "response_format": "output_config.format",
     "reasoning": "thinking",
     "show_reasoning": "thinking.display",
+    "totalTokens": "input_tokens",  # of a count that is estimated
     "tools[].parameters": "tools[].input_schema",
     "messages[].content[].filename": "messages[].content[].title",
     "messages[].content[].content[].filename": "messages[].content[].content[].title",
