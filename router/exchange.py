@@ -454,8 +454,10 @@ class Exchange:
     # ── answers, whole ─────────────────────────────────────────────────────────────
     async def _count(self, asked: Asked) -> None:
         """No call: the target cannot be asked, so we count ourselves and say so."""
-        count: TokenCount = estimate(self._canonical(asked))
-        self.losses = [approximated("totalTokens", "counted by rule of thumb: the target cannot be asked")]
+        request = self._canonical(asked)
+        count: TokenCount = estimate(request)
+        losses = [approximated("totalTokens", "counted by rule of thumb: the target cannot be asked")]
+        self.losses = in_callers_words(losses, request, self.dialect.paths)
         answer = self.dialect.encode_count(count)
         self.watch.lap("encode")
         await self._give(answer.status, answer.headers, answer.body)

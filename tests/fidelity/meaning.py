@@ -13,7 +13,6 @@ from typing import NamedTuple
 from .neutral import Fact, Function, Json, Request, Said, frozen
 from .schemas import Normal, differences, normal
 
-
 #: What may be replaced by something that no field says: a choice by fewer tools, JSON mode by an instruction.
 _MAY_CHANGE = ("tool_choice", "validated", "json")
 
@@ -94,7 +93,9 @@ class Comparing:
 
     def compare_said(self) -> None:
         arrived_blocks = {one.core for one in self.sent.said if one.kind == "block"}
-        left = [one for one in self.asked.said if one.kind != "block" or one.core in arrived_blocks or not self.lost(one)]
+        left = [
+            one for one in self.asked.said if one.kind != "block" or one.core in arrived_blocks or not self.lost(one)
+        ]
         ours, theirs = in_turns([self.retold(one) for one in left]), in_turns(self.sent.said)
         if any(one.kind == "media" and one.value.get("type") == "image/*" for one in [*ours, *theirs]):
             ours, theirs = [_untyped(one) for one in ours], [_untyped(one) for one in theirs]

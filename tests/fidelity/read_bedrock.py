@@ -23,7 +23,6 @@ from .neutral import (
     frames,
     parsed,
     result_of,
-    says,
 )
 
 _PLAIN = {"maxTokens": "max_tokens", "temperature": "temperature", "topP": "top_p", "stopSequences": "stop"}

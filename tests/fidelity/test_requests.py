@@ -136,9 +136,7 @@ def test_what_is_missing_is_noticed(file: str, target: str) -> None:
     for place, case in enumerate(recorded(file)):
         if case.body is None or place % 4:  # a sample: what is looked for is the same in all
             continue
-        sent = send(
-            case.dialect, NAMES[target], case.body, models(case, target)[0], case.params, case.asked_headers
-        )
+        sent = send(case.dialect, NAMES[target], case.body, models(case, target)[0], case.params, case.asked_headers)
         if sent.body is None or problems_of(case, target, sent):
             continue
         asked, whole = READ[case.language.name](case.body), read(sent.body)

@@ -109,7 +109,7 @@ class GeminiEmbeddings:
             apply_traits(body, traits, losses)
         whole = {"requests": bodies, **(request.extra or {} if own else {})} if batch else bodies[0]
         return WireRequest(
-            path=url_path(request.model, "batchEmbedContents" if batch else "embedContent", form),
+            path=url_path(request.model, "batchEmbedContents" if batch else "embedContent", form, traits.quirks),
             headers=dict(_HEADERS),
             body=wire_json.encode(whole),
         )
