@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from providers.dialects.cohere import Cohere
 from router import config
 from router.assembly import is_loopback
 from router.settings import JwtSettings, KeyRow
@@ -363,3 +364,16 @@ def test_unlisted_upstreams_are_worth_a_word(tmp_path: Path) -> None:
     text = f"routes: [{{path: '{PROXY}', speaks: openai.chat, to: named, egress: {{unlisted: true}}}}]\n" + MODELS
 
     assert ["egress.unlisted" in word for word in warnings(tmp_path, text)] == [True]
+
+
+def test_nobody_asks_in_a_dialect_of_upstreams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A route cannot speak what is spoken to upstreams only; a row can."""
+    monkeypatch.setattr(config, "DIALECTS", {"openai.chat": object(), "cohere.chat": Cohere()})
+    table = """\
+        providers: {command: {base_url: "https://a.example", speaks: [cohere.chat], auth: none}}
+        routes:
+          - {path: /a, speaks: openai.chat, to: [{provider: command, model: c}]}
+          - {path: /b, speaks: cohere.chat, to: models}
+        """
+
+    assert ["4:24 the dialect 'cohere.chat' is spoken to upstreams only"] == problems(tmp_path, table)

@@ -53,9 +53,18 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
         top=top,
         model=model,
         task=task,
-        stream=OPERATIONS[task] == "chat" and body.get("stream") is not False,
+        stream=body.get("stream") is not False and any(body.get(key) for key in _ASKS[task]),
         include_usage=True,
     )
+
+
+#: What there is to answer piece by piece. A request without only loads the model: servers answer it in one object.
+_ASKS: Mapping[str, tuple[str, ...]] = {
+    "chat": ("messages",),
+    "generate": ("prompt", "images"),
+    "embed": (),
+    "embeddings": (),
+}
 
 
 # ── by task ────────────────────────────────────────────────────────────────────────────

@@ -54,14 +54,16 @@ def test_an_unknown_task_is_nothing() -> None:
     [
         ({}, "chat", True),
         ({"stream": None}, "chat", True),
-        ({"stream": True}, "generate", True),
+        ({"stream": True, "prompt": "Hi"}, "generate", True),
+        ({"stream": True}, "generate", False),
+        ({"messages": []}, "chat", False),
         ({"stream": False}, "chat", False),
         ({"input": "x"}, "embed", False),
     ],
 )
 def test_streams_by_default(body: dict[str, Any], task: str, stream: bool) -> None:
-    """Who says nothing gets a stream, as from any server of this language; vectors are never streamed."""
-    asked = ask(task=task, **body)
+    """Who says nothing gets a stream, as from any server of this language; but not vectors, nor a model's loading."""
+    asked = ask({"model": "m", "messages": HI, **body}, task)
 
     assert (stream, True) == (asked.stream, asked.include_usage)
 
