@@ -7,14 +7,13 @@ caller's own objects are not touched, what changes is copied. What a change take
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import quote
 
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented
 
-Json: TypeAlias = Any
-Object: TypeAlias = dict[str, Json]
+from .words import Json, Object
 
 PATH = "/chat/completions"
 
