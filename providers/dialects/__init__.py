@@ -16,8 +16,7 @@ from .openai_chat.quirks import QUIRKS as OPENAI_CHAT_QUIRKS
 from .openai_responses import OpenAIResponses
 
 DIALECTS: dict[str, Dialect] = {
-    dialect.name: dialect
-    for dialect in (OpenAIChat(), OpenAIResponses(), Anthropic(), Gemini(), Ollama(), Cohere())
+    dialect.name: dialect for dialect in (OpenAIChat(), OpenAIResponses(), Anthropic(), Gemini(), Ollama(), Cohere())
 }
 
 #: What a row that speaks a dialect may name in its `quirks`.

@@ -156,7 +156,9 @@ def _counted(said: Usage | None, heard: Usage | None, caller: str) -> list[str]:
     for name in _UNCOUNTED.get(caller, ()):
         setattr(expected, name, getattr(heard, name) if name == "total" else 0)
     if said.cached > said.input and caller == "anthropic.messages":
-        expected.input = heard.input  # a server that miscounts: Anthropic's parts cannot say more of them than the whole
+        expected.input = (
+            heard.input
+        )  # a server that miscounts: Anthropic's parts cannot say more of them than the whole
     return [] if expected == heard else [f"usage {said}: {heard}"]
 
 

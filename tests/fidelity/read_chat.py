@@ -237,7 +237,10 @@ def _tools(out: Request, rest: Json) -> None:
         if "custom" in tool:
             inner = {key: value for key, value in tool["custom"].items() if key != "name"}
             grammar = inner.pop("format", None) or {}
-            grammar = {**{key: value for key, value in grammar.items() if key != "grammar"}, **grammar.get("grammar", {})}
+            grammar = {
+                **{key: value for key, value in grammar.items() if key != "grammar"},
+                **grammar.get("grammar", {}),
+            }
             if grammar.get("type") not in (None, "text"):
                 inner["format"] = dict(sorted(grammar.items()))
             out.facts[f"custom:{tool['custom']['name']}"] = Fact({k: v for k, v in inner.items() if says(v)}, at)

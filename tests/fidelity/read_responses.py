@@ -253,7 +253,9 @@ def _text(out: Request, raw: Json) -> None:
 
 
 def read_answer(body: Json) -> Answer:
-    out = Answer(id=body.get("id") or None, model=body.get("model") or None, usage=_usage(body.get("usage")), loose=True)
+    out = Answer(
+        id=body.get("id") or None, model=body.get("model") or None, usage=_usage(body.get("usage")), loose=True
+    )
     choice = out.choices[0] = Choice()
     for item in body.get("output") or ():
         _hear(choice, item)

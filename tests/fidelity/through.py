@@ -124,7 +124,9 @@ class Case:
             return base64.b64decode(self.raw["response_b64"])
         if "response_body" in self.raw:
             return json.dumps(self.raw["response_body"], ensure_ascii=False).encode()
-        text = next((self.raw[key] for key in ("response_sse", "response_ndjson", "response_text") if key in self.raw), "")
+        text = next(
+            (self.raw[key] for key in ("response_sse", "response_ndjson", "response_text") if key in self.raw), ""
+        )
         return str(text).encode()
 
     @property

@@ -132,6 +132,8 @@ def decode(asked: Asked) -> ChatRequest:
     include = _include(rest, fields)
     tools = tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(rest.pop("tools") if rest.get("tools") else ()))
     choice, reasoning = _tool_choice(rest), _reasoning(rest)
+    if reasoning is not None and reasoning.effort is None:
+        paths["reasoning"] = "reasoning"
     response_format, text = _text(rest, fields)
     usual = {key: rest.pop(key) for key, value in _DEFAULTS.items() if key in rest and rest[key] == value}
     extra, keep = leftovers(rest)
