@@ -13,8 +13,9 @@ from typing import NamedTuple
 from .neutral import Fact, Function, Json, Request, Said, frozen
 from .schemas import Normal, differences, normal
 
-#: What may be replaced by something that no field says: a choice by fewer tools, JSON mode by an instruction.
-_MAY_CHANGE = ("tool_choice", "validated", "json")
+#: What may be replaced by something that no field says: a choice by fewer tools, JSON mode by an instruction, a
+#: penalty by none.
+_MAY_CHANGE = ("tool_choice", "validated", "json", "presence_penalty", "frequency_penalty")
 
 
 class Lost(NamedTuple):
@@ -163,7 +164,8 @@ class Comparing:
     def may_use(self, name: str) -> bool:
         """A target without such a choice is not shown what may not be used."""
         choice = self.asked.facts.get("tool_choice")
-        if choice is None or "tool_choice" in self.sent.facts:
+        sent = self.sent.facts.get("tool_choice")
+        if choice is None or (sent is not None and sent.value["names"]):
             return True
         return choice.value["mode"] != "none" and (not choice.value["names"] or name in choice.value["names"])
 
@@ -231,6 +233,10 @@ class Comparing:
             other = theirs.pop(name, None)
             if name == "reasoning" and fact.value in ({"effort": "none"}, {"budget": -1}) and other is None:
                 continue  # a model that does not think, or that decides for itself
+            if name == "tool_choice" and self.chosen(fact, other):
+                continue
+            if name == "show_reasoning" and self.thoughtless():
+                continue
             if name == "show_reasoning" and self.sent.shows:
                 continue
             if name == "tool_choice" and fact.value["mode"] == "none" and not self.sent.functions:
@@ -247,6 +253,20 @@ class Comparing:
             if not self.explained(name):
                 self.complain(f"{name} = {frozen(fact.value)[:120]} was added and is not named")
 
+    def chosen(self, fact: Fact, other: Fact | None) -> bool:
+        """Must one of some tools be called, and were these alone sent?"""
+        names = sorted(one.name for one in self.sent.functions)
+        return (
+            other is not None
+            and other.value == {"mode": fact.value["mode"], "names": []}
+            and names == sorted(fact.value["names"])
+        )
+
+    def thoughtless(self) -> bool:
+        """Is it declared that the model does not think? Then there is nothing to show."""
+        asked = self.asked.facts.get("reasoning")
+        return asked is not None and "reasoning" not in self.sent.facts and self.named(asked.at, gone=True)
+
     def described(self, text: str) -> bool:
         """Did the description of the wanted answer become that of its schema?"""
         schema = self.sent.schema.value if self.sent.schema is not None else None
@@ -261,7 +281,15 @@ class Comparing:
         if name == "validated":
             choice = self.asked.facts.get("tool_choice")
             return strict or (choice is not None and choice.value["mode"] == "auto")
-        return any(loss.kind == "invented" for loss in self.losses)
+        return any(
+            loss.kind == "invented" or (loss.kind == "approximated" and _word(loss.field).endswith(_word(name)))
+            for loss in self.losses
+        )
+
+
+def _word(path: str) -> str:
+    """A parameter by its letters: `generationConfig.topP` ends as `top_p` does."""
+    return re.sub(r"[^a-z0-9]", "", path.lower())
 
 
 def _bare(value: Json) -> Json:

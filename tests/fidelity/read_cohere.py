@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 from .neutral import (
@@ -15,6 +16,7 @@ from .neutral import (
     Request,
     Said,
     Usage,
+    content,
     events,
     from_url,
     parsed,
@@ -43,6 +45,10 @@ def read_request(body: Json) -> Request:
     conversation = _Conversation(out)
     for i, message in enumerate(rest.pop("messages")):
         conversation.message(message, f"messages[{i}]")
+    for i, document in enumerate(rest.pop("documents", None) or ()):
+        text = document["data"].get("text", "") if isinstance(document, dict) else document
+        data = base64.b64encode(text.encode()).decode()
+        conversation.add("user", "media", content("text/plain", data), f"documents[{i}]")
     conversation.finish()
     strict = rest.pop("strict_tools", None)
     for i, tool in enumerate(rest.pop("tools", None) or ()):
@@ -80,7 +86,7 @@ class _Conversation(Conversation):
             self.result(result_of("".join(texts)), message["tool_call_id"], "", at)
             return
         if message.get("tool_plan"):
-            self.add(role, "text", message["tool_plan"], f"{at}.tool_plan")
+            self.add(role, "reasoning", message["tool_plan"], f"{at}.tool_plan")
         for i, part in enumerate([{"type": "text", "text": value}] if isinstance(value, str) else value or ()):
             self.part(role, part, f"{at}.content[{i}]")
         for i, call in enumerate(message.get("tool_calls") or ()):

@@ -112,6 +112,7 @@ def unsealed(answer: Answer) -> Answer:
     """What is heard of it: not the state of the model that goes with it."""
     for choice in answer.choices.values():
         choice.seals = []
+        choice.foreign = [one for one in choice.foreign if one != "redacted_thinking"]
     return answer
 
 

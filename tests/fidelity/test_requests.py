@@ -38,6 +38,10 @@ REFUSALS = [
         "a tool that the caller's provider runs itself: without it the answer would be wrong",
     ),
     (r"the target gives one (choice|answer)", "the target gives one answer, the caller wants several"),
+    (
+        r"the target takes no form(at)? of the answer",
+        "the target takes a form of the answer or tools, not both",
+    ),
     (r"the target answers in text", "the target makes no pictures and no sound"),
     (r"this model takes text only in results", "the target takes text alone as what a tool gave back"),
     (r"this model does not go on with a message of its own", "the target does not go on with a begun answer"),
