@@ -371,7 +371,7 @@ def test_where_thinking_in_tokens_is_not_possible() -> None:
     )
     for one in (forced, prefilled, unsigned):
         assert "thinking" not in sent(one)
-        assert ["approximated reasoning"] == lost(one)
+        assert ["dropped reasoning"] == lost(one)
 
     thought = Reasoning(text="hm", seal=Seal(value="s", origin="anthropic"))
     signed = request(
