@@ -8,7 +8,9 @@ stops where it is told. The same request always has the same answer. No I/O.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -30,13 +32,17 @@ from providers.canonical.chat import (
     ToolResult,
     Usage,
 )
-from providers.canonical.count import CHARACTERS_PER_TOKEN, estimate
+from providers.canonical.count import CHARACTERS_PER_TOKEN, estimate, estimate_inputs
+from providers.canonical.embeddings import EmbeddingInput, EmbeddingsRequest, EmbeddingsResponse, Vector, shared
+from providers.canonical.errors import MalformedRequest
 from providers.canonical.stream import ReasoningDelta, StreamEvent, TextDelta, ToolCallDelta, unfold
 
 MODEL = "isthmus-demo"
 INTRODUCTION = "This is Isthmus's built-in demo upstream."
 MOST_ECHOED = 400  # characters
 MOST_CHOICES = 128
+DIMENSIONS = 64  # of a vector, where the caller does not say
+MOST_NUMBERS = 1_000_000  # in all vectors of an answer
 _DEEPEST = 6  # below that only what a schema requires is filled in
 _MOST_VALUES = 500
 
@@ -44,6 +50,7 @@ _TASK = re.compile(r"/v1(?:alpha|beta)?/(?:models|tunedModels)/(?P<model>[^:]+(?
 _FIXED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "/chat/completions": ("openai.chat", {}),
     "/responses": ("openai.responses", {}),
+    "/embeddings": ("openai.embeddings", {}),
     "/v1/messages": ("anthropic.messages", {"task": "messages"}),
     "/v1/messages/count_tokens": ("anthropic.messages", {"task": "count_tokens"}),
 }
@@ -84,6 +91,43 @@ def events(response: ChatResponse) -> Iterator[StreamEvent]:
                 yield msgspec.structs.replace(event, arguments=event.arguments[start : start + 12])
         else:
             yield event
+
+
+# ── embeddings ─────────────────────────────────────────────────────────────────────────
+
+
+def vectors(request: EmbeddingsRequest) -> EmbeddingsResponse:
+    """Vectors of length 1 made from the words of each input: the more words two inputs share, the closer they are."""
+    size = shared(request, "dimensions") or DIMENSIONS
+    if size * len(request.inputs) > MOST_NUMBERS:
+        message = f"the demo upstream gives at most {MOST_NUMBERS} numbers at once"
+        raise MalformedRequest(message, param="dimensions")
+    given = estimate_inputs(request)
+    return EmbeddingsResponse(
+        model=MODEL,
+        vectors=tuple(Vector(floats=_embedded(each, size)) for each in request.inputs),
+        usage=Usage(input_tokens=given, total_tokens=given),
+    )
+
+
+def _embedded(each: EmbeddingInput, size: int) -> list[float]:
+    """Every word adds to one place, chosen by its hash, with a sign. As exact as 32 bits are."""
+    sums = [0.0] * size
+    for word in _words_of(each) or [""]:
+        digest = hashlib.sha256(word.encode("utf-8", "surrogatepass")).digest()
+        sums[int.from_bytes(digest[:8], "big") % size] += 1.0 if digest[8] & 1 else -1.0
+    length = math.hypot(*sums) or 1.0
+    return list(struct.unpack(f"<{size}f", struct.pack(f"<{size}f", *[value / length for value in sums])))
+
+
+def _words_of(each: EmbeddingInput) -> list[str]:
+    words = [str(token) for token in each.tokens or ()]
+    for part in each.parts:
+        if isinstance(part, Text):
+            words += re.findall(r"\w+", part.text.lower())
+        else:
+            words.append(part.base64 or part.url or part.file_id or "")
+    return words
 
 
 # ── one choice ─────────────────────────────────────────────────────────────────────────

@@ -4,8 +4,9 @@
 a provider's name. Encoding appends to `losses`; decoding loses nothing: what it does not know is kept in `extra`.
 
 A call in the translate lane:  read -> decode_request -> encode_request (other dialect) -> … -> decode_response ->
-encode_response; streams through a StreamDecoder and a StreamEncoder. In the relay lane (both sides speak the same):
-read -> relay_request -> … -> relay_response, or a StreamRelay. `read` is common to both, so both are equally strict.
+encode_response; streams through a StreamDecoder and a StreamEncoder, embeddings through the EmbeddingsCodecs of both.
+In the relay lane (both sides speak the same): read -> relay_request -> … -> relay_response, or a StreamRelay. `read` is
+common to both, so both are equally strict.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 
 from providers.canonical.chat import ChatRequest, ChatResponse, TokenCount, Usage
+from providers.canonical.embeddings import EmbeddingsRequest, EmbeddingsResponse
 from providers.canonical.errors import RouterError, UpstreamError
 from providers.canonical.loss import Losses
 from providers.canonical.stream import StreamEvent
@@ -116,6 +118,24 @@ class StreamRelay(Protocol):
     def error(self, error: RouterError, /) -> bytes: ...
 
 
+class EmbeddingsCodec(Protocol):
+    """How a dialect asks for embeddings, on either side. One that is spoken to upstreams only has no caller's half:
+    `decode_embeddings` and `encode_embeddings` raise RouteNotFound there.
+
+    `encode_embeddings_request` raises UnsupportedParameter for inputs that the target cannot read.
+    `encode_embeddings` raises BadUpstreamBytes where the vectors are not one for each input.
+    """
+
+    def decode_embeddings(self, asked: Asked) -> EmbeddingsRequest: ...
+    def encode_embeddings(
+        self, response: EmbeddingsResponse, request: EmbeddingsRequest, losses: Losses
+    ) -> WireResponse: ...
+    def encode_embeddings_request(
+        self, request: EmbeddingsRequest, losses: Losses, traits: Traits = PLAIN
+    ) -> WireRequest: ...
+    def decode_embeddings_response(self, wire: WireResponse) -> EmbeddingsResponse: ...
+
+
 class Dialect(Protocol):
     """One wire language."""
 
@@ -126,6 +146,15 @@ class Dialect(Protocol):
     passes_with_key: frozenset[str]  # those that choose an account: only together with the caller's own key
     operations: frozenset[str]  # what an upstream of it can be asked for: `chat`, `embeddings`, `count_tokens`
     paths: Mapping[str, str]  # canonical parameter -> where a caller of this dialect writes it
+
+    @property
+    def embeddings(self) -> EmbeddingsCodec | None:
+        """Its codec of embeddings, if it has them."""
+        ...
+
+    def seals(self, traits: Traits) -> frozenset[str]:
+        """The origins of the seals (families of dialects) that an upstream of it, on such a row, can read."""
+        ...
 
     def operation(self, task: str) -> str:
         """What a task is, as OpenTelemetry names it: `chat`, `embeddings`, `count_tokens`."""

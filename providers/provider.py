@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from providers.dialect import Traits, WireRequest
+from providers.dialect import Dialect, Traits, WireRequest
+from providers.dialects import DIALECTS
 
 #: Dialects that are announced and have no module yet: a row may say that it speaks them, a call cannot use them.
 PLANNED = frozenset(
@@ -57,12 +58,24 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     def traits(self) -> Traits:
         return Traits(own=self.own, ignores=self.ignores, rejects=self.rejects, quirks=frozenset(self.quirks))
 
-    def dialect_for(self, caller: str) -> str:
-        """Which of its dialects to use for a caller of `caller`: the caller's own when it speaks it, else its first."""
-        return caller if caller in self.speaks else self.speaks[0]
+    def dialect_for(self, caller: str, operation: str = "chat", dialects: Mapping[str, Dialect] = DIALECTS) -> str:
+        """Which of its dialects to use for a caller of `caller` who asks for `operation`.
+
+        The caller's own when the row speaks it, else the first that has the operation, else its first: that one is
+        asked for what it has not, and says so.
+        """
+        if caller in self.speaks:
+            return caller
+        able = (name for name in self.speaks if name in dialects and operation in dialects[name].operations)
+        return next(able, self.speaks[0])
 
 
 def address(base_url: str, wire: WireRequest) -> str:
-    """The absolute URL of a call: base_url, the dialect's path, the query. Already encoded; nothing is re-quoted."""
+    """The absolute URL of a call: base_url, the dialect's path, the query. Already encoded; nothing is re-quoted.
+
+    `path` may end with a query that is passed on as it came.
+    """
     url = base_url.rstrip("/") + wire.path
-    return f"{url}?{urlencode(wire.query)}" if wire.query else url
+    if not wire.query:
+        return url
+    return f"{url}{'&' if '?' in wire.path else '?'}{urlencode(wire.query)}"

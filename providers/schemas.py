@@ -464,7 +464,7 @@ def _json_type(value: Json) -> str:
 def _format(work: _Compiler, result: Schema, notes: list[str], value: Json, where: str, schema: Any, seen: Any) -> None:
     kind = schema.get("type")
     textual = kind == "string" or (isinstance(kind, list) and "string" in kind) or kind is None
-    if not textual or value in work.target.string_formats:
+    if not textual or (isinstance(value, str) and value in work.target.string_formats):
         result["format"] = value
     else:
         work._note(notes, "format", value, where)

@@ -38,7 +38,8 @@ def head(record: Record, *, secret_path: bool, losses: bool = True) -> dict[str,
         headers["x-isthmus-route"] = record.route
     if record.lane != "none":
         headers["x-isthmus-provider"] = record.provider
-        headers["x-isthmus-model"] = _printable(record.upstream_model or "")
+        if record.upstream_model is not None:
+            headers["x-isthmus-model"] = _printable(record.upstream_model)
         headers["x-isthmus-attempts"] = str(len(record.attempts))
         headers["x-isthmus-lane"] = record.lane
     if losses and record.losses:

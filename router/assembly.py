@@ -17,17 +17,20 @@ import msgspec
 from providers.dialect import Dialect
 from providers.dialects.upstream_only import UpstreamOnly
 from providers.provider import PLANNED
-from router import checks
+from router import checks, validating
 from router.complaints import Complaints, Partial, Place, Row, near
 from router.rows import ProviderRows, shown_reference
 from router.secrets import Secret, Secrets, Unresolved
 from router.settings import AccessSettings, Address, JwtSettings, KeyRow, Settings
 from router.strict_yaml import Node
 from router.table import (
+    OPAQUE,
+    OPAQUE_METHODS,
     BadPattern,
     Egress,
     Limits,
     Model,
+    Pattern,
     PolicySettings,
     Route,
     Table,
@@ -265,9 +268,16 @@ class Assembly:
     def _policies(self) -> dict[str, PolicySettings]:
         """`default` over what is built in, the others over `default`."""
         rows: dict[str, Row] = self._sections.get("policies", {})
+        for name, row in rows.items():
+            self._check_extra(("policies", name), row)
         default = _policy(PolicySettings(), rows.get("default", {}))
         others = {name: _policy(default, row) for name, row in rows.items() if name != "default"}
         return {"default": default, **others}
+
+    def _check_extra(self, place: Place, row: Row) -> None:
+        if row.get("check_schema", "off") != "off" and not validating.AVAILABLE:
+            message = "check_schema: jsonschema-rs is not installed, expected `pip install isthmus[schema]`"
+            self._say.problem((*place, "check_schema"), message)
 
     def _check_policy(self, place: Place, row: Row) -> None:
         name, known = row.get("policy"), self._say.names("policies") | {"default"}
@@ -359,6 +369,7 @@ class Assembly:
         """The route, None for a row with a problem. `path` alone is enough to be compared with others."""
         before = len(self._say.problems)
         self._check_policy(place, row)
+        self._check_extra(place, row)
         self._check_dialect(place, row.get("speaks"))
         to = row.get("to", ())
         to = to if isinstance(to, str) else self._targets((*place, "to"), to)
@@ -374,14 +385,17 @@ class Assembly:
             to=to,
             policy=row.get("policy"),
             on_loss=row.get("on_loss"),
+            check_schema=row.get("check_schema"),
+            emulate=frozenset(row.get("emulate", ())),
             egress=egress,
+            methods=OPAQUE_METHODS if row.get("speaks") == OPAQUE else ("POST",),
             line=self._say.line(place),
         )
 
     def _check_dialect(self, place: Place, name: str | None) -> None:
         if name in self._dialects - self._heard:
             self._say.problem((*place, "speaks"), f"the dialect '{name}' is spoken to upstreams only")
-        elif name is not None and name not in self._dialects:
+        elif name is not None and name != OPAQUE and name not in self._dialects:
             hint = f"does not exist{near(name, self._heard)}"
             message = f"the dialect '{name}' {'is not available in this version' if name in PLANNED else hint}"
             self._say.problem((*place, "speaks"), message)
@@ -396,6 +410,7 @@ class Assembly:
             return False
         if isinstance(row, Partial):
             return True
+        self._check_opaque(place, row, pattern)
         named = row["to"] == "named"
         if pattern.is_named and not named:
             self._say.problem((*place, "to"), "a path with an upstream's URL needs `to: named`")
@@ -406,6 +421,23 @@ class Assembly:
         if not named and row.get("egress") is not None:
             self._say.problem((*place, "egress"), "`egress` is for `to: named`", key=True)
         return True
+
+    def _check_opaque(self, place: Place, row: Row, pattern: Pattern) -> None:
+        """What is passed on as it is has no model to choose by: the route says where it goes."""
+        if row["speaks"] != OPAQUE:
+            if pattern.has_rest:
+                self._say.problem((*place, "path"), "a path that ends with * is for `speaks: opaque`")
+            return
+        if any(segment.kind not in ("literal", "rest") for segment in pattern.segments):
+            self._say.problem((*place, "path"), "a path of `speaks: opaque` has no parameters")
+        if isinstance(row["to"], str):
+            self._say.problem((*place, "to"), "`speaks: opaque` needs a list of targets: [{provider: NAME}]")
+            return
+        for index, target in enumerate(row["to"]):
+            if "model" in target:
+                self._say.problem((*place, "to", index, "model"), "`speaks: opaque` sends what it is sent: no model")
+        if row.get("on_loss") is not None:
+            self._say.warn((*place, "on_loss"), "has no effect: nothing is translated", key=True)
 
     def _egress(self, place: Place, row: Row) -> Egress:
         listed = row.get("listed", ())

@@ -82,6 +82,7 @@ Off1: TypeAlias = Annotated[None, _later(1), WithJsonSchema({"enum": [None, 1]})
 Reference: TypeAlias = Annotated[str, Field(min_length=1), Says("secret: `env:NAME` or `file:PATH`")]
 Names: TypeAlias = Annotated[list[str], Says("list of names")]
 Text: TypeAlias = Annotated[str, Says("text")]
+CheckSchema: TypeAlias = Annotated[Literal["off", "flag", "repair"], Says("`off`, `flag` or `repair`")]
 OnLoss: TypeAlias = Annotated[Literal["report", "allow", "reject"], Says("`report`, `allow` or `reject`")]
 
 
@@ -218,7 +219,7 @@ class ProviderRow(Rows):
     auth: Text | None = Field(
         None,
         description="`bearer`, `header:NAME`, `query:NAME`, `google_key`, `google_token`, `anthropic_key`, "
-        "`azure_key`, `none`; without it `bearer`",
+        "`azure_key`, `aws_sigv4`, `aws_sigv4:REGION`, `none`; without it `bearer`",
     )
     secret: Reference | None = Field(None, description="the upstream's key; without one no credential is sent")
     secrets: Annotated[list[str], Says("list of secrets")] | None = Field(
@@ -306,6 +307,11 @@ class PolicyRow(Rows):
         _POLICY.on_loss,
         description="what becomes of a call that cannot be translated whole: said, done silently, refused",
     )
+    check_schema: CheckSchema = Field(
+        _POLICY.check_schema,
+        description="whether answers and arguments of calls are checked against the caller's own schemas: a breach is "
+        "named as a loss, or the model is asked once more before that; needs the extra `schema`",
+    )
     hedge: Later = Field(None, description="a second attempt before the first has failed")
 
 
@@ -326,9 +332,12 @@ class RouteRow(Rows):
     path: Text = Field(
         ...,
         max_length=1024,
-        description="pattern; `{name}`, `{name:url}`, `{name:secret}` are its parameters",
+        description="pattern; `{name}`, `{name:url}`, `{name:secret}` are its parameters, a `*` at its end "
+        "(`/audio/*`, `/files*`) stands for everything below",
     )
-    speaks: Text = Field(..., description="the dialect of its callers")
+    speaks: Text = Field(
+        ..., description="the dialect of its callers, or `opaque`: passed on as it is, any method, bodies streamed"
+    )
     to: Annotated[
         Annotated[Literal["models", "named"], Tag("one")]
         | Annotated[list[TargetRow], Field(min_length=1), Tag("list")],
@@ -337,6 +346,10 @@ class RouteRow(Rows):
     ] = Field(..., description="by the caller's model, by the URL in the path, or always these")
     policy: Text | None = Field(None, description="a name of `policies`, for models without one of their own")
     on_loss: OnLoss | None = Field(None, description="before that of the policy")
+    check_schema: CheckSchema | None = Field(None, description="before that of the policy")
+    emulate: Annotated[list[Literal["json_schema", "tools"]], Says("list of `json_schema`, `tools`")] = Field(
+        [], description="what is asked for in words of upstreams whose rows reject or ignore it"
+    )
     egress: EgressRow | None = Field(None, description="which upstreams callers may name, on `to: named`")
 
 
@@ -543,6 +556,8 @@ def _valid(shape: Any, value: Any) -> Any:
     try:
         return _dump(_adapter(shape).validate_python(value))
     except ValidationError:
+        if shape is TargetRow and not isinstance(value, dict):
+            return Partial()
         inner = _salvage(shape, value) if isinstance(value, dict | list) and models_in(shape) else _BAD
         return Partial() if inner is _BAD and shape is TargetRow else inner
 

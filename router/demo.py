@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from providers.canonical.count import estimate
 from providers.canonical.errors import BadUpstreamBytes, RouteNotFound, RouterError
 from providers.canonical.stream import StreamEvent
-from providers.demo_answers import answer, events, spoken_at
+from providers.demo_answers import answer, events, spoken_at, vectors
 from providers.dialect import Asked, Dialect, StreamEncoder, WireRequest, WireResponse
 from providers.dialects import DIALECTS
 from providers.provider import Provider
@@ -54,6 +54,9 @@ class DemoTransport:
 
     def _answer(self, dialect: Dialect, asked: Asked, clocks: Clocks) -> DemoCall:
         operation = dialect.operation(asked.task)
+        if operation == "embeddings" and dialect.embeddings is not None:
+            inputs = dialect.embeddings.decode_embeddings(asked)
+            return DemoCall(dialect.embeddings.encode_embeddings(vectors(inputs), inputs, []))
         if operation not in ("chat", "count_tokens"):
             raise RouteNotFound("the demo upstream does not do this")
         request = dialect.decode_request(asked)

@@ -22,6 +22,7 @@ import msgspec
 from providers import auth
 from providers.canonical.chat import ChatRequest, ChatResponse, TokenCount
 from providers.canonical.count import estimate
+from providers.canonical.embeddings import EmbeddingsRequest
 from providers.canonical.errors import (
     BadUpstreamBytes,
     Bug,
@@ -37,7 +38,7 @@ from providers.canonical.errors import (
     UpstreamError,
 )
 from providers.canonical.loss import Losses, approximated, blame, in_callers_words
-from providers.dialect import PLAIN, Asked, Dialect, StreamDecoder, WireRequest, WireResponse
+from providers.dialect import PLAIN, Asked, Dialect, EmbeddingsCodec, StreamDecoder, Traits, WireRequest, WireResponse
 from providers.provider import Provider, address
 from router.admission import Admission, Incoming, Plan
 from router.alarm import Alarm, waiting
@@ -99,6 +100,7 @@ class Exchange:
         self.dialect: Dialect = self.admission.dialect  # the caller's; known once the route is
         self.losses: Losses = []
         self._request: ChatRequest | None = None
+        self._embedding: EmbeddingsRequest | None = None  # in its place, where vectors are asked for
         self._sent = False
         self._waited = 0.0  # before the attempt under way
         self._has_own_key = False
@@ -256,15 +258,15 @@ class Exchange:
         record, gateway = self.record, self.gateway
         provider = plan.providers[target.provider]
         model = target.model or asked.model
-        upstream = gateway.dialects[provider.dialect_for(self.dialect.name)]
+        upstream = gateway.dialects[provider.dialect_for(self.dialect.name, record.operation, gateway.dialects)]
         record.provider, record.upstream_model = provider.name, model
         record.model = self.generation.model_label(target, model)
         secret = self._secret = plan.own_key or self.generation.secret(provider)
         record.lane = "relay" if upstream is self.dialect else "translate"
-        if upstream is not self.dialect and record.operation != "chat":
-            if record.operation != "count_tokens":
-                raise UnsupportedParameter(f"this target cannot be asked for {asked.task}", param="model")
+        if upstream is not self.dialect and record.operation == "count_tokens":
             return None
+        if record.operation not in upstream.operations:
+            raise UnsupportedParameter(f"this target cannot be asked for {asked.task}", param="model")
         wire = self._encoded(asked, upstream, provider, model, plan)
         wire = self._addressed(wire, upstream, provider, secret, asked)
         self.watch.lap("encode")
@@ -375,28 +377,45 @@ class Exchange:
         if upstream is self.dialect:
             wire = upstream.relay_request(asked, model, losses, traits)
         else:
-            request = self.gateway.seals.restore(self.admission.who.owner, self._canonical(asked), {upstream.family})
+            request = self._meant(asked, upstream, traits)
             if model != request.model:
                 request = msgspec.structs.replace(request, model=model)
             try:
-                wire = upstream.encode_request(request, losses, traits)
+                wire = _encoded(request, upstream, losses, traits)
             except CallerError as error:
                 blame(error, request, self.dialect.paths)
                 raise
+        self._note_losses(losses, plan)
+        return wire
+
+    def _note_losses(self, losses: Losses, plan: Plan) -> None:
+        """What this attempt loses. Untranslatable where nothing may be lost."""
         self.losses = losses
         if losses:
-            if self._request is not None:
-                self.losses = in_callers_words(losses, self._request, self.dialect.paths)
+            understood = self._request or self._embedding
+            if understood is not None:
+                self.losses = in_callers_words(losses, understood, self.dialect.paths)
             if plan.on_loss == "reject":
                 fields = ", ".join(dict.fromkeys(loss.field for loss in self.losses))
                 raise Untranslatable(f"the target cannot carry: {fields}", param=self.losses[0].field)
-        return wire
+
+    def _meant(self, asked: Asked, upstream: Dialect, traits: Traits) -> ChatRequest | EmbeddingsRequest:
+        """The request in canonical form, with what the target can read of earlier reasoning put back."""
+        if self.record.operation == "embeddings":
+            return self._vectors(asked)
+        return self.gateway.seals.restore(self.admission.who.owner, self._canonical(asked), upstream.seals(traits))
 
     def _canonical(self, asked: Asked) -> ChatRequest:
         """The request, understood once however many targets are tried."""
         if self._request is None:
             self._request = self.dialect.decode_request(asked)
         return self._request
+
+    def _vectors(self, asked: Asked) -> EmbeddingsRequest:
+        """What is to be made into vectors, understood once."""
+        if self._embedding is None:
+            self._embedding = _codec(self.dialect).decode_embeddings(asked)
+        return self._embedding
 
     def _addressed(
         self, wire: WireRequest, upstream: Dialect, provider: Provider, secret: str | None, asked: Asked
@@ -428,13 +447,17 @@ class Exchange:
         wire.headers = headers
         if provider.query:
             wire.query = {**wire.query, **provider.query}
-        return auth.sign(provider.auth, wire, secret) if secret is not None else wire
+        if secret is None:
+            return wire
+        return auth.sign(provider.auth, wire, secret, base_url=provider.base_url, now=self.gateway.wall())
 
     # ── answers, whole ─────────────────────────────────────────────────────────────
     async def _count(self, asked: Asked) -> None:
         """No call: the target cannot be asked, so we count ourselves and say so."""
-        count: TokenCount = estimate(self._canonical(asked))
-        self.losses = [approximated("totalTokens", "counted by rule of thumb: the target cannot be asked")]
+        request = self._canonical(asked)
+        count: TokenCount = estimate(request)
+        losses = [approximated("totalTokens", "counted by rule of thumb: the target cannot be asked")]
+        self.losses = in_callers_words(losses, request, self.dialect.paths)
         answer = self.dialect.encode_count(count)
         self.watch.lap("encode")
         await self._give(answer.status, answer.headers, answer.body)
@@ -442,22 +465,33 @@ class Exchange:
     async def _whole(self, asked: Asked, upstream: Dialect, call: UpstreamCall) -> None:
         body = await call.read(self.generation.settings.limits.upstream_body)
         self.watch.lap("body")
-        wire = WireResponse(status=call.status, headers=dict(call.headers), body=body)
+        await self._answer(asked, upstream, WireResponse(status=call.status, headers=dict(call.headers), body=body))
+
+    async def _answer(self, asked: Asked, upstream: Dialect, wire: WireResponse) -> None:
+        """What the upstream said, to the caller."""
+        given, body = wire.headers, wire.body
         if upstream is self.dialect:
             self.record.usage = upstream.relay_response(wire, asked)
             headers = {"content-type": "application/json"}
         else:
-            wire = self._translated(asked, upstream.decode_response(wire))
+            if self._embedding is None:
+                wire = self._translated(asked, upstream.decode_response(wire))
+            else:
+                wire = self._embedded(asked, upstream, wire)
             body, headers = wire.body, wire.headers
         self.watch.lap("answer")
-        headers = {**headers, **kept(call.headers, self._secret)}
-        await self._give(200, headers, body)
+        await self._give(200, {**headers, **kept(given, self._secret)}, body)
 
     def _translated(self, asked: Asked, response: ChatResponse) -> WireResponse:
         response = self._completed(response)
         self.record.usage = response.usage
         self.gateway.seals.keep_all(self.admission.who.owner, response)
         return self.dialect.encode_response(response, self._canonical(asked), self.losses)
+
+    def _embedded(self, asked: Asked, upstream: Dialect, wire: WireResponse) -> WireResponse:
+        response = _codec(upstream).decode_embeddings_response(wire)
+        self.record.usage = response.usage
+        return _codec(self.dialect).encode_embeddings(response, self._vectors(asked), self.losses)
 
     def _completed(self, response: ChatResponse) -> ChatResponse:
         """Id and time where the upstream gave none: every answer has them in some dialects."""
@@ -577,6 +611,22 @@ class Exchange:
     def _shown(self, error: RouterError) -> RouterError:
         """What the caller may see: an upstream's own status when the key is the caller's own."""
         return with_own_status(error) if self._has_own_key and isinstance(error, UpstreamError) else error
+
+
+def _encoded(
+    request: ChatRequest | EmbeddingsRequest, upstream: Dialect, losses: Losses, traits: Traits
+) -> WireRequest:
+    if isinstance(request, ChatRequest):
+        return upstream.encode_request(request, losses, traits)
+    return _codec(upstream).encode_embeddings_request(request, losses, traits)
+
+
+def _codec(dialect: Dialect) -> EmbeddingsCodec:
+    """The embeddings of a dialect that has the operation."""
+    codec = dialect.embeddings
+    if codec is None:
+        raise UnsupportedParameter("this target has no embeddings", param="model")
+    return codec
 
 
 def _scrub(error: RouterError, secret: str | None) -> None:

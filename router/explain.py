@@ -27,10 +27,13 @@ from router.exchange import Exchange, Ready
 from router.gateway import Gateway, Generation
 from router.logs import Log
 from router.metrics import Metrics
+from router.opaque import OpaqueExchange
 from router.policy.retries import backoff
 from router.record import Record
+from router.relay import Passing
 from router.secrets import scrubbed
 from router.settings import Settings
+from router.shaped import ShapedExchange
 from router.table import Limits, Match, Target
 
 Json: TypeAlias = Any
@@ -55,7 +58,7 @@ class Question(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 async def explain(gateway: Gateway, question: Question) -> dict[str, Json]:
     """The answer, as JSON values. A call that would be refused has `refused`, with what its caller would read."""
-    run = _DryRun(gateway, question)
+    run = _kind(gateway.generation, question)(gateway, question)
     await run.run()
     return run.told()
 
@@ -93,6 +96,12 @@ class _Door:
     async def body(self, limits: Limits, alarm: Alarm) -> bytes:
         return self._body
 
+    async def passing(self, limits: Limits) -> Passing:
+        return Passing(self._nothing, limits, len(self._body))
+
+    async def _nothing(self) -> bytes:
+        return b""
+
     async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.given = (status, headers, body)
 
@@ -104,6 +113,9 @@ class _Door:
 
     async def end(self) -> None:
         """Nor ends."""
+
+    def quiet(self) -> None:
+        """Nothing is said as it is."""
 
     def cut(self) -> None:
         """There is no connection."""
@@ -222,6 +234,21 @@ class _DryRun(Exchange):
             "fault": headers.get("x-isthmus-fault"),
             "body": _json(body),
         }
+
+
+class _OpaqueDryRun(_DryRun, OpaqueExchange):
+    """The same for what is passed on as it is."""
+
+
+class _ShapedDryRun(_DryRun, ShapedExchange):
+    """The same where answers are looked at, and asked for in words."""
+
+
+def _kind(generation: Generation, question: Question) -> type[_DryRun]:
+    """Which exchange a call would be (router/server.py)."""
+    if generation.table.is_opaque(question.path):
+        return _OpaqueDryRun
+    return _ShapedDryRun if generation.shapes else _DryRun
 
 
 def _aside(gateway: Gateway) -> Gateway:

@@ -14,7 +14,7 @@ from router.metrics import Metrics
 from router.policy.retries import RetryBudget, Row
 from router.settings import Settings
 from router.state.seals import SealMemory
-from router.table import PolicySettings, Route, Target
+from router.table import OPAQUE, PolicySettings, Route, Target
 from router.transport import Transport
 
 OTHER = "other"
@@ -43,6 +43,9 @@ class Generation:
             for route in self.table.routes
             for path, question in listing.beside(route.path, route.speaks).items()
         }
+        modes = {policy.check_schema for policy in settings.policies.values()}
+        modes |= {route.check_schema or "off" for route in settings.table.routes}
+        self.shapes = modes != {"off"} or any(route.emulate for route in settings.table.routes)
 
     def _model_names(self) -> Iterator[str]:
         for model in self.settings.models:
@@ -118,7 +121,8 @@ class Gateway:
         instance: str,
     ) -> None:
         self.generation = generation
-        self.dialects = dialects
+        # What is passed on unread is answered as OpenAI does where the answer is ours.
+        self.dialects = {**dialects, OPAQUE: dialects["openai.chat"]}
         self.transports = transports  # by what the base URL begins with: "https", "http", "simulated"; "unlisted"
         self.metrics = metrics
         self.log = log

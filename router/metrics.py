@@ -92,9 +92,11 @@ _FIELDS = (
     # gemini
     "contents content systemInstruction system_instruction toolConfig tool_config safetySettings "
     "safety_settings generationConfig generation_config cachedContent cached_content labels taskType title "
-    "outputDimensionality "
+    "outputDimensionality requests "
     # ollama.chat
-    "options format keep_alive think images template raw suffix "
+    "options format keep_alive think images template raw suffix truncate "
+    # invented for upstreams
+    "input_type "
     # answers
     "choices candidates usage usageMetadata id created finish_reason stop_reason signature safetyRatings "
     "groundingMetadata citationMetadata promptFeedback modelVersion responseId system_fingerprint "

@@ -7,7 +7,7 @@ upstream meanwhile. A caller who takes nothing for `write_stall` is dropped; one
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol
 
 from aiohttp import web
@@ -20,7 +20,13 @@ from aiohttp.web_exceptions import HTTPException
 from aiohttp.web_protocol import RequestPayloadError
 from multidict import CIMultiDict
 
-from providers.canonical.errors import MalformedRequest, RequestTimeout, RequestTooLarge, UnsupportedMediaType
+from providers.canonical.errors import (
+    CallerError,
+    MalformedRequest,
+    RequestTimeout,
+    RequestTooLarge,
+    UnsupportedMediaType,
+)
 from providers.wire.sse import PING
 from router.alarm import Alarm
 from router.table import Limits
@@ -29,6 +35,7 @@ HEARTBEAT = 15.0
 TURN = 1 << 20  # bytes of a body that are taken in one go
 _READABLE = frozenset({"", "identity", "gzip", "deflate"})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_UNREADABLE = (RequestPayloadError, HttpProcessingError, HTTPException, ClientError)
 
 
 class CallerGone(Exception):
@@ -58,11 +65,61 @@ class Door(Protocol):
         ...
 
     async def body(self, limits: Limits, alarm: Alarm) -> bytes: ...
+    async def passing(self, limits: Limits) -> Passing: ...
     async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None: ...
     async def begin(self, status: int, headers: Mapping[str, str], alarm: Alarm) -> None: ...
     async def write(self, data: bytes) -> None: ...
     async def end(self) -> None: ...
+    def quiet(self) -> None: ...
     def cut(self) -> None: ...
+
+
+class Passing:
+    """A request's body that is not held: read, once, as fast as it is taken.
+
+    `length` is in bytes, None where it is not known before. What ends it early is raised where it is read, and kept as
+    `fault`, for it may be read by somebody who makes another error of it.
+    """
+
+    def __init__(self, read: Callable[[], Awaitable[bytes]], limits: Limits, length: int | None) -> None:
+        """`read` gives what has come; nothing at the end."""
+        self.length = length
+        self.begun = False
+        self.taken = 0
+        self.fault: CallerError | None = None
+        self._read = read
+        self._most = limits.max_body
+        self._left = limits.body  # seconds that the caller may still keep us waiting
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self.begun = True
+        data = await self._next()
+        self.taken += len(data)
+        if self.taken > self._most:
+            raise self._fail(RequestTooLarge(f"the body is larger than {self._most} bytes"))
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    async def _next(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        try:
+            async with asyncio.timeout(self._left):
+                return await self._read()
+        except TimeoutError:
+            raise self._fail(RequestTimeout("the body did not arrive in time")) from None
+        except _UNREADABLE:
+            raise self._fail(MalformedRequest("the body cannot be read")) from None
+        finally:
+            self._left -= loop.time() - before
+
+    def _fail(self, fault: CallerError) -> CallerError:
+        self.fault = fault
+        return fault
 
 
 class _Gone(web.StreamResponse):
@@ -92,6 +149,7 @@ class HttpDoor:
         self._loop = asyncio.get_running_loop()
         self._wrote_at = 0.0
         self._beating: asyncio.Task[None] | None = None
+        self._let = False  # the body was told to come
         self.sent = 0
 
     @property
@@ -107,6 +165,21 @@ class HttpDoor:
     # ── in ─────────────────────────────────────────────────────────────────────────
     async def body(self, limits: Limits, alarm: Alarm) -> bytes:
         """The whole body, decompressed. Refuses what is too long before it is read where its length is declared."""
+        encoding = await self._let_in(limits)
+        content = self._request.content
+        if content.is_eof() and content.total_bytes <= limits.max_body:
+            return content.read_nowait() if not encoding else await self._slowly(limits, alarm)
+        return await self._slowly(limits, alarm)
+
+    async def passing(self, limits: Limits) -> Passing:
+        """The body to be read while it is sent on. What its declared length forbids is refused here already."""
+        request = self._request
+        encoding = await self._let_in(limits)
+        length = request.content_length if request.body_exists else 0
+        return Passing(request.content.readany, limits, None if encoding else length)
+
+    async def _let_in(self, limits: Limits) -> str:
+        """Lets the body come, unless its head says that it cannot be taken. Gives its content-encoding."""
         request = self._request
         encoding = request.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in _READABLE:
@@ -114,13 +187,11 @@ class HttpDoor:
         declared = request.content_length
         if declared is not None and declared > limits.max_body:
             raise RequestTooLarge(f"the body is larger than {limits.max_body} bytes")
-        if request.headers.get("Expect", "").lower() == "100-continue":
+        if not self._let and request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0
-        content = request.content
-        if content.is_eof() and content.total_bytes <= limits.max_body:
-            return content.read_nowait() if not encoding else await self._slowly(limits, alarm)
-        return await self._slowly(limits, alarm)
+        self._let = True
+        return encoding
 
     async def _slowly(self, limits: Limits, alarm: Alarm) -> bytes:
         pieces: list[bytes] = []
@@ -139,7 +210,7 @@ class HttpDoor:
             if alarm.forgive():
                 raise RequestTimeout("the body did not arrive in time") from None
             raise
-        except (RequestPayloadError, HttpProcessingError, HTTPException, ClientError):
+        except _UNREADABLE:
             raise MalformedRequest("the body cannot be read") from None
         finally:
             alarm.pause()
@@ -188,7 +259,7 @@ class HttpDoor:
     async def begin(self, status: int, headers: Mapping[str, str], alarm: Alarm) -> None:
         """The head of a stream."""
         response = web.StreamResponse(status=status, headers=CIMultiDict(headers))
-        if self._request.version >= HttpVersion11:
+        if self._request.version >= HttpVersion11 and "content-length" not in headers:
             response.enable_chunked_encoding()
         self._alarm = alarm
         self._response = response

@@ -105,7 +105,7 @@ class ProviderRows:
             self._say.problem(place, f"provider '{name}': letters, digits and ._- are what a name is made of", key=True)
         speaks = self._speaks(place, name, row)
         self._check_url(place, name, row)
-        if "auth" in row and (complaint := auth.check(row["auth"])):
+        if "auth" in row and (complaint := auth.check(row["auth"], row.get("base_url", ""))):
             self._say.problem((*place, "auth"), f"provider {name}: {complaint}")
         self._check_headers(place, row.get("headers", {}))
         self._check_query(place, row.get("query", {}))
@@ -279,9 +279,8 @@ class ProviderRows:
                     else:
                         self._say.warn(place, f"{message}: calls to it are not tried", key=key)
                     continue
-                if not auth.is_sendable(secret.reveal()):
-                    message = f"provider {name}: what {reference} stands for cannot be sent in a header"
-                    self._say.problem(place, message, key=key)
+                if provider and (wrong := auth.check_secret(provider.auth, secret.reveal())):
+                    self._say.problem(place, f"provider {name}: what {reference} stands for {wrong}", key=key)
 
 
 def shown_reference(place: Place, text: str, secrets: Secrets, say: Complaints) -> str | None:

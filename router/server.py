@@ -44,10 +44,12 @@ from router.explain import explain
 from router.gateway import Gateway, Generation
 from router.logs import Log, take_over
 from router.metrics import Metrics, watch_loop
+from router.opaque import OpaqueExchange
 from router.record import Record
 from router.relay import CallerGone, HttpDoor
 from router.settings import Settings
-from router.table import Limits
+from router.shaped import ShapedExchange
+from router.table import OPAQUE, Limits
 from router.transport import HttpTransport, Transport
 
 KEEP_ALIVE = 75.0
@@ -195,7 +197,7 @@ class Front:
 
     async def _exchange(self, incoming: Incoming, door: HttpDoor, record: Record) -> None:
         gateway = self.gateway
-        exchange = Exchange(gateway, incoming, door, record)
+        exchange = _kind(gateway.generation, incoming)(gateway, incoming, door, record)
         gateway.running += 1
         self.running.add(exchange)
         try:
@@ -262,6 +264,13 @@ class Front:
         record.ended = self.gateway.clock()
         self.gateway.metrics.observe(record)
         self.gateway.log.exchange(record)
+
+
+def _kind(generation: Generation, incoming: Incoming) -> type[Exchange]:
+    """Which exchange a call becomes: what few tables ask for costs nothing where nobody does."""
+    if generation.table.is_opaque(incoming.target):
+        return OpaqueExchange
+    return ShapedExchange if generation.shapes else Exchange
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -372,7 +381,7 @@ class Life:
         self.metrics.configured(
             generation.number,
             routes=[LISTING, *(route.path for route in generation.table.routes)],
-            dialects=list(DIALECTS),
+            dialects=[*DIALECTS, OPAQUE],
             providers=list(generation.providers),
             models=generation.models,
             keys=[row.name for row in settings.access.keys] if settings.access else [],

@@ -13,11 +13,17 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from providers.canonical.errors import MalformedRequest, MethodNotAllowed, RouteNotFound, UnknownModel
+from providers.canonical.errors import CallerError, MalformedRequest, MethodNotAllowed, RouteNotFound, UnknownModel
+from providers.emulation import Emulated
 from providers.provider import Provider
+
+#: What a route speaks whose calls are passed on as they are, whatever they are.
+OPAQUE = "opaque"
+OPAQUE_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 Choose: TypeAlias = Literal["in_order", "weighted", "least_busy", "fastest", "cheapest"]
 OnLoss: TypeAlias = Literal["report", "allow", "reject"]
+CheckSchema: TypeAlias = Literal["off", "flag", "repair"]
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +54,7 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     choose: Choose = "in_order"
     retry_budget: float = 0.2
     on_loss: OnLoss = "report"
+    check_schema: CheckSchema = "off"
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +99,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     to: Literal["models", "named"] | tuple[Target, ...]
     policy: str | None = None
     on_loss: OnLoss | None = None
+    check_schema: CheckSchema | None = None  # None: as the policy says
+    emulate: frozenset[Emulated] = frozenset()
     egress: Egress | None = None
     methods: tuple[str, ...] = ("POST",)
     line: int = 0  # in routes.yaml
@@ -124,6 +133,7 @@ _LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
 _NOT_IN_A_TARGET = re.compile(r"[^\x21-\x7e]|\\")
 _HALF_ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TASK = "model_and_task"
+_REST = "rest"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ABSOLUTE_FORM = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*")
 
@@ -133,10 +143,13 @@ class BadPattern(ValueError):
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """One step of a pattern. `kind`: literal, name, secret, url, task (a model and what to do with it)."""
+    """One step of a pattern. `kind`: literal, name, secret, url, task (a model and what to do with it), rest.
 
-    kind: Literal["literal", "name", "secret", "url", "task"]
-    text: str = ""  # of a literal; of the others the parameter's name
+    A rest is the last: `*` is everything below, `files*` is files and everything below it.
+    """
+
+    kind: Literal["literal", "name", "secret", "url", "task", "rest"]
+    text: str = ""  # of a literal; what stands before the `*` of a rest; of the others the parameter's name
 
 
 class Pattern(msgspec.Struct, frozen=True):
@@ -154,7 +167,7 @@ class Pattern(msgspec.Struct, frozen=True):
         text = ""
         for segment in self.segments:
             if segment.kind != "literal":
-                return text + "/"
+                return f"{text}/{segment.text}" if segment.kind == "rest" else text + "/"
             text += "/" + segment.text
         return text
 
@@ -170,12 +183,16 @@ class Pattern(msgspec.Struct, frozen=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        names = [segment.text for segment in self.segments if segment.kind not in ("literal", "task")]
+        names = [segment.text for segment in self.segments if segment.kind not in ("literal", "task", "rest")]
         return (*names, "model", "task", "version", "collection", _TASK) if self.has_task else tuple(names)
 
     @property
     def has_task(self) -> bool:
         return any(segment.kind == "task" for segment in self.segments)
+
+    @property
+    def has_rest(self) -> bool:
+        return self.segments[-1].kind == "rest"
 
     @property
     def is_named(self) -> bool:
@@ -186,7 +203,9 @@ class Pattern(msgspec.Struct, frozen=True):
         """Two patterns of one shape fit the same paths. An upstream's URL holds any number of segments."""
         if self.is_named:
             return (self.prefix, "{url}", *(s.text if s.kind == "literal" else "{}" for s in self.tail))
-        return tuple(segment.text if segment.kind == "literal" else "{}" for segment in self.segments)
+        last = f"{self.segments[-1].text}*" if self.has_rest else None
+        steps = (segment.text if segment.kind == "literal" else "{}" for segment in self.segments)
+        return tuple(steps) if last is None else (*tuple(steps)[:-1], last)
 
     @property
     def tail(self) -> tuple[Segment, ...]:
@@ -203,8 +222,8 @@ def compile_pattern(path: str) -> Pattern:
     if not path.startswith("/"):
         raise BadPattern("a path starts with /")
     parts = path[1:].split("/")
-    segments = [_segment(part) for part in parts]
-    last = len(segments) - 1
+    last = len(parts) - 1
+    segments = [_segment(part, is_last=i == last) for i, part in enumerate(parts)]
     versioned = (
         last >= 2 and parts[-3] in VERSIONS and parts[-2] in COLLECTIONS and segments[last].kind in ("name", "task")
     )
@@ -215,7 +234,7 @@ def compile_pattern(path: str) -> Pattern:
     return pattern
 
 
-def _segment(part: str) -> Segment:
+def _segment(part: str, *, is_last: bool) -> Segment:
     if not part:
         raise BadPattern("a path has no empty segments and no / at its end")
     if _MODEL_AND_TASK.fullmatch(part):
@@ -231,6 +250,10 @@ def _segment(part: str) -> Segment:
         raise BadPattern("a path has no . or .. segments")
     if not _LITERAL.fullmatch(part):
         raise BadPattern(f"'{part}': letters, digits and -._~!$&'()*+,;=:@ are what a literal segment is made of")
+    if "*" in part:
+        if not is_last or part.index("*") < len(part) - 1:
+            raise BadPattern(f"'{part}': a * stands at the end of the path: /audio/* or /files*")
+        return Segment("rest", part[:-1])
     return Segment("literal", part)
 
 
@@ -239,6 +262,8 @@ def _check(pattern: Pattern) -> None:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise BadPattern(f"the parameter '{twice}' is here twice")
     kinds = [segment.kind for segment in pattern.segments]
+    if "rest" in kinds and set(kinds[:-1]) - {"literal"}:
+        raise BadPattern("literal segments alone stand before a *")
     if "task" in kinds[:-1]:
         raise BadPattern("{model}:{task} is the last segment")
     if "url" not in kinds:
@@ -263,6 +288,7 @@ class _Row(msgspec.Struct, frozen=True):
     regex: re.Pattern[str]  # of the whole path; of a `to: named` route, of what stands behind the upstream's URL
     prefix: str
     named: bool
+    rest: bool  # its path ends with a `*`
     rank: tuple[int, int, int]  # the greatest wins: literal suffix, literal characters, first in the file
     secret_params: frozenset[str]
 
@@ -283,6 +309,8 @@ class Table:
             self._add(route, compile_pattern(route.path), index)
         for rows in self._by_prefix.values():
             rows.sort(key=lambda row: row.rank, reverse=True)
+        prefixes = (compile_pattern(route.path).prefix for route in routes if route.speaks == OPAQUE)
+        self._opaque = tuple(prefixes)
         self._prefix_lengths = sorted({len(prefix) for prefix in self._by_prefix}, reverse=True)
         self._aliases = {model.name: model for model in models if "*" not in model.name}
         wild = [model for model in models if "*" in model.name]
@@ -294,11 +322,12 @@ class Table:
             return
         secret = frozenset(segment.text for segment in pattern.segments if segment.kind == "secret")
         literal = sum(len(segment.text) for segment in pattern.segments if segment.kind == "literal")
-        # A version that is written out is meant; v1beta also stands for the others, and comes after them.
-        rank = (len(pattern.suffix), literal - 1000 * pattern.versioned, -index)
+        # A version that is written out is meant; v1beta also stands for the others, and comes after them. A `*` stands
+        # for all that nothing else is said of.
+        rank = (len(pattern.suffix) - pattern.has_rest, literal - 1000 * pattern.versioned, -index)
         regex = _regex(pattern)
         for prefix in _prefixes(pattern):
-            row = _Row(route, regex, prefix, pattern.is_named, rank, secret)
+            row = _Row(route, regex, prefix, pattern.is_named, pattern.has_rest, rank, secret)
             self._by_prefix.setdefault(prefix, []).append(row)
 
     def match(self, method: str, raw_path: str) -> Match:
@@ -309,13 +338,20 @@ class Table:
         """
         found = self._exact.get(raw_path)
         if found is None:
-            path = raw_path.partition("?")[0]
-            if not path.startswith("/"):
-                path = _ABSOLUTE_FORM.sub("", path, count=1)
+            path = plain_path(raw_path)
             found = self._exact.get(path) or self._search(path)
         if method not in found.route.methods:
             raise MethodNotAllowed(f"this path takes {', '.join(found.route.methods)}", allow=found.route.methods)
         return found
+
+    def is_opaque(self, raw_path: str) -> bool:
+        """Does a raw request target belong to a route whose calls are passed on as they are?"""
+        if not self._opaque or not plain_path(raw_path).startswith(self._opaque):
+            return False
+        try:
+            return self.match("GET", raw_path).route.speaks == OPAQUE
+        except CallerError:
+            return False
 
     def _search(self, path: str) -> Match:
         for length in self._prefix_lengths:
@@ -324,6 +360,9 @@ class Table:
                     if row.regex.search(path.rstrip("/"), length - 1):
                         return Match(route=row.route, secret_params=row.secret_params, prefix=row.prefix)
                 elif found := row.regex.fullmatch(path):
+                    if row.rest:
+                        _check_rest(found[_REST])
+                        return Match(route=row.route)
                     return Match(route=row.route, params=_params(found.groupdict()), secret_params=row.secret_params)
         raise RouteNotFound("there is nothing at this path")
 
@@ -352,6 +391,12 @@ class Table:
         if slash and rest and provider in self.providers:
             return Model(name=name, to=(Target(provider=provider, model=rest),))
         return next((model for model in self._wild if fits_star(model.name, name)), None)
+
+
+def plain_path(target: str) -> str:
+    """The path of a raw request target, as it came: without the query, and without the host of an absolute form."""
+    path = target.partition("?")[0]
+    return path if path.startswith("/") else _ABSOLUTE_FORM.sub("", path, count=1)
 
 
 def _prefixes(pattern: Pattern) -> Iterator[str]:
@@ -384,7 +429,16 @@ def _expression(segment: Segment, named: bool) -> str:
     if segment.kind == "task":
         # A model's name may hold slashes (`provider/model`); behind an upstream's URL it is one segment.
         return "[^/]+" if named else f"(?P<{_TASK}>.+)"
+    if segment.kind == "rest":
+        below = f"(?P<{_REST}>.+)" if not segment.text else f"(?:/(?P<{_REST}>.+))?"
+        return re.escape(segment.text) + below
     return f"(?P<{segment.text}>[^/]+)"
+
+
+def _check_rest(rest: str | None) -> None:
+    """What stands in the place of a `*` goes on as it came: it must not lead elsewhere."""
+    for step in rest.split("/") if rest is not None else ():
+        _decoded(step, False)
 
 
 def _params(raw: dict[str, str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from functools import lru_cache
 from typing import Protocol
 
@@ -48,6 +48,12 @@ class Clocks(msgspec.Struct, kw_only=True):
     resent: bool = False  # out: a stale kept connection was replaced silently
 
 
+class Upload(WireRequest, kw_only=True):
+    """A request whose body is not held but read while it is sent, once; `body` is empty."""
+
+    chunks: AsyncIterable[bytes]
+
+
 class UpstreamCall(Protocol):
     """An answer under way. Header names are lower case."""
 
@@ -75,7 +81,7 @@ class HttpTransport:
 
     def __init__(self, connector: aiohttp.TCPConnector | None = None) -> None:
         self._connector = connector  # for upstreams that a caller names: its addresses are checked, it has a pool
-        self._sessions: dict[tuple[str | None, str | None], aiohttp.ClientSession] = {}
+        self._sessions: dict[tuple[str | None, str | None, bool], aiohttp.ClientSession] = {}
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
         self._lines: dict[tuple[str, str | None, str | None], Line] = {}
 
@@ -84,7 +90,7 @@ class HttpTransport:
         where = URL(url, encoded=True) if "?" in url else _parsed(url)  # a query may hold a key
         try:
             with waiting(clocks.alarm, at, "first_byte"):
-                if provider.proxy is None and wire.method == hdrs.METH_POST:
+                if provider.proxy is None and wire.method == hdrs.METH_POST and not isinstance(wire, Upload):
                     answer = await self._post(wire, where, provider, clocks)
                     clocks.connected = answer.took
                     return HttpCall(answer, clocks)
@@ -108,11 +114,13 @@ class HttpTransport:
     async def _request(
         self, wire: WireRequest, where: URL, provider: Provider, clocks: Clocks
     ) -> aiohttp.ClientResponse:
-        """What a line does not do: other methods, and ways through a proxy."""
-        return await self._session(provider).request(
+        """What a line does not do: other methods, ways through a proxy, uploads. Those cannot be sent again, should a
+        kept connection have gone stale: they get one of their own."""
+        upload = wire.chunks if isinstance(wire, Upload) else None
+        return await self._session(provider, keeps=upload is None).request(
             wire.method,
             where,
-            data=wire.body if wire.method != hdrs.METH_GET else None,
+            data=upload if upload is not None else wire.body or None,
             headers=wire.headers,
             allow_redirects=False,
             proxy=provider.proxy,
@@ -135,18 +143,19 @@ class HttpTransport:
             self._timeouts[connect] = found
         return found
 
-    def _session(self, provider: Provider) -> aiohttp.ClientSession:
-        key = (provider.ca_file, provider.client_cert)
+    def _session(self, provider: Provider, *, keeps: bool = True) -> aiohttp.ClientSession:
+        key = (provider.ca_file, provider.client_cert, keeps)
         session = self._sessions.get(key)
         if session is None:
-            session = self._sessions[key] = self._new_session(provider)
+            session = self._sessions[key] = self._new_session(provider, keeps)
         return session
 
-    def _new_session(self, provider: Provider) -> aiohttp.ClientSession:
+    def _new_session(self, provider: Provider, keeps: bool) -> aiohttp.ClientSession:
         connector = self._connector or aiohttp.TCPConnector(
             limit=0,
             ttl_dns_cache=DNS_TTL,
-            keepalive_timeout=KEEP_ALIVE,
+            keepalive_timeout=KEEP_ALIVE if keeps else None,
+            force_close=not keeps,
             ssl=_tls(provider),
             resolver=aiohttp.ThreadedResolver(),  # as the system resolves: hosts file, search domains
         )
@@ -155,7 +164,7 @@ class HttpTransport:
             connector_owner=self._connector is None,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
-            skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING),
+            skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE),
             read_bufsize=READ_BUFFER,
             trust_env=False,
         )

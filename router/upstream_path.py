@@ -34,9 +34,11 @@ _TAILS: dict[str, str | None] = {
     "/v1/messages": "anthropic.messages",
     "/v1alpha/models": None,
     "/v1beta/models": None,
+    "/api/generate": "ollama.chat",
     "/completions": None,
     "/embeddings": "openai.embeddings",
     "/responses": "openai.responses",
+    "/api/chat": "ollama.chat",
     "/models": None,
 }  # longest first
 _KEYLESS_TAILS = ("/v1alpha/models", "/v1beta/models")

@@ -39,6 +39,7 @@ _.cache_key
 _.stop_sequence
 _.cache_write_1h_tokens
 _.estimated
+_.embedding
 # Fields of a log line: written by msgspec.
 _.ms
 _.waited_ms
@@ -60,3 +61,5 @@ LimitExceeded
 _._beating
 # Compared with the metrics' labels by a test.
 REASONS
+# The other half of a reader, for fakes of upstreams and for whoever writes such a stream.
+encode_frame

@@ -41,6 +41,8 @@ FLOORS = {
     "providers.catalog": 3,
     "providers.auth": 3,
     "providers.quirks": 3,
+    "providers.adherence": 3,
+    "providers.emulation": 3,
     "providers.listing": 3,
     "providers.demo_answers": 3,
     "router": 4,  # the package itself: empty
@@ -56,6 +58,7 @@ FLOORS = {
     "router.assembly": 4,  # the rest put together,
     "router.checks": 4,  # and looked over;
     "router.settings": 4,  # what comes of it
+    "router.validating": 4,  # whether schemas can be checked at all is asked when the file is read
     "router.tokens": 4,  # which keys are good is asked when the file is read
     "router.policy": 5,
     "router.record": 5,
@@ -76,6 +79,8 @@ FLOORS = {
     "router.answers": 7,
     "router.streaming": 7,
     "router.exchange": 7,
+    "router.opaque": 7,
+    "router.shaped": 7,
     "router.explain": 7,
     "router.chats": 7,
     "router.server": 8,
@@ -108,6 +113,7 @@ ONLY_IN = {
         "router.chats",  # its own HTTP surface
     },
     "pydantic": {"router.config"},
+    "jsonschema_rs": {"router.validating"},
     "yaml": {"router.strict_yaml", "providers.catalog"},
 }
 

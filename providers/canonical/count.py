@@ -21,6 +21,7 @@ from providers.canonical.chat import (
     ToolCall,
     ToolResult,
 )
+from providers.canonical.embeddings import EmbeddingsRequest
 
 CHARACTERS_PER_TOKEN = 4
 MEDIA_TOKENS = 258
@@ -40,6 +41,16 @@ def estimate(request: ChatRequest) -> TokenCount:
         characters += len(msgspec.json.encode(raw))
     tokens = -(-characters // CHARACTERS_PER_TOKEN) + media * MEDIA_TOKENS + MESSAGE_TOKENS * len(request.messages)
     return TokenCount(total_tokens=tokens, estimated=True)
+
+
+def estimate_inputs(request: EmbeddingsRequest) -> int:
+    """About how many tokens the inputs of an embeddings call are."""
+    tokens = 0
+    for each in request.inputs:
+        weights = [_weigh(part) for part in each.parts]
+        tokens += -(-sum(length for length, _ in weights) // CHARACTERS_PER_TOKEN) + len(each.tokens or ())
+        tokens += sum(seen for _, seen in weights) * MEDIA_TOKENS
+    return tokens
 
 
 def _weigh(part: AnyPart) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 from urllib.parse import quote
 
 import msgspec
@@ -52,7 +52,14 @@ def join(at: str, key: str) -> str:
     return f"{at}.{key}" if at else key
 
 
-def in_callers_words(losses: Iterable[Loss], request: ChatRequest, names: Mapping[str, str]) -> Losses:
+class Worded(Protocol):
+    """A request that knows where its caller wrote a parameter."""
+
+    @property
+    def paths(self) -> Mapping[str, str] | None: ...
+
+
+def in_callers_words(losses: Iterable[Loss], request: Worded, names: Mapping[str, str]) -> Losses:
     """The losses with canonical parameter names replaced by the caller's paths, each (field, kind) once.
 
     A name with dots in it stands for what is below an item of a list: `tools[].parameters`, with as many brackets.
@@ -76,12 +83,13 @@ def _respelled(field: str, nested: Mapping[str, str]) -> str:
     general = _INDEX.sub("[]", field)
     for name, path in nested.items():
         if general == name or general.startswith(f"{name}."):
-            indexes = iter(_INDEX.findall(field))
-            return re.sub(r"\[\]", lambda _: next(indexes), path + general[len(name) :])
+            pieces = (path + general[len(name) :]).split("[]")
+            indexes = [*_INDEX.findall(field), ""]
+            return "".join(piece + index for piece, index in zip(pieces, indexes, strict=True))
     return field
 
 
-def blame(error: CallerError, request: ChatRequest, names: Mapping[str, str]) -> None:
+def blame(error: CallerError, request: Worded, names: Mapping[str, str]) -> None:
     """Puts a refusal that names a canonical parameter into the caller's words: its `param` and the head of its text."""
     word = error.param
     if word is None:
@@ -101,26 +109,27 @@ def lose_extras(request: ChatRequest, dialect: str, losses: Losses) -> None:
     """
     if request.dialect == dialect:
         return
-    _lose_extra(request, losses)
+    lose_extra(request, losses)
     for message in request.messages:
         _lose_message(message, losses)
     for value in (*request.tools, *request.safety):
-        _lose_extra(value, losses)
+        lose_extra(value, losses)
     for single in (request.tool_choice, request.response_format, request.reasoning, request.audio):
         if single is not None:
-            _lose_extra(single, losses)
+            lose_extra(single, losses)
 
 
 def _lose_message(message: Message, losses: Losses) -> None:
-    _lose_extra(message, losses)
+    lose_extra(message, losses)
     for part in message.parts:
-        _lose_extra(part, losses)
+        lose_extra(part, losses)
         if isinstance(part, ToolResult):
             for inner in part.parts:
-                _lose_extra(inner, losses)
+                lose_extra(inner, losses)
 
 
-def _lose_extra(value: Value, losses: Losses) -> None:
+def lose_extra(value: Value, losses: Losses) -> None:
+    """Declares each key of a value's `extra` as dropped."""
     if value.extra:
         outer = value.form.get("outer", ()) if value.form else ()
         for key in value.extra:

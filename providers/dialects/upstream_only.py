@@ -11,7 +11,16 @@ from typing import NoReturn
 from providers.canonical.chat import ChatRequest, ChatResponse, TokenCount, Usage
 from providers.canonical.errors import RouteNotFound, RouterError
 from providers.canonical.loss import Losses
-from providers.dialect import PLAIN, Asked, StreamEncoder, StreamRelay, Traits, WireRequest, WireResponse
+from providers.dialect import (
+    PLAIN,
+    Asked,
+    EmbeddingsCodec,
+    StreamEncoder,
+    StreamRelay,
+    Traits,
+    WireRequest,
+    WireResponse,
+)
 
 
 class UpstreamOnly:
@@ -21,9 +30,15 @@ class UpstreamOnly:
     passes: frozenset[str] = frozenset()
     passes_with_key: frozenset[str] = frozenset()
     paths: Mapping[str, str] = {}
+    embeddings: EmbeddingsCodec | None = None
 
     def _refuse(self) -> NoReturn:
         raise RouteNotFound(f"{self.name} is spoken to upstreams only")
+
+    family: str
+
+    def seals(self, traits: Traits) -> frozenset[str]:
+        return frozenset({self.family})
 
     def operation(self, task: str) -> str:
         return "chat"

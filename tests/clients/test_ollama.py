@@ -342,3 +342,16 @@ async def test_what_means_nothing_elsewhere_is_refused(here: Place) -> None:
     assert 400 == refused.value.status_code
     assert "suffix" in refused.value.error
     assert ("x", "return x") == (found.response, here.heard()["suffix"])
+
+
+async def test_a_model_is_loaded_by_its_own_server(here: Place) -> None:
+    """A request without a prompt: in one object, though a stream was asked for, and only from such a server."""
+    loaded = {"model": "llama3.2", "created_at": "2026-08-07T06:08:09Z", "response": "", "done": True}
+    here.upstream.script(json_answer(loaded | {"done_reason": "load"}))
+
+    parts = [part async for part in await here.sdk.generate("llama", "", stream=True, keep_alive="5m")]
+    with pytest.raises(ollama.ResponseError) as refused:
+        await here.sdk.generate("gpt", "")
+
+    assert [(True, "load")] == [(part.done, part.done_reason) for part in parts]
+    assert ("5m", 400) == (here.heard()["keep_alive"], refused.value.status_code)

@@ -188,7 +188,9 @@ def _choice(out: Request, raw: Json) -> None:
         return
     mode = {"any": "required", "tool": "required"}.get(raw["type"], raw["type"])
     if mode != "auto":
-        out.fact("tool_choice", {"mode": mode, "names": [unescaped(raw["name"])] if raw.get("name") else []}, "tool_choice")
+        out.fact(
+            "tool_choice", {"mode": mode, "names": [unescaped(raw["name"])] if raw.get("name") else []}, "tool_choice"
+        )
     if raw.get("disable_parallel_tool_use"):
         out.facts["parallel_tool_calls"] = Fact(False, "tool_choice.disable_parallel_tool_use")
 

@@ -23,7 +23,6 @@ from .neutral import (
     frames,
     parsed,
     result_of,
-    says,
     unescaped,
 )
 

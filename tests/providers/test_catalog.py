@@ -12,6 +12,7 @@ import pytest
 
 from providers.auth import check, sign
 from providers.canonical.chat import ChatRequest, Message, Text
+from providers.canonical.embeddings import EmbeddingInput, EmbeddingsRequest
 from providers.canonical.errors import UnsupportedParameter
 from providers.catalog import catalog
 from providers.dialect import WireRequest
@@ -23,7 +24,13 @@ from router.config import load
 KEYS = {"base_url", "speaks", "source", "auth", "secret", "secrets", "headers", "query", "quirks"}
 KEYS |= {"own", "ignores", "rejects", "timeouts", "attempts", "retry_on", "concurrency", "queue"}
 KEYS |= {"alternation", "on_invalid_json", "nice", "tools", "response_format", "vision"}
-TINY = ChatRequest(dialect="test", model="some-model", messages=(Message(role="user", parts=(Text(text="Hello"),)),))
+EMBED = EmbeddingsRequest(dialect="test", model="some-model", inputs=(EmbeddingInput(parts=(Text(text="Hello"),)),))
+TINY = ChatRequest(
+    dialect="test",
+    model="some-model",
+    messages=(Message(role="user", parts=(Text(text="Hello"),)),),
+    max_output_tokens=50,  # some dialects insist on it
+)
 
 
 def provider(name: str) -> Provider:
@@ -86,11 +93,16 @@ def test_a_row_can_carry_a_call(name: str) -> None:
     """Every dialect of chats that a row speaks writes a small request for it, to an address below its base."""
     row = provider(name)
     for dialect in row.speaks:
-        if dialect not in DIALECTS or "chat" not in DIALECTS[dialect].operations:
+        if dialect not in DIALECTS:
             continue
         losses: list[Any] = []
+        spoken: Any = DIALECTS[dialect]
 
-        wire: WireRequest = DIALECTS[dialect].encode_request(TINY, losses, row.traits)
+        wire: WireRequest
+        if "chat" in spoken.operations:
+            wire = spoken.encode_request(TINY, losses, row.traits)
+        else:
+            wire = spoken.embeddings.encode_embeddings_request(EMBED, losses)
 
         assert [] == [loss for loss in losses if loss.kind != "invented"]
         assert b"Hello" in wire.body
@@ -250,6 +262,11 @@ CHAT: dict[str, tuple[str, tuple[str, str] | None, dict[str, Any] | str]] = {
         ASKS_USAGE,
     ),
     "cohere-openai": ("https://api.cohere.ai/compatibility/v1/chat/completions", BEARER, ASKS_USAGE),
+    "anthropic-openai": (
+        "https://api.anthropic.com/v1/chat/completions",
+        BEARER,
+        {**LAX, **SINGLE, "seed": GONE, **ASKS_USAGE},
+    ),
     "deepinfra": ("https://api.deepinfra.com/v1/openai/chat/completions", BEARER, ASKS_USAGE),
     "nebius": ("https://api.studio.nebius.com/v1/chat/completions", BEARER, ASKS_USAGE),
     "ovhcloud": ("https://oai.endpoints.kepler.ai.cloud.ovh.net/v1/chat/completions", BEARER, ASKS_USAGE),

@@ -61,13 +61,16 @@ def reason(response: ChatResponse) -> str | None:
     ("path", "expected"),
     [
         ("/chat/completions", ("openai.chat", {})),
+        ("/v1/messages", ("anthropic.messages", {"task": "messages"})),
+        ("/v1/messages/count_tokens", ("anthropic.messages", {"task": "count_tokens"})),
+        ("/responses", ("openai.responses", {})),
         (
             "/v1beta/models/isthmus-demo:generateContent",
             ("gemini", {"model": "isthmus-demo", "task": "generateContent"}),
         ),
         ("/v1/models/a%2Fb:c:countTokens", ("gemini", {"model": "a/b:c", "task": "countTokens"})),
         ("/v1beta/models/isthmus-demo", None),
-        ("/embeddings", None),
+        ("/embeddings", ("openai.embeddings", {})),
         ("", None),
     ],
 )

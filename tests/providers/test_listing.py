@@ -9,8 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from providers.canonical.errors import UnknownModel
-from providers.listing import answer, is_listing
+from providers.canonical.errors import MalformedRequest, MethodNotAllowed, UnknownModel
+from providers.listing import Question, answer, beside, is_listing, reply
 
 NAMES = ["fast", "team/smart"]
 SPECS = Path(__file__).parent.parent / "specs"
@@ -73,3 +73,74 @@ def test_one_model_is_found_by_its_encoded_name() -> None:
     assert "models/fast" == listed("/v1beta/models/fast")["name"]
     with pytest.raises(UnknownModel):
         listed("/v1/models/nope")
+
+
+# ── beside a route of ollama.chat ──────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("route", "speaks", "paths"),
+    [
+        ("/ollama/api/{task}", "ollama.chat", {"tags", "show", "version"}),
+        ("/ollama/api/chat", "ollama.chat", {"tags", "show", "version"}),
+        ("/ollama/api/{task}", "openai.chat", set()),
+        ("/internal/summarise", "ollama.chat", set()),
+        ("/proxy/{url:url}/{key:secret}/api/chat", "ollama.chat", set()),
+    ],
+)
+def test_what_is_asked_beside_a_route(route: str, speaks: str, paths: set[str]) -> None:
+    """Only of that dialect, only where its clients look, and never where a key may stand in the path."""
+    found = beside(route, speaks)
+
+    assert {f"/ollama/api/{path}" for path in paths} | ({"/ollama", "/ollama/"} if paths else set()) == set(found)
+
+
+def test_a_route_without_a_prefix() -> None:
+    """Then the root says that somebody is there."""
+    assert {"/api/tags": "tags", "/api/show": "show", "/api/version": "version", "/": "alive"} == beside(
+        "/api/chat", "ollama.chat"
+    )
+
+
+def replied(question: Question, body: bytes = b"", method: str = "GET") -> Any:
+    return json.loads(reply(question, method, body, NAMES, 1700000000).body)
+
+
+def test_the_list_of_models_in_that_form() -> None:
+    """Names under both keys; each model has a digest of its own."""
+    found = replied("tags")["models"]
+
+    assert [(name, name) for name in NAMES] == [(row["name"], row["model"]) for row in found]
+    assert "2023-11-14T22:13:20+00:00" == found[0]["modified_at"]
+    assert 2 == len({row["digest"] for row in found})
+
+
+@pytest.mark.parametrize("key", ["model", "name"])
+def test_one_model_in_that_form(key: str) -> None:
+    """By either of the names that the field had."""
+    found = replied("show", json.dumps({key: "fast"}).encode(), "POST")
+
+    assert {"general.basename": "fast"} == found["model_info"]
+    assert "tools" in found["capabilities"]
+
+
+@pytest.mark.parametrize(
+    ("question", "method", "body", "error"),
+    [
+        ("show", "POST", b'{"model": "nope"}', UnknownModel),
+        ("show", "POST", b"{}", MalformedRequest),
+        ("show", "POST", b"", MalformedRequest),
+        ("show", "GET", b"", MethodNotAllowed),
+        ("tags", "POST", b"{}", MethodNotAllowed),
+    ],
+)
+def test_questions_that_have_no_answer(question: Question, method: str, body: bytes, error: type[Exception]) -> None:
+    """What is not there, what cannot be read, and the wrong method."""
+    with pytest.raises(error):
+        reply(question, method, body, NAMES, 0)
+
+
+def test_life_and_version() -> None:
+    """A line of text; a version that clients compare with theirs."""
+    assert b"Ollama is running" == reply("alive", "HEAD", b"", (), 0).body
+    assert [True] * 3 == [part.isdigit() for part in replied("version")["version"].split(".")]

@@ -19,6 +19,26 @@ def test_speaks_the_callers_dialect_where_it_can(caller: str, upstream: str) -> 
     assert upstream == ROW.dialect_for(caller)
 
 
+@pytest.mark.parametrize(
+    ("speaks", "caller", "operation", "upstream"),
+    [
+        (("openai.chat", "openai.embeddings"), "gemini", "embeddings", "openai.embeddings"),
+        (("openai.chat", "gemini"), "openai.embeddings", "embeddings", "gemini"),
+        (("openai.embeddings", "openai.chat"), "gemini", "chat", "openai.chat"),
+        (("openai.chat", "openai.embeddings"), "openai.embeddings", "embeddings", "openai.embeddings"),
+        (("openai.chat",), "gemini", "embeddings", "openai.chat"),
+        (("openai.chat", "gemini"), "gemini", "count_tokens", "gemini"),
+    ],
+)
+def test_speaks_a_dialect_that_has_the_operation(
+    speaks: tuple[str, ...], caller: str, operation: str, upstream: str
+) -> None:
+    """A row that has chats in one dialect and embeddings in another is asked in the one that fits."""
+    row = Provider(name="acme", base_url="https://api.acme.example", speaks=speaks)
+
+    assert upstream == row.dialect_for(caller, operation)
+
+
 def test_tells_the_encoder_how_it_differs() -> None:
     """`traits` is the part of a row that an encoder may see: no address, no secret."""
     row = Provider(

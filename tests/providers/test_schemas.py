@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.schemas import JSON_SUBSET, MAX_NODES, OPENAPI, Target, compile_schema, from_openapi, is_empty
+from providers.schemas import (
+    JSON_SUBSET,
+    MAX_NODES,
+    OPENAPI,
+    STRUCTURED,
+    Target,
+    compile_schema,
+    from_openapi,
+    is_empty,
+)
 from tests.corpus import schema
 
 Json = Any
@@ -332,3 +341,16 @@ def test_the_order_of_properties_is_kept() -> None:
 def test_no_parameters(value: Json, empty: bool) -> None:
     """An object without properties is no parameters at all; one that takes any is not."""
     assert empty == is_empty(value)
+
+
+def test_what_structured_output_keeps_to() -> None:
+    """References, unions and known formats stay; other bounds move into descriptions, and are named."""
+    known = {"type": "string", "format": "date-time"}
+    given = obj(
+        at=known, age={"type": "integer", "minimum": 0, "default": 1}, odd={"type": "string", "format": "color"}
+    )
+    compiled, relaxed = compile_schema(given, STRUCTURED)
+
+    assert known == compiled["properties"]["at"]
+    assert {"type": "integer", "default": 1, "description": "minimum: 0"} == compiled["properties"]["age"]
+    assert ["properties.age.minimum", "properties.odd.format"] == [one.path for one in relaxed]

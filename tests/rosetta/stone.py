@@ -231,5 +231,3 @@ def read_request(meaning: str, language: str) -> ChatRequest:
 def read_answer(meaning: str, language: str) -> ChatResponse:
     body = (FOLDER / meaning / f"{language}.answer.json").read_bytes()
     return NAMES[language].decode_response(WireResponse(status=200, headers={}, body=body))
-
-

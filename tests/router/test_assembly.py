@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from providers.dialects.cohere import Cohere
 from router import config
 from router.assembly import is_loopback
 from router.settings import JwtSettings, KeyRow
@@ -306,6 +307,13 @@ def test_routes(tmp_path: Path) -> None:
             ["`to: named` needs `egress`: which upstreams callers may name"],
         ),
         ("{path: /b, speaks: openai.chat, to: models, egress: {}}", ["`egress` is for `to: named`"]),
+        ("{path: /b/*, speaks: openai.chat, to: models}", ["a path that ends with * is for `speaks: opaque`"]),
+        ("{path: '/b/{c}', speaks: opaque, to: [{provider: demo}]}", ["a path of `speaks: opaque` has no parameters"]),
+        ("{path: /b/*, speaks: opaque, to: models}", ["`speaks: opaque` needs a list of targets: [{provider: NAME}]"]),
+        (
+            "{path: /b/*, speaks: opaque, to: [{provider: demo, model: m}]}",
+            ["`speaks: opaque` sends what it is sent: no model"],
+        ),
         ("{path: b, speaks: openai.chat, to: models}", ["routes[0].path: a path starts with /"]),
         ("{path: /b, speaks: gemni, to: models}", ["the dialect 'gemni' does not exist, did you mean gemini?"]),
         ("{path: /b, speaks: cohere.chat, to: models}", ["the dialect 'cohere.chat' is not available in this version"]),
@@ -330,6 +338,15 @@ def test_bad_routes(tmp_path: Path, row: str, expected: list[str]) -> None:
     assert [text.partition(" ")[2] for text in problems(tmp_path, f"routes: [{row}]\n")] == expected
 
 
+def test_routes_that_pass_everything_on(tmp_path: Path) -> None:
+    """`opaque` takes every method, and has nothing that could be lost."""
+    text = "routes: [{path: /b/*, speaks: opaque, to: [{provider: demo}], on_loss: allow}]\n"
+    [route] = settings(tmp_path, text).table.routes
+
+    assert route.methods == ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+    assert warnings(tmp_path, text) == ["1:63 has no effect: nothing is translated"]
+
+
 def test_equal_patterns_name_both_lines(tmp_path: Path) -> None:
     """Names of parameters do not make two patterns of one."""
     text = """\
@@ -347,3 +364,16 @@ def test_unlisted_upstreams_are_worth_a_word(tmp_path: Path) -> None:
     text = f"routes: [{{path: '{PROXY}', speaks: openai.chat, to: named, egress: {{unlisted: true}}}}]\n" + MODELS
 
     assert ["egress.unlisted" in word for word in warnings(tmp_path, text)] == [True]
+
+
+def test_nobody_asks_in_a_dialect_of_upstreams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A route cannot speak what is spoken to upstreams only; a row can."""
+    monkeypatch.setattr(config, "DIALECTS", {"openai.chat": object(), "cohere.chat": Cohere()})
+    table = """\
+        providers: {command: {base_url: "https://a.example", speaks: [cohere.chat], auth: none}}
+        routes:
+          - {path: /a, speaks: openai.chat, to: [{provider: command, model: c}]}
+          - {path: /b, speaks: cohere.chat, to: models}
+        """
+
+    assert ["4:24 the dialect 'cohere.chat' is spoken to upstreams only"] == problems(tmp_path, table)

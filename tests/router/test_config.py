@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -354,6 +354,7 @@ VALUE = st.recursive(
 
 
 @given(st.dictionaries(TOP, VALUE, max_size=5))
+@example({"models": {"like": [[None]]}})
 @profile(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_content_makes_it_raise(tmp_path: Path, content: dict[str, Any]) -> None:
     """Whatever well-formed YAML says, it is settings or problems, and never an exception."""
@@ -410,7 +411,11 @@ def test_the_shipped_file_serves_without_keys(monkeypatch: pytest.MonkeyPatch) -
 
     assert found.problems == ()
     assert found.settings is not None
-    assert {warning.message.partition(":")[0] for warning in found.warnings} == {"provider openai", "provider gemini"}
+    assert {warning.message.partition(":")[0] for warning in found.warnings} == {
+        "provider openai",
+        "provider anthropic",
+        "provider gemini",
+    }
     assert found.settings.providers["demo"].secrets == ()
 
 

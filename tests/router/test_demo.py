@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from providers.canonical.chat import ChatRequest, Message, Text, Tool, ToolCall
+from providers.canonical.embeddings import EmbeddingInput, EmbeddingsRequest, as_floats
 from providers.canonical.errors import BadUpstreamBytes, UpstreamTimeout
 from providers.canonical.stream import check, fold
 from providers.dialect import WireRequest, WireResponse
@@ -19,8 +20,14 @@ from router.alarm import Alarm
 from router.demo import DemoCall, DemoTransport
 from router.transport import Clocks, Transport
 
-HEARD = [name for name, dialect in DIALECTS.items() if not isinstance(dialect, UpstreamOnly)]
-ROW = Provider(name="demo", base_url="simulated://local", speaks=tuple(HEARD), auth="none")
+#: Those in which the demo can be asked for a chat.
+CHATS = [
+    name for name, dialect in DIALECTS.items() if "chat" in dialect.operations and not isinstance(dialect, UpstreamOnly)
+]
+EMBEDDINGS = [
+    name for name, dialect in DIALECTS.items() if dialect.embeddings and not isinstance(dialect, UpstreamOnly)
+]
+ROW = Provider(name="demo", base_url="simulated://local", speaks=tuple(DIALECTS), auth="none")
 HELLO = (Message(role="user", parts=(Text(text="Hello"),)),)
 
 
@@ -49,7 +56,7 @@ def test_it_is_a_transport() -> None:
     assert transport is not None
 
 
-@pytest.mark.parametrize("name", HEARD)
+@pytest.mark.parametrize("name", CHATS)
 async def test_answers_in_every_dialect(name: str) -> None:
     """What a dialect encodes is answered in it, and the answer decodes to what was said, with usage."""
     dialect = DIALECTS[name]
@@ -62,7 +69,7 @@ async def test_answers_in_every_dialect(name: str) -> None:
     assert response.usage and response.usage.output_tokens and response.usage.input_tokens
 
 
-@pytest.mark.parametrize("name", HEARD)
+@pytest.mark.parametrize("name", CHATS)
 async def test_streams_in_every_dialect(name: str) -> None:
     """A stream holds to the grammar and spells the same text as the whole answer, with usage and an end."""
     dialect = DIALECTS[name]
@@ -80,7 +87,7 @@ async def test_streams_in_every_dialect(name: str) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("name", HEARD)
+@pytest.mark.parametrize("name", CHATS)
 async def test_calls_tools_in_every_dialect(name: str, stream: bool) -> None:
     """The call survives the way out and back, whole and streamed."""
     dialect = DIALECTS[name]
@@ -101,6 +108,30 @@ async def test_calls_tools_in_every_dialect(name: str, stream: bool) -> None:
     assert response.choices[0].finish and "tool_calls" == response.choices[0].finish.reason
 
 
+@pytest.mark.parametrize("name", EMBEDDINGS)
+async def test_embeds_in_every_dialect(name: str) -> None:
+    """Vectors of the size that is asked for, one for each input, the same for the same text, with usage."""
+    codec = DIALECTS[name].embeddings
+    assert codec is not None
+    inputs = tuple(EmbeddingInput(parts=(Text(text=text),)) for text in ("a cat sat", "A cat sat.", "stock prices"))
+    asked = EmbeddingsRequest(dialect="test", model="isthmus-demo", inputs=inputs, dimensions=32)
+    response = codec.decode_embeddings_response(await whole(await send(codec.encode_embeddings_request(asked, []))))
+    one, same, other = (list(as_floats(vector)) for vector in response.vectors)
+
+    assert ([32, 32, 32], one) == ([len(one), len(same), len(other)], same)
+    assert one != other
+    assert 1 == pytest.approx(sum(value * value for value in one))
+    assert response.usage and response.usage.input_tokens
+
+
+async def test_embeddings_are_bounded() -> None:
+    """Nobody has the demo make vectors for minutes."""
+    body = {"model": "m", "input": "x", "dimensions": 10**9}
+    answer = await whole(await send(WireRequest(path="/embeddings", body=json.dumps(body).encode())))
+
+    assert (400, "dimensions") == (answer.status, json.loads(answer.body)["error"]["param"])
+
+
 async def test_counts_tokens_where_a_dialect_asks() -> None:
     """countTokens has an answer of its own."""
     body = b'{"contents":[{"parts":[{"text":"Hello"}]}]}'
@@ -118,7 +149,7 @@ async def test_a_bad_request_is_refused_in_its_dialect() -> None:
     assert "messages" == json.loads(answer.body)["error"]["param"]
 
 
-@pytest.mark.parametrize("path", ["/embeddings", "/", "/v1/messages"])
+@pytest.mark.parametrize("path", ["/embed", "/", "/v2/embed", "/v1/complete"])
 async def test_nothing_is_elsewhere(path: str) -> None:
     """A path that no dialect has is 404."""
     assert 404 == (await whole(await send(WireRequest(path=path, body=b"{}")))).status

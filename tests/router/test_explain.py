@@ -26,6 +26,7 @@ models:
   both: [{provider: poor, model: none}, {provider: up, model: gemini-2.5-flash}, {provider: other, model: gpt-4.1}]
 routes:
   - {path: /v1/chat/completions, speaks: openai.chat, to: models}
+  - {path: "/v1/files*", speaks: opaque, to: [{provider: poor}, {provider: other}]}
   - {path: "/p/{up:url}/{key:secret}/chat/completions", speaks: openai.chat, to: named, egress: {listed: [other]}}
 """
 ENVIRON = {"UP_KEY": KEY}
@@ -168,3 +169,17 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (0, "up") == (good.exit_code, json.loads(good.stdout)["candidates"][1]["provider"])
     assert (1, 400) == (bad.exit_code, json.loads(bad.stdout)["refused"]["status"])
     assert (2, "isthmus: --header: expected 'NAME: VALUE', not 'x-isthmus-timeout'\n") == (odd.exit_code, odd.stderr)
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+async def test_what_is_passed_on_as_it_is(size: int) -> None:
+    """An opaque call is explained by the code of its own lane: method, path and query as they would go out."""
+    question = Question(path="/v1/files/a?key=canary-entry&b=1", method="GET", body=b"x" * size)
+
+    answer = await told(question)
+
+    request = answer["upstream_request"]
+    assert ("GET", "/v1/files/a?b=1") == (request["method"], request["url"][-len("/v1/files/a?b=1") :])
+    assert [False, True] == [candidate["chosen"] for candidate in answer["candidates"]]
+    assert ("relay", [], "/v1/files*") == (answer["lane"], answer["losses"], answer["route"])
+    assert "canary" not in json.dumps(answer)

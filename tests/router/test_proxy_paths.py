@@ -41,6 +41,8 @@ providers:
   openai: {base_url: "https://api.openai.com/v1", speaks: [openai.chat], secret: "env:OURS"}
   gemini:
     {base_url: "https://generativelanguage.googleapis.com", speaks: [gemini], auth: google_key, secret: "env:OURS"}
+  anthropic:
+    {base_url: "https://api.anthropic.com", speaks: [anthropic.messages], auth: anthropic_key, secret: "env:OURS"}
   keyless: {base_url: "https://keyless.example/v1", speaks: [openai.chat], secret: "env:NOT_SET"}
   as-gemini: {base_url: "https://chat.example/v1", speaks: [openai.chat], secret: "env:OURS"}
   v6: {base_url: "http://[::1]:9/v1", speaks: [openai.chat], secret: "env:OURS"}
@@ -58,6 +60,14 @@ routes:
     speaks: gemini
     to: named
     egress: {listed: [gemini, as-gemini], unlisted: false}
+  - path: /api/v1/proxy/{claudeUrl:url}/{claudeKey:secret}/v1/messages
+    speaks: anthropic.messages
+    to: named
+    egress: {listed: [anthropic, as-gemini], unlisted: false}
+  - path: /api/v1/proxy/{claudeUrl:url}/{claudeKey:secret}/v1/messages/count_tokens
+    speaks: anthropic.messages
+    to: named
+    egress: {listed: [anthropic], unlisted: false}
 """
 
 
@@ -264,6 +274,77 @@ async def test_p22_a_gemini_head_carries_no_key(gateway: Running, upstream: Fake
 
     assert 400 == answer.code
     assert [] == upstream.requests
+
+
+MESSAGES = {"model": "claude-haiku-4-5", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+ANSWERED = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-haiku-4-5",
+    "content": [{"type": "text", "text": "Hi!"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+}
+CLAUDE = {
+    "P23a": ("https://api.anthropic.com/sk-ant-KEY/v1/messages", "messages", "sk-ant-KEY"),
+    "P23b": ("anthropic/v1/messages", "messages", "sk-configured-key"),
+    "P23c": ("https://api.anthropic.com/-/v1/messages", "messages", "sk-configured-key"),
+    "P23d": ("anthropic/sk-ant-KEY/v1/messages/count_tokens", "messages/count_tokens", "sk-ant-KEY"),
+}
+
+
+@pytest.mark.parametrize("vector", CLAUDE)
+async def test_p23_the_paths_of_anthropic_calls(vector: str, gateway: Running, upstream: FakeUpstream) -> None:
+    """The key goes up as x-api-key with the caller's version and betas; the body and the answer are untouched."""
+    sent, task, key = CLAUDE[vector]
+    told = {"input_tokens": 7} if "count" in task else ANSWERED
+    upstream.script(json_answer(told))
+    answer = await raw_post(gateway, PROXY + sent, MESSAGES, anthropic_version="2026-10-21", anthropic_beta="x")
+    request = upstream.requests[0]
+
+    assert (200, told) == (answer.code, json.loads(answer.body))
+    assert [f"https://api.anthropic.com/v1/{task}"] == urls(gateway)
+    assert (key, "2026-10-21", "x", None) == tuple(
+        request.header(name) for name in ("x-api-key", "anthropic-version", "anthropic-beta", "authorization")
+    )
+    assert MESSAGES == request.json()
+
+
+async def test_p23_the_gateways_key_as_a_client_of_anthropic_sends_it(gateway: Running, upstream: FakeUpstream) -> None:
+    """`x-api-key` is the upstream's beside a bearer token, and the gateway's own where it stands alone."""
+    path = PROXY + "https://api.anthropic.com/v1/messages"
+    upstream.script(json_answer(ANSWERED), json_answer(ANSWERED))
+    both = await raw_post(gateway, path, MESSAGES, x_api_key="sk-ant-UP")
+    alone = await raw_post(gateway, path, MESSAGES, authorization="", x_api_key=GATEWAY_KEY)
+
+    assert (200, 200) == (both.code, alone.code)
+    assert ["sk-ant-UP", "sk-configured-key"] == [request.header("x-api-key") for request in upstream.requests]
+    assert GATEWAY_KEY not in repr([request.headers for request in upstream.requests])
+
+
+async def test_p23_an_upstream_of_another_dialect(gateway: Running, upstream: FakeUpstream) -> None:
+    """It is asked in its own, and the answer comes back in the caller's."""
+    upstream.script(json_answer(chat_answer("Hi!")))
+    answer = await raw_post(gateway, PROXY + "as-gemini/v1/messages", MESSAGES)
+
+    assert ["https://chat.example/v1/chat/completions"] == urls(gateway)
+    assert ("message", "Hi!") == (json.loads(answer.body)["type"], json.loads(answer.body)["content"][0]["text"])
+
+
+async def test_p23_errors_have_the_callers_envelope(gateway: Running, upstream: FakeUpstream) -> None:
+    """A refused path, a bad body, and the upstream's own refusal of the caller's key."""
+    denied = await raw_post(gateway, PROXY + "https://other.example/k/v1/messages", MESSAGES)
+    bad = await raw_post(gateway, PROXY + "anthropic/v1/messages", {"model": "m", "max_tokens": 1})
+    refusal = {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}}
+    upstream.script(status(401, refusal))
+    own = await raw_post(gateway, PROXY + "anthropic/sk-ant-KEY/v1/messages", MESSAGES)
+
+    assert [(403, "permission_error"), (400, "invalid_request_error"), (401, "authentication_error")] == [
+        (one.code, json.loads(one.body)["error"]["type"]) for one in (denied, bad, own)
+    ]
+    assert "invalid_messages" == json.loads(bad.body)["error"]["details"]["error_code"]
 
 
 async def test_t_1_3_missing_messages(gateway: Running, upstream: FakeUpstream) -> None:

@@ -102,7 +102,7 @@ def test_rows_that_are_named_need_not_be_written(tmp_path: Path) -> None:
         ("{like: nobody-here}", ["1:23 there is no provider 'nobody-here'"]),
         ("{like: demo, auth: bearr}", ["bearr"]),
         ("{like: demo, auth: 'header:host'}", ["header"]),
-        ("{like: demo, auth: aws_sigv4}", ["not available yet"]),
+        ("{like: demo, auth: aws_sigv4}", ["needs a region"]),
         ("{like: demo, speaks: [openai.chta]}", ["1:38 there is no dialect 'openai.chta', did you mean openai.chat?"]),
         ("{like: demo, speaks: []}", ["provider a: 'speaks' is missing"]),
         ("{like: demo, quirks: [max_tokns]}", ["there is no quirk 'max_tokns', did you mean max_tokens?"]),
@@ -236,3 +236,28 @@ def test_what_is_a_base_url(url: str) -> None:
 def test_public_hosts(host: str, public: bool) -> None:
     """A guess for a warning: by the address, or by the name's end."""
     assert is_public(host) is public
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("{base_url: https://x.example, speaks: [openai.chat], auth: aws_sigv4}", "needs a region"),
+        ("{base_url: https://x.example, speaks: [openai.chat], auth: 'aws_sigv4:mars'}", "needs a region such as"),
+    ],
+)
+def test_a_signature_needs_a_region(tmp_path: Path, row: str, complaint: str) -> None:
+    """It comes from the address or from the row; without it nothing could be signed."""
+    found = problems(tmp_path, f"providers: {{a: {row}}}\n")
+
+    assert any(complaint in problem for problem in found), found
+
+
+def test_a_secret_that_cannot_sign_is_said_when_the_file_is_read(tmp_path: Path) -> None:
+    """An API key where a key pair belongs would fail every call."""
+    row = (
+        "{base_url: https://bedrock-runtime.us-east-1.amazonaws.com, speaks: [gemini], auth: aws_sigv4, secret: env:K}"
+    )
+    found = problems(tmp_path, f"providers: {{a: {row}}}\n", {"K": "bedrock-api-key-1234"})
+
+    assert any("not of the form ACCESS_KEY:SECRET_KEY" in problem for problem in found), found
+    assert not any("bedrock-api-key" in problem for problem in found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from pathlib import Path
 
 import aiohttp
@@ -18,6 +20,7 @@ import pytest
 
 from tests.fakes import HANG, FakeUpstream, sse
 from tests.lanes import KEYS, LANES, TABLE
+from tests.running import running
 
 DEMO = """
 server: {listen: "127.0.0.1:0", admin: "127.0.0.1:0", drain: 2s}
@@ -166,3 +169,49 @@ async def test_a_drip_of_a_head_is_cut(tmp_path: Path) -> None:
         assert b"" == await asyncio.wait_for(reader.read(), 2)
         assert time.monotonic() - began < 1.5
         writer.close()
+
+
+# ── beside a route ─────────────────────────────────────────────────────────────────────
+
+BESIDE = """
+access: {keys: [{name: team, hash: "sha256:$hash", models: ["d*"]}]}
+providers: {demo: {}}
+models: {demo: [{provider: demo, model: isthmus-demo}], other: [{provider: demo, model: isthmus-demo}]}
+routes:
+  - {path: /v1/chat/completions, speaks: openai.chat, to: models}
+  - {path: "/ollama/api/{task}", speaks: ollama.chat, to: models}
+"""
+TEAM = {"authorization": "Bearer team-key"}
+
+
+async def test_what_clients_ask_beside_their_route() -> None:
+    """Models that this caller may name, in the form of the route's clients; errors in it, too; each call is told."""
+    async with running(BESIDE, hash=sha256(b"team-key").hexdigest()) as gateway:
+        listed = await gateway.get("/ollama/api/tags", headers=TEAM)
+        shown = await gateway.post("/ollama/api/show", {"model": "demo"}, headers=TEAM)
+        hidden = await gateway.post("/ollama/api/show", {"model": "other"}, headers=TEAM)
+        broken = await gateway.post("/ollama/api/show", b"{", headers=TEAM)
+        stranger = await gateway.post("/ollama/api/show", {"model": "demo"})
+        elsewhere = await gateway.get("/other/api/tags", headers=TEAM)
+        version = await gateway.get("/ollama/api/version", headers=TEAM)
+        lines = await gateway.lines()
+
+    assert ["demo"] == [model["name"] for model in listed.json["models"]]
+    assert (200, "demo") == (shown.status, shown.json["model_info"]["general.basename"])
+    assert [404, 400, 401, 404, 200] == [one.status for one in (hidden, broken, stranger, elsewhere, version)]
+    assert ["model_not_found", "invalid_request", "invalid_token"] == [
+        one.json["code"] for one in (hidden, broken, stranger)
+    ]
+    assert 7 == len(lines)
+
+
+async def test_json_lines_have_no_heartbeats_and_their_own_type() -> None:
+    """A stream that is not SSE is what the dialect says, to its last line."""
+    async with running(BESIDE, hash=sha256(b"team-key").hexdigest()) as gateway:
+        hello = {"model": "demo", "messages": [{"role": "user", "content": "Hello!"}]}
+        answer = await gateway.post("/ollama/api/chat", hello, headers=TEAM)
+        lines = [json.loads(line) for line in answer.body.splitlines()]
+
+    assert (200, "application/x-ndjson") == (answer.status, answer.headers["content-type"])
+    assert "You said: Hello!" in "".join(line["message"]["content"] for line in lines)
+    assert [False] * (len(lines) - 1) + [True] == [line["done"] for line in lines]

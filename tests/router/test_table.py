@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from providers.canonical.errors import MalformedRequest, MethodNotAllowed, RouteNotFound, RouterError, UnknownModel
 from providers.provider import Provider
 from router.table import (
+    OPAQUE,
     BadPattern,
     Egress,
     Match,
@@ -213,6 +214,54 @@ def test_a_task_without_a_row_is_not_served(target: str) -> None:
     assert meaning(target) is RouteNotFound
 
 
+BELOW = Table(
+    tuple(
+        Route(path=path, speaks=speaks, to=(B,), methods=("GET",))
+        for path, speaks in {
+            "/v1/files*": OPAQUE,
+            "/v1/audio/*": OPAQUE,
+            "/v1/audio/{x}": "d",
+            "/v1/audio/speech/*": OPAQUE,
+            "/v1/files/mine": "d",
+            "/v1/judge": OPAQUE,
+        }.items()
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "opaque"),
+    [
+        ("/v1/files", "/v1/files*", True),
+        ("/v1/files?a=/v1/files/mine", "/v1/files*", True),
+        ("http://host/v1/files/a/b", "/v1/files*", True),
+        ("/v1/files/mine", "/v1/files/mine", False),
+        ("/v1/files/mine/x", "/v1/files*", True),
+        ("/v1/filesystem", None, False),
+        ("/v1/files/", None, False),
+        ("/v1/audio", None, False),
+        ("/v1/audio/a", "/v1/audio/{x}", False),
+        ("/v1/audio/a/b", "/v1/audio/*", True),
+        ("/v1/audio/speech/a", "/v1/audio/speech/*", True),
+        ("/v1/judge", "/v1/judge", True),
+        ("/v1/judge/x", None, False),
+        ("/v1/audio/a/../b", None, False),
+        ("/v1/audio/a/%2e%2E", None, False),
+        ("/v1/audio/a/b%2Fc", None, False),
+        ("/v1/audio/a//b", None, False),
+        ("/v1/audio/a/b%0d%0a", None, False),
+    ],
+)
+def test_a_star_stands_for_everything_below(target: str, path: str | None, opaque: bool) -> None:
+    """`/audio/*` is all below, `/files*` files as well; what says more wins; nothing below leads out of it."""
+    try:
+        found = BELOW.match("GET", target).route.path
+    except (RouteNotFound, MalformedRequest):
+        found = None
+
+    assert (path, opaque) == (found, BELOW.is_opaque(target))
+
+
 def test_longest_literal_beginning_then_end() -> None:
     """The order of the file does not matter where one pattern says more."""
     routes = table("/{a}/{b}/{c}", "/x/{b}/{c}", "/x/{b}/c", "/x/b/{c}", "/x/b/c", "/{a}/b/{c}")
@@ -255,6 +304,10 @@ def test_methods(method: str, target: str) -> None:
         ("/a/{u:url}/{k}/x", "literal path of a task"),
         ("/a/{u:url}/x/{model}:{task}", "v1beta/models"),
         ("/{version}/v1beta/models/{model}:{task}", "twice"),
+        ("/a/*/b", "end of the path"),
+        ("/a/**", "end of the path"),
+        ("/a/b*c", "end of the path"),
+        ("/{a}/*", "literal segments alone"),
     ],
 )
 def test_bad_patterns_say_why(path: str, what: str) -> None:
@@ -273,6 +326,9 @@ def test_bad_patterns_say_why(path: str, what: str) -> None:
         (PROXY, PROXY_MODELS, False),
         (MODELS, "/v1beta/models/{m}", True),
         (MODELS, "/v1/models/{m}", False),
+        ("/a/*", "/a/*", True),
+        ("/a/*", "/a/b*", False),
+        ("/a/*", "/a/{x}", False),
     ],
 )
 def test_equal_patterns_have_one_shape(one: str, other: str, same: bool) -> None:

@@ -319,6 +319,8 @@ def test_anthropic_paths(path: str, key: str | None, tail: str) -> None:
         ("/completions", None),
         ("/embeddings", "openai.embeddings"),
         ("/responses", "openai.responses"),
+        ("/api/chat", "ollama.chat"),
+        ("/api/generate", "ollama.chat"),
         ("/models", None),
     ],
 )

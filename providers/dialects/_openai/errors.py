@@ -33,7 +33,7 @@ from providers.wire.json import decode_upstream, encode, escape_lines
 
 from .values import Json, Object
 
-_FAMILY = frozenset({"openai.chat", "openai.responses"})  # their words are the same, and are kept
+_FAMILY = frozenset({"openai.chat", "openai.embeddings", "openai.responses"})  # their words are the same, and are kept
 _KEEP = 64 << 10  # of an upstream's error body
 _LONGEST = 2000  # of its text
 

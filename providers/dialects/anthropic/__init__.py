@@ -22,6 +22,7 @@ from providers.dialect import (
     PLAIN,
     Asked,
     Dialect,
+    EmbeddingsCodec,
     StreamDecoder,
     StreamEncoder,
     StreamRelay,
@@ -47,7 +48,11 @@ class Anthropic:
     passes = frozenset({"anthropic-version", "anthropic-beta"})
     passes_with_key: frozenset[str] = frozenset()
     operations = frozenset({"chat", "count_tokens"})
+    embeddings: EmbeddingsCodec | None = None
     paths: Mapping[str, str] = PATHS
+
+    def seals(self, traits: Traits) -> frozenset[str]:
+        return frozenset({FAMILY})
 
     def operation(self, task: str) -> str:
         return check.OPERATIONS.get(task, "chat")

@@ -3,7 +3,7 @@
 `form` of a part:
 
     keep       keys that only stood there (null, "", [], {})
-    cache      the cache mark, as it was written
+    cache      the cache mark as it was written, in a list
     source     a document's source whose text became content of our own (text, content)
     raw        the whole block (search results)
     string     a tool's result that was a string; `absent`: it had no content; `failed`: is_error was false
@@ -267,7 +267,7 @@ def write_block(part: AnyPart) -> Object:
 def _finished(out: Object, part: AnyPart) -> Object:
     form = form_of(part)
     if "cache" in form:
-        out["cache_control"] = form["cache"]
+        out["cache_control"] = form["cache"][0]
     out.update(part.extra or {})
     return restore(out, form)
 

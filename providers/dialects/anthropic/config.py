@@ -338,7 +338,7 @@ def _described(wanted: ResponseFormat) -> Object:
 
 
 def _answer_tool(wanted: ResponseFormat, body: Object, losses: Losses) -> None:
-    """A tool that takes the answer: its call is turned into text again. Beside tools of the caller's any may be called."""
+    """A tool that takes the answer: its call is turned into text again. Beside other tools any may be called."""
     tool: Object = {"name": ANSWER_TOOL, "description": "Gives the answer.", "input_schema": _described(wanted)}
     if wanted.description:
         tool["description"] = wanted.description

@@ -144,7 +144,7 @@ def _own_tool(tool: Tool | ServerTool) -> Object:
     if tool.strict is not None:
         out["strict"] = tool.strict
     if "cache" in form:
-        out["cache_control"] = form["cache"]
+        out["cache_control"] = form["cache"][0]
     out.update(tool.extra or {})
     return restore(out, form)
 

@@ -296,7 +296,7 @@ class Conversation:
         if part.detail not in (None, "auto"):
             self._losses.append(dropped(join(part.at, "detail"), "the target has no levels of detail"))
         if part.name is not None:
-            self._losses.append(dropped(join(part.at, "name"), "the target takes no names of images"))
+            self._losses.append(dropped(at, "the target takes no names of images"))
         if part.base64 is None:
             return self._by_url(part, at, "images")
         said = (part.mime_type or "").partition(";")[0].strip().lower()

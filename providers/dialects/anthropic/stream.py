@@ -320,6 +320,8 @@ class _TextBlock(_Block):
             self._cite(stream, citation, out)
 
     def text(self, stream: Decoder, text: str, out: list[StreamEvent]) -> None:
+        if type(text) is not str:
+            raise TypeError("text")
         if self._index < 0:
             self._index = stream.number()
         out.append(TextDelta(index=self._index, text=text))
@@ -347,6 +349,8 @@ class _ThinkingBlock(_Block):
             self._think(stream, raw["thinking"], out)
 
     def _think(self, stream: Decoder, text: str, out: list[StreamEvent]) -> None:
+        if type(text) is not str:
+            raise TypeError("thinking")
         if self._index < 0:
             self._index = stream.number()
         out.append(ReasoningDelta(index=self._index, text=text))
@@ -383,6 +387,8 @@ class _CallBlock(_Block):
         super().__init__(stream, raw, out)
         self._index = stream.number()
         name = raw["name"]
+        if type(name) is not str:
+            raise TypeError("name")
         self._is_answer = name == ANSWER_TOOL
         self._any = False
         self._given = raw.get("input") or {}
@@ -397,6 +403,8 @@ class _CallBlock(_Block):
             self._argue(delta["partial_json"], out)
 
     def _argue(self, text: str, out: list[StreamEvent]) -> None:
+        if type(text) is not str:
+            raise TypeError("partial_json")
         self._any = True
         if self._is_answer:
             out.append(TextDelta(index=self._index, text=text))
@@ -418,7 +426,7 @@ class _Other(_Block):
         self._pieces: dict[str, list[str]] = {}
 
     def text(self, stream: Decoder, text: str, out: list[StreamEvent]) -> None:
-        self._pieces.setdefault("text", []).append(text)
+        self._pieces.setdefault("text", []).append(str(text))
 
     def delta(self, stream: Decoder, kind: Json, delta: Object, out: list[StreamEvent]) -> None:
         for key, value in delta.items():

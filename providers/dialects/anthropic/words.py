@@ -28,6 +28,7 @@ PATHS: Mapping[str, str] = {
     "response_format": "output_config.format",
     "reasoning": "thinking",
     "show_reasoning": "thinking.display",
+    "totalTokens": "input_tokens",  # of a count that is estimated
     "tools[].parameters": "tools[].input_schema",
     "messages[].content[].filename": "messages[].content[].title",
     "messages[].content[].content[].filename": "messages[].content[].content[].title",
@@ -212,13 +213,13 @@ def is_marked(value: Json) -> bool:
 
 
 def take_mark(rest: Object, at: str) -> tuple[CacheMark | None, Json]:
-    """A cache mark, and how it was written."""
+    """A cache mark, and in a list how it was written."""
     mark = rest.get("cache_control")
     if not isinstance(mark, dict):
         return None, None
     del rest["cache_control"]
     ttl = mark.get("ttl")
-    return CacheMark(ttl=ttl if isinstance(ttl, str) else None, at=f"{at}.cache_control"), mark
+    return CacheMark(ttl=ttl if isinstance(ttl, str) else None, at=f"{at}.cache_control"), [mark]
 
 
 # ── citations ──────────────────────────────────────────────────────────────────────────

@@ -173,8 +173,10 @@ def _write_thinking(request: ChatRequest, body: Object, losses: Losses) -> None:
         return
     off = wanted.effort == "none" or wanted.budget == 0
     if request.model.startswith(_PLAIN_MODELS):
-        if not off:
+        if not off and (wanted.effort is not None or wanted.budget is not None):
             losses.append(dropped("reasoning", "this model does not think"))
+        if wanted.show:
+            losses.append(dropped("show_reasoning", "this model does not think"))
         return
     if off:
         body["thinking"] = {"type": "disabled"}

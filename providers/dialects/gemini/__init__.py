@@ -1,10 +1,11 @@
-"""Gemini v1beta: generateContent, streamGenerateContent, countTokens, and embeddings in the relay lane.
+"""Gemini v1beta: generateContent, streamGenerateContent, countTokens, embedContent, batchEmbedContents.
 
     names, models     fields and their spellings; what a model can do, by its name
     read, decode      a caller's request: checked, then understood
     parts             parts, both ways
     contents, config, encode    canonical -> a request
     answer, stream, frames      answers and streams, both ways
+    embed             embeddings, both ways
     errors            Google's envelope, both ways
     relay             the lane that changes nothing
 
@@ -24,6 +25,7 @@ from providers.dialect import (
     PLAIN,
     Asked,
     Dialect,
+    EmbeddingsCodec,
     StreamDecoder,
     StreamEncoder,
     StreamRelay,
@@ -35,6 +37,7 @@ from providers.dialects.gemini import answer as answers
 from providers.dialects.gemini import encode, errors, read, relay, stream
 from providers.dialects.gemini.contents import read_name
 from providers.dialects.gemini.decode import decode_request
+from providers.dialects.gemini.embed import GeminiEmbeddings
 from providers.dialects.gemini.names import FAMILY, NAME, PATHS, Json
 from providers.wire import json as wire_json
 
@@ -51,6 +54,10 @@ class Gemini:
     passes_with_key: frozenset[str] = frozenset()
     operations = frozenset({"chat", "count_tokens", "embeddings"})
     paths: Mapping[str, str] = PATHS
+    embeddings: EmbeddingsCodec | None = GeminiEmbeddings()
+
+    def seals(self, traits: Traits) -> frozenset[str]:
+        return frozenset({FAMILY})
 
     def operation(self, task: str) -> str:
         return read.OPERATIONS.get(task, "chat")

@@ -46,6 +46,11 @@ PATHS: Mapping[str, str] = {
     "messages": "contents",
     "generationConfig.responseJsonSchema.schema": "generationConfig.responseJsonSchema",
     "generationConfig.responseSchema.schema": "generationConfig.responseSchema",
+    "inputs": "content",
+    "dimensions": "outputDimensionality",
+    "task": "taskType",
+    "contents[].parts[].detail": "contents[].parts[].mediaResolution",
+    "contents[].parts[].functionResponse.parts[].detail": "contents[].parts[].functionResponse.parts[].mediaResolution",
 }
 
 

@@ -205,10 +205,7 @@ def _check_safety(at: str, settings: Json) -> None:
 
 def _check_embed(body: dict[str, Json], task: str, messages: int) -> None:
     if task == "embedContent":
-        at, content = take(body, "content")
-        if type(content) is not dict:
-            raise _wrong(at, "an object", content)
-        _check_parts(content, at)
+        _check_input(body, "")
         return
     requests = body.get("requests")
     if type(requests) is not list or not requests:
@@ -216,6 +213,20 @@ def _check_embed(body: dict[str, Json], task: str, messages: int) -> None:
     if len(requests) > messages:
         raise refuse("requests", f"requests must hold at most {messages} items")
     for i, request in enumerate(requests):
-        if type(request) is not dict or type(request.get("content")) is not dict:
-            raise refuse(f"requests[{i}].content", f"requests[{i}].content must be an object")
-        _check_parts(request["content"], f"requests[{i}].content")
+        if type(request) is not dict:
+            raise _wrong(f"requests[{i}]", "an object", request)
+        _check_input(request, f"requests[{i}]")
+
+
+def _check_input(request: dict[str, Json], at: str) -> None:
+    where, content = take(request, "content", at)
+    if type(content) is not dict:
+        raise _wrong(where, "an object", content)
+    _check_parts(content, where)
+    for name in ("taskType", "title"):
+        where, value = take(request, name, at)
+        if value is not None and type(value) is not str:
+            raise _wrong(where, "a string", value)
+    where, value = take(request, "outputDimensionality", at)
+    if value is not None:
+        _check_number(where, value, True, 1, None)

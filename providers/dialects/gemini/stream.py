@@ -367,7 +367,11 @@ class Decoder:
         elif isinstance(part, ToolCall):
             choice.useful = choice.calls = True
             events.append(_call_start(at, index, part))
+            if part.seal is not None:  # first: some dialects have a place for it only where a call begins
+                events.append(SealDelta(choice=at, index=index, seal=part.seal))
             events.append(ToolCallDelta(choice=at, index=index, arguments=part.arguments))
+            events.append(PartEnd(choice=at, index=index))
+            return
         elif isinstance(part, Media | Opaque):
             choice.useful = True
             events.append(PartWhole(choice=at, index=index, part=part))

@@ -5,10 +5,11 @@
     spoken               messages for an upstream
     answer               whole answers, both ways
     stream, stream_out   JSON lines, both ways
+    embed                embeddings, both ways
     relay                the lane that changes nothing
     errors               both kinds of no
 
-Facts: types and client of the package ollama 0.6.3, recorded calls. Embeddings pass in the relay lane.
+Facts: types and client of the package ollama 0.6.3, recorded calls.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from providers.dialect import (
     PLAIN,
     Asked,
     Dialect,
+    EmbeddingsCodec,
     StreamDecoder,
     StreamEncoder,
     StreamRelay,
@@ -33,6 +35,7 @@ from providers.dialect import (
 from providers.wire.json import encode
 
 from . import answer, errors, read, relay, request, stream, stream_out
+from .embed import EMBEDDINGS
 from .words import FAMILY, NAME, OPERATIONS, PATHS
 
 
@@ -44,8 +47,12 @@ class Ollama:
     auth = "none"
     passes: frozenset[str] = frozenset()
     passes_with_key: frozenset[str] = frozenset()
-    operations = frozenset({"chat"})
+    operations = frozenset({"chat", "embeddings"})
     paths: Mapping[str, str] = PATHS
+    embeddings: EmbeddingsCodec | None = EMBEDDINGS
+
+    def seals(self, traits: Traits) -> frozenset[str]:
+        return frozenset()
 
     def operation(self, task: str) -> str:
         return OPERATIONS.get(task, "chat")

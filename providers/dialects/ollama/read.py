@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from providers.canonical.errors import MalformedRequest, RouteNotFound
 from providers.dialect import Asked, WireRequest
-from providers.wire.json import decode_object, has_duplicates, top_level, wrong
+from providers.wire.json import decode_object, has_duplicates, take_bool, take_integer, top_level, wrong
 
 from .words import OPERATIONS, Json, Object
 
@@ -53,9 +53,18 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
         top=top,
         model=model,
         task=task,
-        stream=OPERATIONS[task] == "chat" and body.get("stream") is not False,
+        stream=body.get("stream") is not False and any(body.get(key) for key in _ASKS[task]),
         include_usage=True,
     )
+
+
+#: What there is to answer piece by piece. A request without only loads the model: servers answer it in one object.
+_ASKS: Mapping[str, tuple[str, ...]] = {
+    "chat": ("messages",),
+    "generate": ("prompt", "images"),
+    "embed": (),
+    "embeddings": (),
+}
 
 
 # ── by task ────────────────────────────────────────────────────────────────────────────
@@ -80,6 +89,10 @@ def _embed(body: Object, most: int) -> None:
             raise MalformedRequest(f"input has more than {most} entries", param="input")
     elif given is not None or "input" not in body:
         _string(given, "input")
+    take_bool(body, "truncate")
+    dimensions = take_integer(body, "dimensions")
+    if dimensions is not None and dimensions < 1:
+        raise MalformedRequest("dimensions must be at least 1", param="dimensions")
 
 
 def _embeddings(body: Object, most: int) -> None:

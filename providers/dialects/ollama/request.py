@@ -102,10 +102,9 @@ def _prompt(rest: Object) -> tuple[Message, ...]:
 
 def _options(rest: Object) -> tuple[Object, Object, bool]:
     """Canonical parameters (under `others` what only this language has), keys that say nothing; were there options?"""
-    options = rest.pop("options", None)
-    if options is None:
+    if rest.get("options") is None:
         return {"others": {}}, {}, False
-    left = dict(options)
+    left = dict(rest.pop("options"))
     fields: Object = {}
     for key, name in OPTIONS.items():
         value = left.get(key)

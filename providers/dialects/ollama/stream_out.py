@@ -90,7 +90,8 @@ class Encoder:
 
     def _start(self, event: ResponseStart) -> bytes:
         self._own = event.dialect == NAME
-        created_at = (event.extra or {}).get("created_at") if self._own else None
+        self._extra = dict(event.extra or {}) if self._own else {}
+        created_at = self._extra.pop("created_at", None)
         self._head = {"model": event.model or self._model, "created_at": created_at or timestamp(event.created)}
         head = escape_lines(encode(self._head))[:-1]
         before, empty = (b',"response":', b',"response":"","thinking":')
@@ -190,7 +191,7 @@ class Encoder:
 
     def _end(self, event: ResponseEnd) -> bytes:
         if self._own:
-            self._extra = dict(event.extra or {})
+            self._extra.update(event.extra or {})
         if event.blocked is None or self._finish is not None:
             return b""
         self._finish = event.blocked

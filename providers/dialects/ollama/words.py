@@ -46,6 +46,7 @@ PATHS: Mapping[str, str] = {name: f"options.{key}" for key, name in OPTIONS.item
     "response_format": "format",
     "reasoning": "think",
     "show_reasoning": "think",
+    "inputs": "input",
 }
 
 #: Counts and times (nanoseconds) in the last line of an answer.

@@ -16,6 +16,7 @@ from providers.dialect import (
     PLAIN,
     Asked,
     Dialect,
+    EmbeddingsCodec,
     StreamDecoder,
     StreamEncoder,
     StreamRelay,
@@ -44,6 +45,10 @@ class OpenAIChat:
     passes_with_key = frozenset({"openai-organization", "openai-project"})
     operations = frozenset({"chat"})
     paths: Mapping[str, str] = request.PATHS
+    embeddings: EmbeddingsCodec | None = None
+
+    def seals(self, traits: Traits) -> frozenset[str]:
+        return frozenset({"gemini"}) if "extra_content" in traits.own else frozenset()
 
     def operation(self, task: str) -> str:
         return "chat"

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 from providers.canonical.loss import Losses, approximated, dropped
-
-from .words import Json, Object
+from providers.dialects._openai.values import Json, Object
 
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ITS_OWN = re.compile(r"[A-Za-z0-9]{9}|chatcmpl-tool-[0-9a-f]+")

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented
+from providers.dialects._openai.values import Json, Object
 
 from .closed import any_tool, closed_messages, nine_character_ids, random_seed
-from .words import Json, Object
 
 PATH = "/chat/completions"
 

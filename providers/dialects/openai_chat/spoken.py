@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from providers.canonical.chat import (
     AnyPart,
     Media,
@@ -125,6 +123,7 @@ class Writer:
             if role == "system" and isinstance(part, Media):
                 raise refuse(part.at or "messages", "the target reads only text in system messages")
             if isinstance(part, Text | Media):
+                self._lose_citations(part)
                 written.append(self._part(part))
             elif isinstance(part, Refusal):
                 written.append({"type": "text", "text": part.text})
@@ -153,6 +152,7 @@ class Writer:
         texts: list[Object] = []
         for part in result.parts:
             if isinstance(part, Text):
+                self._lose_citations(part)
                 texts.append(self._part(part))
             elif isinstance(part, Media):
                 self._moved.append(self._part(part))
@@ -167,6 +167,11 @@ class Writer:
             if isinstance(content, str) and not content.lower().startswith("error"):
                 content = f"Error: {content}"
         return {"role": "tool", "tool_call_id": result.call_id, "content": content}
+
+    def _lose_citations(self, part: AnyPart) -> None:
+        if isinstance(part, Text) and part.citations:
+            at = part.citations[0].at or part.at or "messages"
+            self._losses.append(dropped(at, "the target takes no citations in a request"))
 
     def _lose(self, part: AnyPart) -> None:
         kind = part.kind if isinstance(part, Opaque) else type(part).__name__
@@ -286,8 +291,7 @@ class Writer:
             if part.text or not part.at.endswith((".extra_content", ".annotations")):
                 content.append(self._part(part))
             return
-        if part.citations:
-            self._losses.append(dropped(part.at or "messages", "the target takes no citations in a request"))
+        self._lose_citations(part)
         written = self._part(part)
         if part.text:
             content.append(written)

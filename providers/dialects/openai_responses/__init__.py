@@ -17,6 +17,7 @@ from providers.dialect import (
     PLAIN,
     Asked,
     Dialect,
+    EmbeddingsCodec,
     StreamDecoder,
     StreamEncoder,
     StreamRelay,
@@ -44,7 +45,11 @@ class OpenAIResponses:
     # With a key of ours these would choose whom of ours a call is charged to.
     passes_with_key = frozenset({"openai-organization", "openai-project"})
     operations = frozenset({"chat"})
+    embeddings: EmbeddingsCodec | None = None
     paths: Mapping[str, str] = request.PATHS
+
+    def seals(self, traits: Traits) -> frozenset[str]:
+        return frozenset({FAMILY})
 
     def operation(self, task: str) -> str:
         return "chat"

@@ -129,11 +129,9 @@ def decode(asked: Asked) -> ChatRequest:
         del rest["stream_options"]  # we never pad, so only a wish for padding would be lost
     else:
         options = None
-    include = _include(rest, fields)
+    include = _include(rest, fields, paths)
     tools = tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(rest.pop("tools") if rest.get("tools") else ()))
-    choice, reasoning = _tool_choice(rest), _reasoning(rest)
-    if reasoning is not None and reasoning.effort is None:
-        paths["reasoning"] = "reasoning"
+    choice, reasoning = _tool_choice(rest), _reasoning(rest, paths)
     response_format, text = _text(rest, fields)
     usual = {key: rest.pop(key) for key, value in _DEFAULTS.items() if key in rest and rest[key] == value}
     extra, keep = leftovers(rest)
@@ -162,11 +160,13 @@ def decode(asked: Asked) -> ChatRequest:
     )
 
 
-def _include(rest: Object, fields: Object) -> list[str] | None:
+def _include(rest: Object, fields: Object, paths: dict[str, str]) -> list[str] | None:
     """What is wished for in the answer. Only what nobody else can give stays as a loss."""
     include: list[str] | None = rest.get("include")
     if _LOGPROBS in (include or ()) or fields.get("top_logprobs"):
         fields["logprobs"] = True
+        if _LOGPROBS not in (include or ()):
+            paths["logprobs"] = "top_logprobs"
     if not include:
         return None
     del rest["include"]
@@ -213,7 +213,7 @@ def _tool_choice(rest: Object) -> ToolChoice | None:
     return ToolChoice(mode=mode, names=names, form={"raw": rest.pop("tool_choice")}, at="tool_choice")
 
 
-def _reasoning(rest: Object) -> ReasoningConfig | None:
+def _reasoning(rest: Object, paths: dict[str, str]) -> ReasoningConfig | None:
     raw = rest.get("reasoning")
     if not raw:
         return None
@@ -221,6 +221,10 @@ def _reasoning(rest: Object) -> ReasoningConfig | None:
     effort = take_text(inner, "effort")
     key = "summary" if inner.get("summary") else "generate_summary"  # its older name
     word = take_text(inner, key)
+    if word:
+        paths["show_reasoning"] = f"reasoning.{key}"
+    if effort is None:
+        paths["reasoning"] = paths.get("show_reasoning", "reasoning")
     extra, keep = leftovers(inner)
     form = make_form(keep=keep, word=word, key=key if word else None)
     return ReasoningConfig(effort=effort, show=True if word else None, extra=extra, form=form, at="reasoning")

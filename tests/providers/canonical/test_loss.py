@@ -134,6 +134,17 @@ def test_an_unknown_field_named_like_a_parameter_keeps_its_name() -> None:
     assert ["reasoning"] == [loss.field for loss in in_callers_words(losses, asked, {"reasoning": "reasoning_effort"})]
 
 
+def test_what_stands_in_an_item_of_a_list_has_the_callers_words_too() -> None:
+    """A dialect may call a tool's parameters otherwise: every index stays where it was."""
+    names = {"tools[].parameters": "tools[].input_schema", "m[].c[].filename": "m[].c[].title"}
+    fields = ["tools[3].parameters.properties.a[0]", "m[0].c[12].filename", "tools[3].parameters_", "tools[1].name"]
+    losses = [Loss(field, "dropped", "x") for field in fields]
+
+    assert ["tools[3].input_schema.properties.a[0]", "m[0].c[12].title", "tools[3].parameters_", "tools[1].name"] == [
+        loss.field for loss in in_callers_words(losses, request(), names)
+    ]
+
+
 def test_a_refusal_names_the_callers_own_field() -> None:
     """Encoders refuse canonical parameters; the caller reads its own words."""
     error = UnsupportedParameter("cached_content: not held here", param="cached_content")

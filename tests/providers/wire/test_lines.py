@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.canonical.errors import BadUpstreamBytes
-from providers.wire.lines import JsonArrayDecoder
+from providers.wire.lines import JsonArrayDecoder, LineDecoder
 
 VALUES = st.dictionaries(
     st.text(max_size=5), st.one_of(st.text(max_size=8), st.integers(), st.lists(st.text(max_size=3)))
@@ -68,3 +69,30 @@ def test_what_is_left_over_is_told() -> None:
     decoder.feed(b'[{"a":1}, {"b"')
 
     assert (b'{"b"', False) == (decoder.close(), decoder.finished)
+
+
+# ── lines ──────────────────────────────────────────────────────────────────────────────
+
+LINES = b'{"a":"\xc3\xa9"}\n\n  \r\n{"b":1}\r\n{"c'
+
+
+@given(st.lists(st.integers(0, len(LINES)), max_size=6))
+def test_any_split_gives_the_same_lines(cuts: list[int]) -> None:
+    """Lines with their ends, blank ones left out; what has no end yet is the rest."""
+    decoder = LineDecoder()
+    edges = [0, *sorted(cuts), len(LINES)]
+    found = [line for start, end in pairwise(edges) for line in decoder.feed(LINES[start:end])]
+
+    assert [b'{"a":"\xc3\xa9"}\n', b'{"b":1}\r\n'] == found
+    assert b'{"c' == decoder.close()
+
+
+def test_a_line_has_a_limit() -> None:
+    """What was complete before it is given out first."""
+    decoder = LineDecoder(limit=5)
+
+    assert [b"ok\n"] == decoder.feed(b"ok\n" + b"x" * 9)
+    with pytest.raises(BadUpstreamBytes):
+        decoder.feed(b"x")
+    with pytest.raises(BadUpstreamBytes):
+        LineDecoder(limit=5).feed(b"x" * 9)

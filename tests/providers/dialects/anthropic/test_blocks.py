@@ -16,6 +16,7 @@ BLOCKS: dict[str, Json] = {
     "text": {"type": "text", "text": "Hi"},
     "empty text": {"type": "text", "text": ""},
     "cached text": {"type": "text", "text": "Hi", "cache_control": EPHEMERAL},
+    "text with an empty mark": {"type": "text", "text": "Hi", "cache_control": {}},
     "uncached text": {"type": "text", "text": "Hi", "cache_control": None},
     "cited text": {"type": "text", "text": "Hi", "citations": [{"type": "char_location", "cited_text": "H"}]},
     "text with no citations": {"type": "text", "text": "Hi", "citations": []},

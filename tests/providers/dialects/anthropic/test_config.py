@@ -38,6 +38,7 @@ FORMAT = ResponseFormat(kind="json_schema", schema=SCHEMA, name="w", at="respons
         ({"top_k": 2.5}, {"top_k": 2}, ["approximated top_k"]),
         ({"stop": ("a", "b")}, {"stop_sequences": ["a", "b"]}, []),
         ({"stop": ("a", " ")}, {"stop_sequences": ["a"]}, ["approximated stop"]),
+        ({"stop": (" ",)}, {}, ["dropped stop"]),
         ({"max_output_tokens": None}, {"max_tokens": 64000}, ["invented max_output_tokens"]),
         ({"max_output_tokens": 99999}, {"max_tokens": 64000}, ["approximated max_output_tokens"]),
         ({"end_user": "u1"}, {"metadata": {"user_id": "u1"}}, []),

@@ -22,7 +22,7 @@ from providers.canonical.chat import (
     ToolChoice,
 )
 from providers.canonical.errors import CallerError, UnsupportedParameter
-from providers.canonical.loss import Losses, blame, in_callers_words
+from providers.canonical.loss import Losses, blame, dropped, in_callers_words
 from providers.dialect import PLAIN, Traits, WireRequest
 from providers.dialects import DIALECTS
 from providers.dialects.openai_responses.request import thinks
@@ -198,6 +198,24 @@ def test_an_older_name_counts_where_the_new_one_is_not() -> None:
 
     assert ("u", {"end_user": "user"}) == (found.end_user, found.paths)
     assert {"user": "u"} == decoded(user="u", safety_identifier="s").extra
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "path"),
+    [
+        ({"reasoning": {"effort": "low", "summary": "auto"}}, "reasoning", "reasoning.effort"),
+        ({"reasoning": {"summary": "auto"}}, "reasoning", "reasoning.summary"),
+        ({"reasoning": {"mode": "pro"}}, "reasoning", "reasoning"),
+        ({"reasoning": {"generate_summary": "auto"}}, "show_reasoning", "reasoning.generate_summary"),
+        ({"top_logprobs": 2}, "logprobs", "top_logprobs"),
+        ({"include": ["message.output_text.logprobs"]}, "logprobs", "include"),
+    ],
+)
+def test_losses_name_what_the_caller_wrote(fields: Any, name: str, path: str) -> None:
+    """Where one canonical parameter has several places here."""
+    request = decoded(**fields)
+
+    assert [path] == [one.field for one in in_callers_words([dropped(name, "")], request, RESPONSES.paths)]
 
 
 # ── every field has a fate ─────────────────────────────────────────────────────────────
