@@ -58,6 +58,8 @@ def _blocked(said: Answer, heard: Answer, caller: str) -> list[str]:
     if caller == "gemini":
         return [] if heard.blocked == said.blocked else [f"blocked {said.blocked}: {heard.blocked}"]
     choice = heard.choices.get(0, Choice())
+    if caller == "ollama.chat":
+        return [] if choice.text and choice.finish == "stop" else [f"blocked {said.blocked}: {choice}"]
     well = choice.finish == "content_filter" and (choice.refusal or choice.why) and not choice.text
     return [] if well else [f"blocked {said.blocked}: {choice}"]
 

@@ -14,8 +14,8 @@ from .neutral import Fact, Function, Json, Request, Said, frozen
 from .schemas import Normal, differences, normal
 
 #: What may be replaced by something that no field says: a choice by fewer tools, JSON mode by an instruction, a
-#: penalty by none.
-_MAY_CHANGE = ("tool_choice", "validated", "json", "presence_penalty", "frequency_penalty")
+#: number by the one that is usual.
+_MAY_CHANGE = ("tool_choice", "validated", "json", "presence_penalty", "frequency_penalty", "temperature", "top_p")
 
 
 class Lost(NamedTuple):

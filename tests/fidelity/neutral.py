@@ -16,6 +16,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 import struct
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -268,6 +269,15 @@ def in_order_of_calls(said: list[Said]) -> list[Said]:
         if one is not None:
             out.append(one)
     return out
+
+
+def unescaped(name: str) -> str:
+    """A function's name as its caller wrote it: what a target refuses is sent as `isthmus_`, odd characters as `:2e:`
+    or `-2e-`.
+    """
+    if not name.startswith("isthmus_"):
+        return name
+    return re.sub(r"([:-])([0-9a-f]+)\1", lambda match: chr(int(match[2], 16)), name.removeprefix("isthmus_"))
 
 
 def cache_of(mark: Json) -> str:

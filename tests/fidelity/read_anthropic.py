@@ -23,6 +23,7 @@ from .neutral import (
     parsed,
     result_of,
     says,
+    unescaped,
 )
 
 _DEFAULTS: dict[str, tuple[Json, ...]] = {"temperature": (1,), "top_p": (1,), "service_tier": ("auto",)}
@@ -117,7 +118,7 @@ class _Conversation(Conversation):
         return one
 
     def read_tool_use(self, role: str, rest: Json, at: str) -> Said:
-        one = self.call(rest.pop("name"), rest.pop("input"), rest.pop("id"), at)
+        one = self.call(unescaped(rest.pop("name")), rest.pop("input"), rest.pop("id"), at)
         if rest.get("caller") == {"type": "direct"}:
             del rest["caller"]
         return one
@@ -167,7 +168,10 @@ def _tools(out: Request, tools: Json) -> None:
             continue
         rest = {key: value for key, value in tool.items() if key != "type"}
         made = Function(
-            rest.pop("name"), at, rest.pop("description", None) or None, rest.pop("input_schema", None), False
+            unescaped(rest.pop("name")),
+            at,
+            rest.pop("description", None) or None,
+            rest.pop("input_schema", None),
         )
         made.schema_at = f"{at}.input_schema"
         mark = rest.pop("cache_control", None)
@@ -184,7 +188,9 @@ def _choice(out: Request, raw: Json) -> None:
         return
     mode = {"any": "required", "tool": "required"}.get(raw["type"], raw["type"])
     if mode != "auto":
-        out.fact("tool_choice", {"mode": mode, "names": [raw["name"]] if raw.get("name") else []}, "tool_choice")
+        out.fact(
+            "tool_choice", {"mode": mode, "names": [unescaped(raw["name"])] if raw.get("name") else []}, "tool_choice"
+        )
     if raw.get("disable_parallel_tool_use"):
         out.facts["parallel_tool_calls"] = Fact(False, "tool_choice.disable_parallel_tool_use")
 

@@ -23,6 +23,7 @@ from .neutral import (
     frames,
     parsed,
     result_of,
+    unescaped,
 )
 
 _PLAIN = {"maxTokens": "max_tokens", "temperature": "temperature", "topP": "top_p", "stopSequences": "stop"}
@@ -95,7 +96,7 @@ class _Conversation(Conversation):
                 )
                 return None
             case "toolUse":
-                return self.call(inner["name"], inner.get("input") or {}, inner["toolUseId"], at)
+                return self.call(unescaped(inner["name"]), inner.get("input") or {}, inner["toolUseId"], at)
             case "toolResult":
                 return self.given(inner, at)
             case "reasoningContent":
@@ -143,7 +144,7 @@ def _tools(out: Request, config: Json) -> None:
         ((kind, inner),) = tool.items()
         at = f"toolConfig.tools[{i}]"
         if kind == "toolSpec":
-            made = Function(inner["name"], at, inner.get("description"), inner["inputSchema"]["json"])
+            made = Function(unescaped(inner["name"]), at, inner.get("description"), inner["inputSchema"]["json"])
             if inner.get("strict"):
                 made.marks["strict"] = Fact(True, at)
             out.functions.append(made)
@@ -153,7 +154,7 @@ def _tools(out: Request, config: Json) -> None:
             out.facts[f"tool:{at}"] = Fact(tool, at)
     for word, inner in (config.get("toolChoice") or {}).items():
         if word != "auto":
-            names = [inner["name"]] if word == "tool" else []
+            names = [unescaped(inner["name"])] if word == "tool" else []
             out.fact("tool_choice", {"mode": "required", "names": names}, "toolConfig.toolChoice")
 
 

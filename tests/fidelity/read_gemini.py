@@ -22,18 +22,12 @@ from .neutral import (
     paired,
     result_of,
     says,
+    unescaped,
 )
 
 
 def _camel(key: str) -> str:
     return re.sub(r"_([a-z0-9])", lambda match: match[1].upper(), key)
-
-
-def unescaped(name: str) -> str:
-    """A function's name as its caller wrote it: what Gemini refuses is sent as `isthmus_`, odd characters as `:20:`."""
-    if not name.startswith("isthmus_"):
-        return name
-    return re.sub(r":([0-9a-f]+):", lambda match: chr(int(match[1], 16)), name.removeprefix("isthmus_"))
 
 
 def opened(value: Json) -> tuple[dict[str, Any], dict[str, str]]:
@@ -298,6 +292,8 @@ def _config(out: Request, config: Json, at: str) -> None:
     level, budget = thinking.pop("thinkingLevel", None), thinking.pop("thinkingBudget", None)
     if level and not level.upper().endswith("UNSPECIFIED"):
         out.fact("reasoning", {"effort": level.lower()}, f"{where}.{inner['thinkingLevel']}")
+    elif budget == 0:
+        out.fact("reasoning", {"effort": "none"}, f"{where}.{inner['thinkingBudget']}")
     elif budget is not None and budget >= 0:
         out.fact("reasoning", {"budget": budget}, f"{where}.{inner['thinkingBudget']}")
     if thinking.pop("includeThoughts", None):

@@ -215,7 +215,8 @@ def head(request: ChatRequest, identifier: str, model: str | None, created: int 
 
 def complete(body: Object, finish: Finish | None, items: list[Object], own: bool, losses: Losses) -> None:
     """Puts output and end into a response; an answer that was cut off breaks in its last item."""
-    end = ending(finish, own)
+    refused = any(part.get("type") == "refusal" for item in items for part in item.get("content") or ())
+    end = ending(finish, own, refused)
     if not end.same and finish is not None:
         losses.append(approximated("status", f"the answer ended with {finish.raw or finish.reason}"))
     if end.details is not None and not own and items and items[-1]["type"] in ("message", "function_call"):

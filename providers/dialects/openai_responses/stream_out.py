@@ -273,7 +273,8 @@ class ResponsesStreamEncoder:
         return self._finish_message(message)
 
     def _finish_message(self, message: _Message) -> bytes:
-        cut = message.index == len(self._items) - 1 and ending(self._finish, self._own).details is not None
+        end = ending(self._finish, self._own, RefusalDelta in self._spoken)
+        cut = message.index == len(self._items) - 1 and end.details is not None
         message.item["status"] = "incomplete" if cut else "completed"
         return self._done(message.index)
 

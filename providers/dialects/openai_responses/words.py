@@ -74,11 +74,14 @@ class Ending(NamedTuple):
     same: bool
 
 
-def ending(finish: Finish | None, own: bool) -> Ending:
-    """How a finish is written. `own`: reasons of this dialect's that we have no word for come back as they were."""
+def ending(finish: Finish | None, own: bool, refused: bool) -> Ending:
+    """How a finish is written. `own`: reasons of this dialect's that we have no word for come back as they were.
+
+    `refused`: a part of the answer says so; a refusal without one is the work of a filter.
+    """
     if finish is None:
         return Ending("completed", None, True)
-    reason = _INCOMPLETE.get(finish.reason)
+    reason = _INCOMPLETE.get("content_filter" if finish.reason == "refusal" and not refused else finish.reason)
     if reason is None and own and finish.reason == "other" and finish.raw:
         reason = finish.raw
     if reason is not None:
