@@ -42,7 +42,7 @@ policies:
   default:
     attempts: $attempts
     wait: {first: 10ms, most: 20ms}
-    timeouts: {connect: 1s, first_byte: 700ms, idle: 400ms, total: 5s}
+    timeouts: {connect: 5s, first_byte: 1500ms, idle: 400ms, total: 5s}
 routes:
   - {path: /v1/chat/completions, speaks: openai.chat, to: models}
   - {path: "/v1beta/models/{model}:{task}", speaks: gemini, to: models}

@@ -298,7 +298,7 @@ async def test_u04_a_silent_upstream_is_waited_for_once(lane: Lane) -> None:
         began = time.monotonic()
         answer = await ask(gateway, lane)
 
-        assert 504 == answer.status and time.monotonic() - began < 1.6
+        assert 504 == answer.status and time.monotonic() - began < 2.8
         assert 1 == len(upstream.requests)
         await upstream.requests[0].connection.left(1.0)
         assert 1 == gateway.metric("isthmus_requests_total", outcome="timeout")
@@ -316,7 +316,7 @@ async def test_u06_a_dead_port_is_a_502() -> None:
 async def test_a_port_that_never_accepts_times_out() -> None:
     """The connect clock has its own limit."""
     async with black_hole() as hole:
-        table = TABLE.replace("$up", f"http://127.0.0.1:{hole}").replace("connect: 1s", "connect: 300ms")
+        table = TABLE.replace("$up", f"http://127.0.0.1:{hole}").replace("connect: 5s", "connect: 300ms")
         async with running(table, KEYS, attempts=1) as gateway:
             answer = await ask(gateway, LANES[0])
 
@@ -343,7 +343,7 @@ async def test_u08_u09_a_retry_after_that_is_too_long_is_relayed(lane: Lane) -> 
         answer = await ask(gateway, lane)
 
         assert (429, "86400") == (answer.status, answer.headers["retry-after"])
-        assert time.monotonic() - began < 0.5 and 1 == len(upstream.requests)
+        assert time.monotonic() - began < 1.5 and 1 == len(upstream.requests)
 
 
 @pytest.mark.parametrize("hint", ["-1e400", "banana", "Fri, 01 Jan 1999 00:00:00 GMT", ""])
@@ -506,7 +506,7 @@ async def test_a_caller_may_ask_for_less_time() -> None:
         answer = await ask(gateway, LANES[0], headers={"x-isthmus-timeout": "200ms"})
         odd = await ask(gateway, LANES[0], headers={"x-isthmus-timeout": "soon"})
 
-        assert 504 == answer.status and time.monotonic() - began < 0.6
+        assert 504 == answer.status and time.monotonic() - began < 1.4
         assert 400 == odd.status
 
 
@@ -521,7 +521,7 @@ async def test_more_calls_than_an_upstream_takes_are_shed() -> None:
         answer = await ask(gateway, LANES[0])
 
         assert (503, "gateway_overloaded") == (answer.status, answer.json["error"]["code"])
-        assert "retry-after" in answer.headers and time.monotonic() - began < 0.2
+        assert "retry-after" in answer.headers and time.monotonic() - began < 1.0
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -575,7 +575,7 @@ async def test_within_bounds_the_attempt_under_way(lane: Lane) -> None:
         began = time.monotonic()
         answer = await ask(gateway, lane)
 
-        assert 504 == answer.status and time.monotonic() - began < 0.65
+        assert 504 == answer.status and time.monotonic() - began < 1.4
 
 
 async def test_several_keys_of_one_account_take_turns() -> None:

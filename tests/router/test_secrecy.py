@@ -50,7 +50,7 @@ models:
   openai-model: [{provider: openai-up, model: gpt-4o-mini}]
   gemini-model: [{provider: gemini-up, model: gemini-2.5-flash}]
 policies:
-  default: {attempts: 1, timeouts: {connect: 1s, first_byte: 500ms, idle: 300ms, total: 2s}}
+  default: {attempts: 1, timeouts: {connect: 5s, first_byte: 1500ms, idle: 600ms, total: 8s}}
 routes:
   - {path: /v1/chat/completions, speaks: openai.chat, to: models}
   - {path: "/v1beta/models/{model}:{task}", speaks: gemini, to: models}
