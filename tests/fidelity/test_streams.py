@@ -128,7 +128,7 @@ def test_a_stream_that_just_ends_is_a_truncation(file: str, target: str) -> None
 
 def _finished(half: bytes) -> bool:
     """Did a finish come already? Then nothing that must be told is missing."""
-    ends = (b'"finishReason"', b"message_stop", b"response.completed", b"message-end", b'"done":true')
+    ends = (b'"finishReason"', b"message_stop", b"response.completed", b"message-end", b"messageStop", b'"done":true')
     return any(end in half for end in ends) or b'"finish_reason":"' in half.replace(b" ", b"")
 
 
