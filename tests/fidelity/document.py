@@ -17,8 +17,8 @@ Row = dict[str, Any]
 
 HEAD = """# Fidelity
 
-What arrives. Every ordered pair of dialects is tried with recorded traffic of ten sources (`tests/traffic`), by readers that share
-no code with the codecs (`tests/fidelity/read_*.py`); an answer must also fit its schema and be read by its official client. This
+What arrives. Every ordered pair of dialects is tried with recorded traffic (`tests/traffic`), by readers that share no code
+with the codecs (`tests/fidelity/read_*.py`); an answer must also fit its schema and be read by its official client. This
 page is made from those tests: `tests/fidelity/totals.json` holds their counts, and a count that changes fails its test.
 
 A case is **exact** when everything arrives, **named** when every difference is declared in `x-isthmus-loss` under its path in the
@@ -73,6 +73,22 @@ def _equal(row: Row | None) -> str:
         return "–"
     failing = f", **{row['failing']} not**" if row.get("failing") else ""
     return f"{row.get('relayed', 0)}{failing}"
+
+
+def lives() -> Iterator[str]:
+    """How many recorded answers came back to their model, by caller."""
+    rows = totals()
+    yield f"| recorded | {' | '.join(f'`{name}`' for name in CALLERS)} |"
+    yield "| --- |" + " --- |" * len(CALLERS)
+    for file in SOURCES:
+        cells = []
+        for name in CALLERS:
+            found = [rows.get(f"life {kind} {file} -> {name}") for kind in ("remembering", "forgetful")]
+            there = [row for row in found if row is not None]
+            right, wrong = (sum(row.get(key, 0) for row in there) for key in ("faithful", "failing"))
+            cells.append(f"{right} · {wrong}" if there else "")
+        if any(cells):
+            yield f"| {file} | {' | '.join(cells)} |"
 
 
 def summary() -> Iterator[str]:
@@ -156,6 +172,10 @@ def document() -> str:
         "\n".join(table("stream", list(SOURCES), CALLERS)),
         "## Errors\n\nAn upstream's errors told in each envelope, with their status class, reason and hint when to try again.\n",
         "\n".join(table("error", list(SOURCES), CALLERS)),
+        "## Conversations\n\nA third of the answers each, sent back as history by a client that remembers everything, and by one"
+        " that keeps only what all versions of its types have: texts, calls, ids, results and signatures are those that the"
+        " model made: right · wrong.\n",
+        "\n".join(lives()),
         "## Relayed\n\nWithin one dialect nothing may change: how many cases are equal, as JSON or byte for byte.\n",
         "\n".join(relayed()),
         "## Features\n\nOne meaning at a time ([rosetta.md](rosetta.md)), from the dialect of each column to the one of the heading."

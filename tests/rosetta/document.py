@@ -10,10 +10,11 @@ from . import stone
 
 HEAD = """# Rosetta
 
-One meaning a folder in `tests/rosetta`, written in every language: `canonical.json` says what is meant, `LANGUAGE.request.json` how
-an upstream is asked, `LANGUAGE.answer.json` and `LANGUAGE.stream.txt` how a caller is told, `LANGUAGE.error.json` how it is told
-no, `LANGUAGE.losses.json` what that language cannot say. Tests hold that codecs write and read the files so, that readers which
-share no code with them agree, and that every way from one language to another loses only what is declared.
+One meaning a folder in `tests/rosetta`, written in every language: `canonical.json` says what is meant,
+`LANGUAGE.request.json` how an upstream is asked, `LANGUAGE.answer.json` and `LANGUAGE.stream.txt` how a caller is told,
+`LANGUAGE.error.json` how it is told no, `LANGUAGE.losses.json` what that language cannot say. Tests hold that codecs
+write and read the files so, that readers which share no code with them agree, and that every way from one language to
+another loses only what is declared.
 
 `=` says all of it, `≈` all but what is named below, `✗` is refused by name, blank: not part of this meaning.
 """
@@ -69,9 +70,8 @@ def _word(body: stone.Json) -> str:
     error = body["error"]
     if not isinstance(error, dict):
         return f"`{body['code']}`" if "code" in body else "its text alone"
-    return f"`{error.get('type') or error.get('status')}`" + (
-        f" `{error['code']}`" if error.get("type") and error.get("code") else ""
-    )
+    code = f" `{error['code']}`" if error.get("type") and error.get("code") else ""
+    return f"`{error.get('type') or error.get('status')}`{code}"
 
 
 def document() -> str:
