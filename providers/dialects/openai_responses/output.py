@@ -61,10 +61,9 @@ def read_made_call(raw: Object, at: str, number: int) -> ToolCall:
     call_id = given if isinstance(given, str) and given else fallback_call_id(raw, number)
     said = raw.get(key)
     text = said if isinstance(said, str) else "" if said is None else encode(said).decode()
-    name = raw.get("name") or ""
-    if not isinstance(name, str):
-        raise TypeError("a name that is no text")
-    call = read_call({**raw, "call_id": call_id, "name": name, key: text}, at)
+    if not isinstance(raw.get("name"), str) or not raw["name"]:
+        raise TypeError("a call without a name")
+    call = read_call({**raw, "call_id": call_id, key: text}, at)
     assert isinstance(call, ToolCall)
     return msgspec.structs.replace(call, invented_id=call_id != given)
 
@@ -189,7 +188,7 @@ class Output:
                 lose(part, self._losses)
 
     def _text(self, part: Text) -> None:
-        if part.text or not _foreign(part.seal):
+        if part.text or part.citations or not _foreign(part.seal):
             self._say(text_part(part.text, annotations_of(part, self._losses, False), self._logprobs))
             self._logprobs = []
         self._carry(part)

@@ -48,7 +48,7 @@ ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"
 #: Events that say no more than that the answer is under way.
 HEADS = frozenset({"response.created", "response.in_progress", "response.queued"})
 _PIECES: Mapping[str, tuple[type, str]] = {"output_text": (TextDelta, "text"), "refusal": (RefusalDelta, "refusal")}
-_CALLS: Mapping[str, str] = {"function_call": "arguments", "custom_tool_call": "input"}
+_CALLS = frozenset({"function_call", "custom_tool_call"})
 
 
 class ResponsesStreamDecoder:
@@ -155,41 +155,56 @@ class ResponsesStreamDecoder:
 
     # ── items ──────────────────────────────────────────────────────────────────────
 
-    def _item(self, event: Object, out: list[StreamEvent]) -> _Item:
-        """The item that an event is about. One that nobody has announced begins here."""
+    def _item(self, event: Object, kind: str, out: list[StreamEvent]) -> _Item:
+        """The item that an event is about, which is of this `kind` ("" where the event does not tell).
+
+        One that nobody has announced begins here; so does one of another kind in the place of one before it, for some
+        servers give no places.
+        """
         index = event.get("output_index")
         if type(index) is not int:
             index = self._last
         self._last = index
         item = self._items.get(index)
+        if item is not None and kind and (item.done or (item.kind and item.kind != kind)):
+            if not item.done:
+                self._abandon(item, out)
+            item = None
         if item is None:
             if self._talking is not None:
                 self._end_texts(self._talking, out)  # nobody may have said that it is over
             item = self._items[index] = _Item(index)
+        item.kind = kind or item.kind
         return item
 
+    def _known(self, event: Object, kind: str, out: list[StreamEvent]) -> _Item | None:
+        """The item of an event that only says again what has been said; None where all of it is over."""
+        index = event.get("output_index")
+        item = self._items.get(index if type(index) is int else self._last)
+        return None if item is not None and item.done else self._item(event, kind, out)
+
     def _added(self, event: Object, out: list[StreamEvent]) -> None:
-        item = self._item(event, out)
         raw = event.get("item")
-        if type(raw) is dict and not item.done:
+        if type(raw) is dict:
+            item = self._item(event, _kind(raw), out)
             item.raw = raw
-            if raw.get("type") in _CALLS and raw.get("name") and raw.get("call_id"):
+            if item.kind == "call" and item.part < 0 and raw.get("name") and raw.get("call_id"):
                 self._open_call(item, out)
 
     def _done(self, event: Object, out: list[StreamEvent]) -> None:
-        item, raw = self._item(event, out), event["item"]
-        if not item.done:
+        raw = event["item"]
+        item = self._known(event, _kind(raw), out)
+        if item is not None:
             self._finish(item, raw, out)
 
     def _finish(self, item: _Item, raw: Object, out: list[StreamEvent]) -> None:
         """The whole item: gives out what of it has not come yet."""
         item.raw, item.done = raw, True
-        kind = raw.get("type")
-        if kind == "message":
+        if item.kind == "message":
             self._finish_message(item, raw, out)
-        elif kind in _CALLS:
+        elif item.kind == "call":
             self._finish_call(item, raw, out)
-        elif kind == "reasoning":
+        elif item.kind == "reasoning":
             self._finish_reasoning(item, raw, out)
         else:
             self._whole(read_item(raw, "", item.index)[0], out)
@@ -206,23 +221,26 @@ class ResponsesStreamDecoder:
     # ── messages ───────────────────────────────────────────────────────────────────
 
     def _text_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        text = _delta(event)
+        text, logprobs = _delta(event), event.get("logprobs")
         if text:
-            self._say(self._item(event, out), event, TextDelta, text, out)
-        logprobs = event.get("logprobs")
+            self._say(self._item(event, "message", out), event, TextDelta, text, out)
         if logprobs:
-            self._weigh(self._item(event, out), event, logprobs, out)
+            self._weigh(self._item(event, "message", out), event, logprobs, out)
 
     def _refusal_delta(self, event: Object, out: list[StreamEvent]) -> None:
         text = _delta(event)
         if text:
-            self._say(self._item(event, out), event, RefusalDelta, text, out)
+            self._say(self._item(event, "message", out), event, RefusalDelta, text, out)
 
     def _text_done(self, event: Object, out: list[StreamEvent]) -> None:
-        self._fill(self._item(event, out), event, TextDelta, event.get("text"), out)
+        item = self._known(event, "message", out)
+        if item is not None:
+            self._fill(item, event, TextDelta, event.get("text"), out)
 
     def _refusal_done(self, event: Object, out: list[StreamEvent]) -> None:
-        self._fill(self._item(event, out), event, RefusalDelta, event.get("refusal"), out)
+        item = self._known(event, "message", out)
+        if item is not None:
+            self._fill(item, event, RefusalDelta, event.get("refusal"), out)
 
     def _say(self, item: _Item, event: Object, kind: Any, text: str, out: list[StreamEvent]) -> None:
         key = event.get("content_index") or 0
@@ -260,9 +278,9 @@ class ResponsesStreamDecoder:
         out.append(LogprobsDelta(logprobs=Logprobs(content=tuple(read_tokens(raws)))))
 
     def _annotated(self, event: Object, out: list[StreamEvent]) -> None:
-        item, key = self._item(event, out), event.get("content_index") or 0
-        if event.get("annotation") is not None:
-            self._cite(item, key, [event["annotation"]], out)
+        item = self._known(event, "message", out) if event.get("annotation") is not None else None
+        if item is not None:
+            self._cite(item, event.get("content_index") or 0, [event["annotation"]], out)
 
     def _cite(self, item: _Item, key: int, raws: Sequence[Json], out: list[StreamEvent]) -> None:
         if key not in item.slots:
@@ -324,10 +342,15 @@ class ResponsesStreamDecoder:
             item.held.clear()
 
     def _call_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        self._argue(self._item(event, out), _delta(event), out)
+        self._argue(self._item(event, "call", out), _delta(event), out)
 
     def _call_done(self, event: Object, out: list[StreamEvent]) -> None:
-        item, text = self._item(event, out), event.get("arguments", event.get("input"))
+        item = self._known(event, "call", out)
+        if item is not None:
+            self._complete_call(item, event, out)
+
+    def _complete_call(self, item: _Item, said: Object, out: list[StreamEvent]) -> None:
+        text = said.get("arguments", said.get("input"))
         if type(text) is str and len(text) > item.length:
             self._argue(item, text[item.length :], out)
 
@@ -341,22 +364,30 @@ class ResponsesStreamDecoder:
     def _finish_call(self, item: _Item, raw: Object, out: list[StreamEvent]) -> None:
         if item.part < 0:
             self._open_call(item, out)
-        self._call_done(raw | {"output_index": item.index}, out)
+        self._complete_call(item, raw, out)
         out.append(PartEnd(index=item.part))
 
     # ── reasoning ──────────────────────────────────────────────────────────────────
 
     def _summary_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        self._think(self._item(event, out), ("summary", event.get("summary_index") or 0), _delta(event), out)
+        self._think(
+            self._item(event, "reasoning", out), ("summary", event.get("summary_index") or 0), _delta(event), out
+        )
 
     def _thought_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        self._think(self._item(event, out), ("content", event.get("content_index") or 0), _delta(event), out)
+        self._think(
+            self._item(event, "reasoning", out), ("content", event.get("content_index") or 0), _delta(event), out
+        )
 
     def _summary_done(self, event: Object, out: list[StreamEvent]) -> None:
-        self._rethink(self._item(event, out), ("summary", event.get("summary_index") or 0), event.get("text"), out)
+        item = self._known(event, "reasoning", out)
+        if item is not None:
+            self._rethink(item, ("summary", event.get("summary_index") or 0), event.get("text"), out)
 
     def _thought_done(self, event: Object, out: list[StreamEvent]) -> None:
-        self._rethink(self._item(event, out), ("content", event.get("content_index") or 0), event.get("text"), out)
+        item = self._known(event, "reasoning", out)
+        if item is not None:
+            self._rethink(item, ("content", event.get("content_index") or 0), event.get("text"), out)
 
     def _think(self, item: _Item, place: tuple[str, int], text: str, out: list[StreamEvent]) -> None:
         """More of one of the texts of a reasoning item; canonical has one text, with an empty line between them."""
@@ -412,14 +443,15 @@ class ResponsesStreamDecoder:
         """Items that never ended end now; a stream that told of none has them here alone."""
         if not self._items:
             for index, raw in enumerate(output):
-                self._finish(self._item({"output_index": index}, out), raw, out)
+                self._finish(self._item({"output_index": index}, _kind(raw), out), raw, out)
         for item in self._items.values():
             if not item.done:
-                raw = output[item.index] if item.index < len(output) else item.raw
-                if item.raw and raw.get("type") != item.raw.get("type"):
-                    raw = item.raw
-                if raw.get("type"):
-                    self._finish(item, raw, out)
+                whole = output[item.index] if item.index < len(output) else {}
+                if whole and _kind(whole) == (item.kind or _kind(whole)):
+                    item.kind = _kind(whole)
+                    self._finish(item, whole, out)
+                elif item.raw.get("type"):
+                    self._finish(item, item.raw, out)
                 else:
                     self._abandon(item, out)
 
@@ -430,6 +462,12 @@ class ResponsesStreamDecoder:
         self._end_texts(item, out)
         if item.part >= 0:
             out.append(PartEnd(index=item.part))
+
+
+def _kind(raw: Object) -> str:
+    """What an item is to us: message, call, reasoning, or something that comes whole."""
+    kind = raw.get("type")
+    return "call" if kind in _CALLS else kind if kind in ("message", "reasoning") else "other"
 
 
 def _delta(event: Object) -> str:
@@ -465,6 +503,7 @@ class _Item:
 
     def __init__(self, index: int) -> None:
         self.index = index
+        self.kind = ""
         self.raw: Object = {}
         self.done = False
         self.slots: dict[int, _Slot] = {}  # of a message, by content_index

@@ -262,6 +262,42 @@ def test_calls_may_interleave() -> None:
     assert [("call_1", "f", '{"a":1}'), ("call_2", "g", '{"a":1}')] == found
 
 
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (
+            [
+                event("response.reasoning_text.delta", delta="hm"),
+                event("response.output_text.delta", delta="Hi"),
+                completed(message("Hi")),
+            ],
+            ["hm", "Hi"],
+        ),
+        ([text_delta("a"), done(message("a")), text_delta("b"), completed(message("a"))], ["a", "b"]),
+        ([done(message("a")), done(message("a")), completed(message("a"))], ["a"]),
+        (
+            [
+                text_delta("a"),
+                done(message("a")),
+                event("response.output_text.done", **place("msg_1", content_index=0), text="a"),
+                completed(message("a")),
+            ],
+            ["a"],
+        ),
+    ],
+)
+def test_places_that_are_missing_or_used_twice(stream: list[Any], expected: list[str]) -> None:
+    """What is of another kind, or comes after the end of an item, is another part; what is said again is not."""
+    assert expected == parts(CREATED, *stream)
+
+
+def test_a_call_without_a_name() -> None:
+    """Nobody can run it."""
+    for stream in ([done(call(name="")), completed()], [argued("{}"), completed()]):
+        with pytest.raises(BadUpstreamBytes):
+            events(sse(CREATED, *stream))
+
+
 def test_custom_calls() -> None:
     """Their input comes in events of its own."""
     item = {"id": "ctc_1", "type": "custom_tool_call", "call_id": "c", "name": "f", "input": ""}
