@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # the tests are no installed package
 
 
 def routes() -> str | None:
@@ -24,8 +25,31 @@ def routes() -> str | None:
     return config.reference()
 
 
+def fidelity() -> str | None:
+    """What became of recorded traffic, and which feature goes where; None without the tests and what they need."""
+    if find_spec("jsonschema") is None:
+        return None
+    from tests.fidelity import document
+
+    return document.document()
+
+
+def rosetta() -> str | None:
+    """The stone of tests/rosetta. Writing makes its files anew, too."""
+    if find_spec("jsonschema") is None:
+        return None
+    from tests.rosetta import document, stone
+
+    if "--write" in sys.argv:
+        for name in stone.write():
+            print(f"tests/rosetta/{name}: written")
+    return document.document()
+
+
 DOCUMENTS: dict[str, Callable[[], str | None]] = {
     "docs/routes.md": routes,
+    "docs/rosetta.md": rosetta,  # before the page that is made of the stone, too
+    "docs/fidelity.md": fidelity,
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from .languages import LANGUAGES, fits
 from .meaning import Lost
-from .neutral import Answer, Call, Choice, Json, Usage, events, frozen, lines
+from .neutral import Answer, Call, Choice, Json, Usage, events, frozen, lines, unescaped
 from .read_responses import Hearing
 
 READ_WHOLE: dict[str, Callable[[Json], Answer]] = {name: one.read_answer for name, one in LANGUAGES.items()}
@@ -133,7 +133,7 @@ def _said(call: Call, caller: str) -> tuple[str, str]:
 
 
 def _identified(one: Call, other: Call, caller: str) -> Iterator[str]:
-    if one.id and one.id != other.id and caller not in NAMELESS:
+    if one.id and one.id != unescaped(other.id or "") and caller not in NAMELESS:
         yield f"the id {one.id} became {other.id}"
     if caller == "openai.chat" and not other.id:
         yield "a call without an id"

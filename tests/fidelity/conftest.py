@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from . import tally
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if os.environ.get("FIDELITY_TOTALS") == "write":
+        tally.write_totals()
     lines = tally.report()
     if lines:
         terminalreporter.section("fidelity of recorded traffic")

@@ -162,10 +162,9 @@ class Comparing:
                 self.compare_function(one, theirs[one.name])
 
     def may_use(self, name: str) -> bool:
-        """A target without such a choice is not shown what may not be used."""
+        """What may not be used this time need not be shown: some targets have no such choice."""
         choice = self.asked.facts.get("tool_choice")
-        sent = self.sent.facts.get("tool_choice")
-        if choice is None or (sent is not None and sent.value["names"]):
+        if choice is None:
             return True
         return choice.value["mode"] != "none" and (not choice.value["names"] or name in choice.value["names"])
 

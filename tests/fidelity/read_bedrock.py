@@ -179,6 +179,7 @@ def _additional(out: Request, fields: dict[str, Any]) -> None:
             off = thinking.get("type") == "disabled"
             value = {"effort": "none"} if off else {"budget": thinking.get("budget_tokens", -1)}
             out.facts.setdefault("reasoning", Fact(value, f"{at}.{key}"))
+            out.shows = not off
             if thinking.get("display") == "summarized":
                 out.fact("show_reasoning", True, f"{at}.{key}")
     effort = (fields.pop("output_config", None) or {}).get("effort") or fields.pop("reasoning_effort", None)
@@ -228,8 +229,15 @@ def _hear(choice: Choice, block: Json) -> None:
         choice.seals += [sealed] if sealed else []
     elif "citationsContent" in block:
         choice.text += "".join(piece.get("text") or "" for piece in block["citationsContent"].get("content") or ())
+        for citation in block["citationsContent"].get("citations") or ():
+            _source(choice, citation)
     else:
         choice.foreign += list(block)
+
+
+def _source(choice: Choice, citation: Json) -> None:
+    url = ((citation.get("location") or {}).get("web") or {}).get("url")
+    choice.sources += [url] if url and url not in choice.sources else []
 
 
 def _end(choice: Choice, word: str | None) -> None:
@@ -263,21 +271,25 @@ def read_stream(data: bytes) -> Answer:
             case "contentBlockDelta":
                 _piece(blocks.setdefault(index, {}), event["delta"])
             case "messageStop":
-                word = event["stopReason"]
+                word, out.complete = event["stopReason"], True  # the counts behind it may be missing
             case "metadata":
-                out.usage, out.complete = _usage(event.get("usage")), True
+                out.usage = _usage(event.get("usage"))
     choice = out.choices[0] = Choice()
     for index in sorted(blocks):
         block = blocks[index]
         if "toolUse" in block:
             block["toolUse"]["input"] = parsed(block["toolUse"].get("pieces") or "")
         _hear(choice, block)
+        for citation in block.get("citations") or ():
+            _source(choice, citation)
     _end(choice, word)
     return out
 
 
 def _piece(block: Json, delta: Json) -> None:
-    if "text" in delta:
+    if "citation" in delta:
+        block.setdefault("citations", []).append(delta["citation"])
+    elif "text" in delta:
         block["text"] = block.get("text", "") + delta["text"]
     elif "toolUse" in delta:
         inner = block.setdefault("toolUse", {})

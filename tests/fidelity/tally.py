@@ -1,5 +1,8 @@
 """Counts what became of every recorded case, checks it against the table of known failures, and prints the totals.
 
+The totals stand in `totals.json`, from which docs/fidelity.md is made; a row that counts otherwise fails its test.
+`FIDELITY_TOTALS=write pytest tests/fidelity` writes them anew.
+
 relayed      JSON-equal, or byte-equal, through its own dialect
 faithful     translated: fits the other dialect's schema and means the same
 refused      with a 4xx that names the field
@@ -10,10 +13,17 @@ outside      no call of this dialect, or no request or answer was recorded
 
 from __future__ import annotations
 
+import json
+import os
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 from .known import KNOWN
+
+TOTALS = Path(__file__).parent / "totals.json"
 
 OUTCOMES = ("relayed", "faithful", "refused", "errors", "failing", "outside")
 
@@ -59,10 +69,31 @@ class Account:
     def surprises(self) -> list[str]:
         """Failures that nobody knows of, and known ones that are none any more."""
         new = [f"{case}: {why}" for case, why in self.failed.items() if case not in self.known]
-        return new + [f"{case}: is well again, take it out of known.py" for case in self.known.keys() - self.failed]
+        well = [f"{case}: is well again, take it out of known.py" for case in self.known.keys() - self.failed]
+        counted = totals().get(self.title)
+        other = counted != self.row and os.environ.get("FIDELITY_TOTALS") != "write"
+        return new + well + ([f"counts {self.row}, totals.json has {counted}"] if other else [])
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What stands in `totals.json`."""
+        counts = {name: self.counts[name] for name in OUTCOMES if self.counts[name]}
+        return {"what": self.what, "file": self.file, "target": self.target, **counts, "lossy": self.lossy}
 
 
 ACCOUNTS: list[Account] = []
+
+
+@cache
+def totals() -> dict[str, dict[str, Any]]:
+    return json.loads(TOTALS.read_text(encoding="utf-8")) if TOTALS.exists() else {}
+
+
+def write_totals() -> None:
+    """Puts the rows of this session into `totals.json`; the others stay."""
+    rows = {**totals(), **{one.title: one.row for one in ACCOUNTS}}
+    lines = [f"{json.dumps(title)}: {json.dumps(rows[title])}" for title in sorted(rows)]
+    TOTALS.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def account(what: str, file: str, target: str = "") -> Account:

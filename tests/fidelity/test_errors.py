@@ -32,6 +32,8 @@ def reason(body: Json) -> str:
 
 def expected_status(status: int, body: Json) -> int:
     """The status that a caller gets: 502 for credentials of ours, its own faults as they are, a server's 502 to 504."""
+    if "model identifier is invalid" in json.dumps(body):
+        return 404  # Bedrock's word for a model that is not there
     if status in OURS or any(word in json.dumps(body) for word in _BILLING):
         return 502
     return {498: 502, 500: 502, 501: 502, 529: 503, 408: 504}.get(status, status)

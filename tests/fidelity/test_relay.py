@@ -34,14 +34,15 @@ ALLOWED: list[tuple[str, Callable[[Json, Json], bool], str]] = [
         "we ask every streaming upstream for its usage, and take the chunk out where the caller did not ask",
     ),
     (
-        r"answer \.(choices\[\d+\]\.(logprobs|message\.refusal|message\.content)|error|instructions|incomplete_details|temperature|top_p)",
+        r"answer \.(choices\[\d+\]\.(logprobs|message\.refusal|message\.content)"
+        r"|error|instructions|incomplete_details|temperature|top_p)",
         lambda before, after: before in (ABSENT, "") and after is None,
         "the schema requires the key and servers leave it out: null says the same",
     ),
     (
         r"answer \.(tools|tool_choice|parallel_tool_calls|metadata)",
         lambda before, after: before is ABSENT and after in ([], "auto", True, {}),
-        "Responses tells what was asked for, and its schema requires the keys: a server that leaves them out means these",
+        "Responses tells what was asked for: a server that leaves the keys out, which its schema requires, means these",
     ),
     (
         r"answer \.choices\[\d+\]\.message",

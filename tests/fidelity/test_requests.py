@@ -27,12 +27,15 @@ REFUSALS = [
     ),
     (r"the target reads no .* by URL", "the target fetches no such type by URL, and nothing is downloaded by default"),
     (
-        r"the target does not hold (this cached content|this file|conversations|earlier answers|prompt templates)",
+        r"the target does not hold (it|this cached content|this file|conversations|earlier answers|prompt templates)",
         "what the caller's provider keeps is missing there: a cached prompt, a file, a conversation, a template",
     ),
     (r"the target (reads media only by|reads no application/)", "the target has no place for this kind of medium"),
     (r"the target has (no custom tools|only functions as tools)", "a tool that takes free text: the target has none"),
-    (r"(answers no tool call|needs the name of the function, and no ea)", "the call stands in what the provider keeps"),
+    (
+        r"(the target wants the call of this result|answers no tool call|needs the name of the function, and no ea)",
+        "the call stands in what the provider keeps",
+    ),
     (
         r"the target has no (such tool|tool of its own like)",
         "a tool that the caller's provider runs itself: without it the answer would be wrong",

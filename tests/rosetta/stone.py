@@ -82,7 +82,7 @@ def error_of(meaning: str) -> RouterError:
 
 
 def meant(value: Json) -> Json:
-    """A canonical value without what is no part of its meaning; calls by their number, arguments and results as JSON."""
+    """A canonical value without what is no part of its meaning; calls by number, arguments and results as JSON."""
     raw = msgspec.to_builtins(value)
     numbers: dict[str, int] = {}
     bare = _bare(raw, numbers)

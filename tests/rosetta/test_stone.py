@@ -1,4 +1,4 @@
-"""Every meaning in every language: the files are what the codecs write and read, and every way between them is tried."""
+"""Every meaning in every language: the files are what the codecs write and read, and all ways between are tried."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _asked(request: Json) -> Json:
 
 @EVERY
 def test_answers_are_understood(meaning: str) -> None:
-    """decode(file) == canonical where nothing is lost, whole and streamed alike; own decode -> encode changes nothing."""
+    """decode(file) == canonical where nothing is lost, whole and streamed; own decode -> encode changes nothing."""
     wrong = []
     for name in CALLERS:
         if not has(meaning, f"{name}.answer.json"):

@@ -29,6 +29,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented, join
+from providers.canonical.turns import whole_turns
 from providers.dialects.bedrock.words import (
     FAMILY,
     FORMATS,
@@ -56,7 +57,7 @@ class Conversation:
         self.messages: list[Object] = []
         self.called: dict[str, None] = {}
         self.unsigned = False  # the last turn of the model calls tools, and its thinking is not there
-        self._build(request.messages)
+        self._build(whole_turns(request.messages))
         self._finish()
 
     def _build(self, messages: Sequence[Message]) -> None:
@@ -191,7 +192,7 @@ class Conversation:
         if part.text.strip():
             return [{"text": part.text}]
         if part.text:
-            self._losses.append(approximated(part.at or "messages", "the target takes no blank text: it is left out"))
+            self._losses.append(dropped(part.at or "messages", "the target takes no blank text: it is left out"))
         return []
 
     def _reasoning(self, part: Reasoning) -> list[Object]:
@@ -264,6 +265,8 @@ class Conversation:
             if part.name is not None:
                 self._losses.append(dropped(join(part.at, "filename"), "a neutral name is sent: the model reads names"))
             return {"document": {"format": format_, "name": f"document-{self._documents}", "source": source}}
+        if part.name is not None:
+            self._losses.append(dropped(join(part.at, "filename"), "the target takes names of documents only"))
         return {kind: {"format": format_, "source": source}}
 
 

@@ -28,6 +28,8 @@ def encode_thinking(request: ChatRequest, model: Family, unsigned: bool, losses:
         losses.append(dropped("reasoning", f"the target knows no effort {wanted.effort[:32]}"))
         return {}, False
     off = wanted.effort == "none" or wanted.budget == 0
+    if wanted.show and wanted.effort is None and wanted.budget is None:
+        losses.append(dropped("show_reasoning", "nothing says how much to think"))
     match model.thinking:
         case "budget":
             return _budget(request, wanted, off, unsigned, losses)

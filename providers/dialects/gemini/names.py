@@ -46,6 +46,8 @@ PATHS: Mapping[str, str] = {
     "messages": "contents",
     "generationConfig.responseJsonSchema.schema": "generationConfig.responseJsonSchema",
     "generationConfig.responseSchema.schema": "generationConfig.responseSchema",
+    "generationConfig.response_json_schema.schema": "generationConfig.response_json_schema",
+    "generationConfig.response_schema.schema": "generationConfig.response_schema",
     "inputs": "content",
     "dimensions": "outputDimensionality",
     "task": "taskType",

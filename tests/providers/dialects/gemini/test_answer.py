@@ -201,7 +201,7 @@ def test_modalities_and_tier() -> None:
 
 
 def test_citations_count_characters() -> None:
-    """Offsets of bytes become offsets of characters; a segment whose text stands elsewhere is found, if it is anywhere."""
+    """Offsets of bytes become offsets of characters; a segment whose text stands elsewhere is found there."""
     text = "Größe: 5 €."
     segment = {"startIndex": len("Größe: ".encode()), "endIndex": len("Größe: 5 €".encode()), "text": "5 €"}
     wrong = {"endIndex": 3, "text": "elsewhere"}
