@@ -1,10 +1,21 @@
-"""What the headers of a refusal say about trying again."""
+"""What dialects' refusals have in common: the headers that go with them, and the text of those that are pages."""
 
 from __future__ import annotations
 
+import html
 import math
+import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+
+from providers.canonical.errors import MethodNotAllowed, NotAuthenticated, RouterError
+
+_KEEP = 64 << 10  # of a page
+_LONGEST = 1000  # of its text
+_INVISIBLE = re.compile(r"<(script|style)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
+
+# ── reading ────────────────────────────────────────────────────────────────────────────
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -32,3 +43,29 @@ def _seconds(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if 0 <= value < math.inf else None
+
+
+def plain_text(body: bytes) -> str:
+    """Text without markup, for pages of proxies."""
+    text = body[:_KEEP].decode("utf-8", "replace")
+    text = html.unescape(_TAG.sub(" ", _INVISIBLE.sub(" ", text)))
+    text = _TAG.sub(" ", text).replace("<", " ").replace(">", " ") if "<" in text else text
+    return " ".join(text.split())[:_LONGEST]
+
+
+# ── writing ────────────────────────────────────────────────────────────────────────────
+
+
+def refusal_headers(error: RouterError) -> dict[str, str]:
+    """The headers of an error of ours, whatever the language of its body (RFC 9110, RFC 6750)."""
+    headers = {"content-type": "application/json"}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+        headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
+    elif error.status in (429, 503):
+        headers["retry-after"] = "1"  # promised with these statuses; nobody said how long
+    if isinstance(error, NotAuthenticated):
+        headers["www-authenticate"] = 'Bearer error="invalid_token"'
+    if isinstance(error, MethodNotAllowed):
+        headers["allow"] = ", ".join(error.allow)
+    return headers

@@ -6,9 +6,6 @@ pages of HTML). Status first; the body decides only where one status has several
 
 from __future__ import annotations
 
-import html
-import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,9 +14,7 @@ from providers.canonical.errors import (
     Category,
     ContentBlocked,
     ContextTooLong,
-    MethodNotAllowed,
     ModelNotFound,
-    NotAuthenticated,
     RouterError,
     UpstreamBusy,
     UpstreamDenied,
@@ -28,7 +23,7 @@ from providers.canonical.errors import (
     UpstreamRejected,
 )
 from providers.dialect import WireResponse
-from providers.wire.hints import retry_after
+from providers.wire.hints import plain_text, refusal_headers, retry_after
 from providers.wire.json import decode_upstream, encode, escape_lines
 
 from .values import Json, Object
@@ -117,7 +112,7 @@ def _said(wire: WireResponse) -> Said:
     try:
         body = decode_upstream(wire.body)
     except BadUpstreamBytes:
-        return Said(message=_plain(wire.body), type=None, code=None, param=None, words=set(), status=502)
+        return Said(message=plain_text(wire.body), type=None, code=None, param=None, words=set(), status=502)
     return read_body(body)
 
 
@@ -167,7 +162,7 @@ def _sentence(value: Json) -> str:
     if isinstance(value, dict):  # Mistral: {"detail": […]} in the place of a message
         value = value.get("detail")
     if isinstance(value, str):
-        return _plain(value.encode("utf-8", "replace")) if "<html" in value[:500].lower() else value
+        return plain_text(value.encode("utf-8", "replace")) if "<html" in value[:500].lower() else value
     if isinstance(value, list):  # FastAPI: a list of {loc, msg}
         parts = [_complaint(item) for item in value if isinstance(item, dict)]
         return "; ".join(part for part in parts if part)
@@ -179,18 +174,6 @@ def _complaint(item: Object) -> str:
     path = ".".join(str(step) for step in where) if isinstance(where, list) else ""
     text = item.get("msg") or item.get("message") or ""
     return f"{path}: {text}" if path and text else str(text)
-
-
-_INVISIBLE = re.compile(r"<(script|style)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(r"<[^>]*>")
-
-
-def _plain(body: bytes) -> str:
-    """Text without markup, for pages of proxies."""
-    text = body[:_KEEP].decode("utf-8", "replace")
-    text = html.unescape(_TAG.sub(" ", _INVISIBLE.sub(" ", text)))
-    text = _TAG.sub(" ", text).replace("<", " ").replace(">", " ") if "<" in text else text
-    return " ".join(text.split())[:1000]
 
 
 # ── writing ────────────────────────────────────────────────────────────────────────────
@@ -226,14 +209,4 @@ def told(error: RouterError) -> Object:
 
 
 def encode_error(error: RouterError) -> WireResponse:
-    headers = {"content-type": "application/json"}
-    if error.retry_after is not None:
-        headers["retry-after"] = str(math.ceil(error.retry_after))
-        headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
-    elif error.status in (429, 503):
-        headers["retry-after"] = "1"  # promised with these statuses; nobody said how long
-    if isinstance(error, NotAuthenticated):
-        headers["www-authenticate"] = 'Bearer error="invalid_token"'
-    if isinstance(error, MethodNotAllowed):
-        headers["allow"] = ", ".join(error.allow)
-    return WireResponse(status=error.status, headers=headers, body=envelope(error))
+    return WireResponse(status=error.status, headers=refusal_headers(error), body=envelope(error))

@@ -6,19 +6,14 @@ status has several meanings. Sources: package anthropic 2.10.0 (`_exceptions.py`
 
 from __future__ import annotations
 
-import html
-import math
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 
 from providers.canonical.errors import (
     BadUpstreamBytes,
     Category,
     ContextTooLong,
-    MethodNotAllowed,
     ModelNotFound,
-    NotAuthenticated,
     RouterError,
     UpstreamBusy,
     UpstreamDenied,
@@ -27,7 +22,8 @@ from providers.canonical.errors import (
     UpstreamRejected,
 )
 from providers.dialect import WireResponse
-from providers.dialects.anthropic.words import HEADERS, NAME, Json, Object
+from providers.dialects.anthropic.words import NAME, Json, Object
+from providers.wire.hints import plain_text, refusal_headers, retry_after
 from providers.wire.json import decode_upstream, encode, escape_lines
 
 _KEEP = 64 << 10  # of an upstream's error body
@@ -104,7 +100,7 @@ def _said(data: bytes) -> tuple[str, str | None, str | None]:
     try:
         body = decode_upstream(data)
     except BadUpstreamBytes:
-        return _plain(data), None, None
+        return plain_text(data), None, None
     outer = body if isinstance(body, dict) else {"message": body}
     inner = outer.get("error")
     error = inner if isinstance(inner, dict) else outer
@@ -117,36 +113,6 @@ def _said(data: bytes) -> tuple[str, str | None, str | None]:
 
 def _word(value: Json) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _plain(data: bytes) -> str:
-    """Text without markup, for pages of proxies."""
-    text = html.unescape(_TAG.sub(" ", data[:_KEEP].decode("utf-8", "replace")))
-    return " ".join(_TAG.sub(" ", text).replace("<", " ").replace(">", " ").split())[:1000]
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait: `retry-after-ms`, then `retry-after` in seconds or as a date, counted from the answer's own."""
-    milliseconds = _seconds(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    text = headers.get("retry-after")
-    seconds = _seconds(text)
-    if seconds is not None or text is None:
-        return seconds
-    try:
-        wait = (parsedate_to_datetime(text) - parsedate_to_datetime(headers["date"])).total_seconds()
-    except (KeyError, ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return wait if wait > 0 else None
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        value = float(text) if text is not None else -1
-    except ValueError:
-        return None
-    return value if 0 <= value < math.inf else None
 
 
 # ── writing ────────────────────────────────────────────────────────────────────────────
@@ -193,14 +159,4 @@ def envelope(error: RouterError) -> bytes:
 
 
 def encode_error(error: RouterError) -> WireResponse:
-    headers = dict(HEADERS)
-    if error.retry_after is not None:
-        headers["retry-after"] = str(math.ceil(error.retry_after))
-        headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
-    elif error.status in (429, 503):
-        headers["retry-after"] = "1"  # promised with these statuses; nobody said how long
-    if isinstance(error, NotAuthenticated):
-        headers["www-authenticate"] = f'Bearer error="{error.code}"'
-    if isinstance(error, MethodNotAllowed):
-        headers["allow"] = ", ".join(error.allow)
-    return WireResponse(status=error.status, headers=headers, body=envelope(error))
+    return WireResponse(status=error.status, headers=refusal_headers(error), body=envelope(error))

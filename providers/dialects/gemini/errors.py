@@ -6,16 +6,13 @@ with reason API_KEY_INVALID, an empty prepaid account 402, and the time to wait 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from providers.canonical.errors import (
     ContextTooLong,
-    MethodNotAllowed,
     ModelNotFound,
-    NotAuthenticated,
     RouterError,
     UpstreamBusy,
     UpstreamDenied,
@@ -26,6 +23,7 @@ from providers.canonical.errors import (
 from providers.dialect import WireResponse
 from providers.dialects.gemini.names import NAME, Json
 from providers.wire import json as wire_json
+from providers.wire.hints import refusal_headers, retry_after
 
 _ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 _RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
@@ -100,15 +98,7 @@ def envelope(error: RouterError) -> dict[str, Json]:
 
 
 def encode_error(error: RouterError) -> WireResponse:
-    headers = {"content-type": "application/json"}
-    if error.retry_after is not None:
-        headers["retry-after"] = str(math.ceil(error.retry_after))
-        headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
-    if isinstance(error, NotAuthenticated):
-        headers["www-authenticate"] = f'Bearer error="{error.code}"'
-    if isinstance(error, MethodNotAllowed):
-        headers["allow"] = ", ".join(error.allow)
-    return WireResponse(status=error.status, headers=headers, body=wire_json.encode(envelope(error)))
+    return WireResponse(status=error.status, headers=refusal_headers(error), body=wire_json.encode(envelope(error)))
 
 
 # ── reading ────────────────────────────────────────────────────────────────────────────
@@ -160,19 +150,11 @@ def _seconds(text: str) -> float | None:
     return float(match[1]) if match else None
 
 
-def _header_delay(headers: Mapping[str, str]) -> float | None:
-    """retry-after-ms, else retry-after in seconds. A date needs a clock: left to whoever has one."""
-    milliseconds = _seconds(headers.get("retry-after-ms", ""))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    return _seconds(headers.get("retry-after", ""))
-
-
 def decode_error(wire: WireResponse) -> UpstreamError:
     """An answer that is an error, by status first, by body only where the status leaves it open."""
     said = _Said(wire.body)
     status = wire.status if wire.status >= 400 else said.code if said.code and 400 <= said.code < 600 else 502
-    header = _header_delay(wire.headers)
+    header = retry_after(wire.headers)
     fields: dict[str, Any] = {
         "upstream_status": status,
         "raw": wire.body[:_RAW_LIMIT],

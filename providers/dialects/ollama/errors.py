@@ -5,16 +5,13 @@ Facts: client of the package ollama 0.6.3, which shows `error` and the status; r
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
 from providers.canonical.errors import (
     BadUpstreamBytes,
     ContextTooLong,
-    MethodNotAllowed,
     ModelNotFound,
-    NotAuthenticated,
     RouterError,
     UpstreamBusy,
     UpstreamDenied,
@@ -23,7 +20,7 @@ from providers.canonical.errors import (
     UpstreamRejected,
 )
 from providers.dialect import WireResponse
-from providers.wire.hints import retry_after
+from providers.wire.hints import refusal_headers, retry_after
 from providers.wire.json import decode_upstream, encode, escape_lines
 
 from .words import NAME, Json, Object
@@ -100,12 +97,4 @@ def envelope(error: RouterError) -> bytes:
 
 
 def encode_error(error: RouterError) -> WireResponse:
-    headers = {"content-type": "application/json"}
-    if error.retry_after is not None:
-        headers["retry-after"] = str(math.ceil(error.retry_after))
-        headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
-    if isinstance(error, NotAuthenticated):
-        headers["www-authenticate"] = f'Bearer error="{error.code}"'
-    if isinstance(error, MethodNotAllowed):
-        headers["allow"] = ", ".join(error.allow)
-    return WireResponse(status=error.status, headers=headers, body=envelope(error))
+    return WireResponse(status=error.status, headers=refusal_headers(error), body=envelope(error))
