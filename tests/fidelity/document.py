@@ -1,11 +1,12 @@
-"""docs/fidelity.md, from `totals.json` (what became of recorded traffic) and the stone of tests/rosetta (what is lost)."""
+"""docs/fidelity.md, from `totals.json` (what became of recorded traffic) and the stone of tests/rosetta (what is lost).
+
+It is generated in a second: the tests count, this page only shows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-from providers.dialects import DIALECTS
 
 from .known import KNOWN
 from .languages import LANGUAGES
@@ -17,12 +18,46 @@ Row = dict[str, Any]
 
 HEAD = """# Fidelity
 
-What arrives. Every ordered pair of dialects is tried with recorded traffic (`tests/traffic`), by readers that share no code
-with the codecs (`tests/fidelity/read_*.py`); an answer must also fit its schema and be read by its official client. This
-page is made from those tests: `tests/fidelity/totals.json` holds their counts, and a count that changes fails its test.
+What arrives. Every ordered pair of dialects is tried with recorded traffic (`tests/traffic`), by readers that share no
+code with the codecs (`tests/fidelity/read_*.py`); an answer must also fit its schema and be read by its official
+client. This page is made from those tests: `tests/fidelity/totals.json` holds their counts, and a count that changes
+fails its test.
 
-A case is **exact** when everything arrives, **named** when every difference is declared in `x-isthmus-loss` under its path in the
-caller's own body, **refused** when the field that the target cannot hold is named by a 4xx. Anything else is a failure.
+A case is **exact** when everything arrives, **named** when every difference is declared in `x-isthmus-loss` under its
+path in the caller's own body, **refused** when the field that the target cannot hold is named by a 4xx. Anything else
+is a failure, in bold.
+"""
+
+REQUESTS = """## Requests
+
+From the callers of a recorded file to upstreams of each dialect: exact · named · refused.
+"""
+ANSWERS = """## Answers
+
+From the upstreams of a recorded file to callers of each dialect: exact · named · told as an error.
+"""
+STREAMS = """## Streams
+
+The same, chunk by chunk, whatever the cuts of the network.
+"""
+ERRORS = """## Errors
+
+An upstream's errors told in each envelope, with their status class, reason and hint when to try again. The last number
+counts those that are right.
+"""
+LIVES = """## Conversations
+
+A third of the answers each, sent back as history by a client that remembers everything, and by one that keeps only what
+all versions of its types have: texts, calls, ids, results and signatures are those that the model made. right · wrong
+"""
+RELAYED = """## Relayed
+
+Within one dialect nothing may change: how many cases are equal, as JSON or byte for byte.
+"""
+FEATURES = """## Features
+
+One meaning at a time ([rosetta.md](rosetta.md)), from the dialect of each column to the one of the heading. `=` exact,
+`≈` with a named loss, `✗` refused by name, `–` the caller's dialect cannot say it.
 """
 
 
@@ -94,15 +129,15 @@ def lives() -> Iterator[str]:
 def summary() -> Iterator[str]:
     """How many cases there were, and what became of them."""
     rows = totals().values()
-    count = {
-        name: sum(row.get(name, 0) for row in rows) for name in ("relayed", "faithful", "refused", "errors", "failing")
-    }
+    outcomes = ("relayed", "faithful", "refused", "errors", "failing")
+    count = {name: sum(row.get(name, 0) for row in rows) for name in outcomes}
     lossy = sum(row["lossy"] for row in rows)
     tried = sum(count.values())
+    named = f"({lossy:,} of them with named losses)"
     yield (
         f"In all {tried:,} checks: {count['relayed']:,} relayed unchanged, {count['faithful']:,} translated faithfully"
-        f" ({lossy:,} of them with named losses), {count['refused']:,} refused by name, {count['errors']:,} errors told as"
-        f" errors, {count['failing']:,} failures, each of them known:"
+        f" {named}, {count['refused']:,} refused by name, {count['errors']:,} errors told as errors,"
+        f" {count['failing']:,} failures, each of them known:"
     )
     yield ""
     yield "| what | case | why |"
@@ -161,29 +196,15 @@ def _why(lost: Lost) -> str:
 
 def document() -> str:
     asked = [file for file, (language, _, _) in SOURCES.items() if language in CALLERS]
+    files = list(SOURCES)
     parts = [
         HEAD,
-        "\n".join(summary()),
-        "## Requests\n\nFrom the callers of a recorded file to upstreams of each dialect: exact · named · refused.\n",
-        "\n".join(table("request", asked, list(NAMES))),
-        "## Answers\n\nFrom the upstreams of a recorded file to callers of each dialect: exact · named · told as an error.\n",
-        "\n".join(table("answer", list(SOURCES), CALLERS)),
-        "## Streams\n\nThe same, chunk by chunk, whatever the cuts of the network.\n",
-        "\n".join(table("stream", list(SOURCES), CALLERS)),
-        "## Errors\n\nAn upstream's errors told in each envelope, with their status class, reason and hint when to try again.\n",
-        "\n".join(table("error", list(SOURCES), CALLERS)),
-        "## Conversations\n\nA third of the answers each, sent back as history by a client that remembers everything, and by one"
-        " that keeps only what all versions of its types have: texts, calls, ids, results and signatures are those that the"
-        " model made: right · wrong.\n",
-        "\n".join(lives()),
-        "## Relayed\n\nWithin one dialect nothing may change: how many cases are equal, as JSON or byte for byte.\n",
-        "\n".join(relayed()),
-        "## Features\n\nOne meaning at a time ([rosetta.md](rosetta.md)), from the dialect of each column to the one of the heading."
-        " `=` exact, `≈` with a named loss, `✗` refused by name, `–` the caller's dialect cannot say it.\n",
+        *("\n".join(summary()), REQUESTS, "\n".join(table("request", asked, list(NAMES)))),
+        *(ANSWERS, "\n".join(table("answer", files, CALLERS)), STREAMS, "\n".join(table("stream", files, CALLERS))),
+        *(ERRORS, "\n".join(table("error", files, CALLERS)), LIVES, "\n".join(lives())),
+        *(RELAYED, "\n".join(relayed()), FEATURES),
     ]
     for target in NAMES:
         kind = "" if target in CALLERS else ", spoken to upstreams only"
-        parts.append(f"### To `{target}`{kind}\n")
-        parts.append("\n".join(matrix(target)))
-    assert DIALECTS.keys() >= NAMES.keys()
+        parts += [f"### To `{target}`{kind}\n", "\n".join(matrix(target))]
     return "\n".join(part if part.endswith("\n") else f"{part}\n" for part in parts)

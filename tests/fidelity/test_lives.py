@@ -326,7 +326,7 @@ PAIRS = [
 @pytest.mark.parametrize("forgetful", [False, True], ids=["remembering", "forgetful"])
 @pytest.mark.parametrize(("file", "target"), PAIRS)
 async def test_the_model_gets_back_what_it_said(file: str, target: str, forgetful: bool) -> None:
-    """Texts, calls with their ids, results and signatures of recorded answers, sent back by a client of each language."""
+    """Texts, calls with their ids, results and signatures of recorded answers, sent back by a client of its kind."""
     row = account(f"life {'forgetful' if forgetful else 'remembering'}", file, target)
     who, language = WHO[target], SOURCES[file][0]
     async with between() as (gateway, upstream):
