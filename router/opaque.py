@@ -111,7 +111,7 @@ class OpaqueExchange(Exchange):
             body=asked.body,
         )
         if secret is not None:
-            wire = auth.sign(provider.auth, wire, secret)
+            wire = auth.sign(provider.auth, wire, secret, base_url=provider.base_url, now=self.gateway.wall())
         if passing is None:
             return wire
         if passing.length is not None:

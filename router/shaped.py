@@ -73,7 +73,7 @@ class ShapedExchange(Exchange):
         """The request in the target's dialect, in words where it must be, never as a stream then. Without `losses`
         they have been said before."""
         lost = losses if losses is not None else []
-        request = self.gateway.seals.restore(self.admission.who.owner, request, {upstream.family})
+        request = self.gateway.seals.restore(self.admission.who.owner, request, upstream.seals(provider.traits))
         if self._emulated:
             request = instructed(request, self._emulated, lost)
             # Without its spellings, too: they may hold options of streams.
