@@ -584,7 +584,9 @@ class Exchange:
     # ── errors ─────────────────────────────────────────────────────────────────────
     def _head(self) -> dict[str, str]:
         self.record.losses = self.losses
-        return head(self.record, secret_path=self.admission.has_secret_path, losses=self._names_losses)
+        headers = head(self.record, secret_path=self.admission.has_secret_path, losses=self._names_losses)
+        headers[self.dialect.id_header] = self.record.id
+        return headers
 
     def _note_error(self, error: RouterError) -> None:
         record = self.record

@@ -85,6 +85,7 @@ class OpenAIEmbeddings:
     name = NAME
     family = FAMILY
     auth = "bearer"
+    id_header = "x-request-id"
     passes = frozenset({"openai-beta"})
     passes_with_key = frozenset({"openai-organization", "openai-project"})
     operations = frozenset({"embeddings"})

@@ -27,6 +27,7 @@ class UpstreamOnly:
     """Base of such a dialect. Every method of the caller's half, and of the relay lane, raises RouteNotFound."""
 
     name: str
+    id_header = "x-request-id"
     passes: frozenset[str] = frozenset()
     passes_with_key: frozenset[str] = frozenset()
     paths: Mapping[str, str] = {}

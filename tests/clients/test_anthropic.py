@@ -298,6 +298,18 @@ async def test_refusals_of_the_gateway(change: Json, expected: str, client: Any)
     assert "error" == caught.value.body["type"]
 
 
+async def test_the_sdk_finds_the_id_of_an_answer(client: Any, upstream: FakeUpstream) -> None:
+    """It looks in a header of its own, and shows the id with answers and errors: what our log can be searched for."""
+    upstream.script(whole("own", "Hello"), status(400, {"type": "error", "error": {"type": "x", "message": "no"}}))
+    asked = {"model": "own/claude-haiku-4-5", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    answer = await client.messages.create(**asked)
+    with pytest.raises(anthropic.BadRequestError) as refused:
+        await client.messages.create(**asked)
+
+    assert answer._request_id.startswith("req_")
+    assert refused.value.request_id.startswith("req_")
+
+
 async def test_the_headers_of_the_sdk_go_to_its_own_upstream_only(client: Any, upstream: FakeUpstream) -> None:
     """Version and betas in the relay lane; another dialect's upstream sees none of them."""
     upstream.script(whole("own", "a"), whole("chat", "b"))

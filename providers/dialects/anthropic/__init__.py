@@ -45,6 +45,7 @@ class Anthropic:
     name = NAME
     family = FAMILY
     auth = "anthropic_key"
+    id_header = "request-id"
     passes = frozenset({"anthropic-version", "anthropic-beta"})
     passes_with_key: frozenset[str] = frozenset()
     operations = frozenset({"chat", "count_tokens"})

@@ -50,6 +50,7 @@ class Gemini:
     name = NAME
     family = FAMILY
     auth = "google_key"
+    id_header = "x-request-id"
     passes: frozenset[str] = frozenset()
     passes_with_key: frozenset[str] = frozenset()
     operations = frozenset({"chat", "count_tokens", "embeddings"})

@@ -45,6 +45,7 @@ class Ollama:
     name = NAME
     family = FAMILY
     auth = "none"
+    id_header = "x-request-id"
     passes: frozenset[str] = frozenset()
     passes_with_key: frozenset[str] = frozenset()
     operations = frozenset({"chat", "embeddings"})

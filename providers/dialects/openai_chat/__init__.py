@@ -40,6 +40,7 @@ class OpenAIChat:
     name = NAME
     family = FAMILY
     auth = "bearer"
+    id_header = "x-request-id"
     passes = frozenset({"openai-beta"})
     # With a key of ours these would choose whom of ours a call is charged to.
     passes_with_key = frozenset({"openai-organization", "openai-project"})
