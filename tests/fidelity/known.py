@@ -17,6 +17,5 @@ KNOWN: dict[tuple[str, str], str] = {
 _CUT = "the recorder cut the picture short: Google's client wants whole base64"
 KNOWN |= {
     ("answer openai-responses -> gemini", "vai-openai-responses-a87b2d657a"): _CUT,
-    ("answer in pieces openai-responses -> gemini", "vai-openai-responses-a87b2d657a"): _CUT,
     ("stream openai-responses -> gemini", "vai-openai-responses-3a44ca5481"): _CUT,
 }

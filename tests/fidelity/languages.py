@@ -212,12 +212,9 @@ def _entry(name: str, kind: str) -> Entry:
 
 def fits(body: Json, name: str, form: str) -> list[str]:
     """Is it what the schema of the language and its official client take? `form`: whole, chunk."""
-    key = (name, form, _shape(body)) if form == "chunk" else None
-    if key is None or key not in _JUDGED:
-        found = _judged(body, name, form)
-        if key is None:
-            return found
-        _JUDGED[key] = found
+    key = (name, form, _shape(body))
+    if key not in _JUDGED:
+        _JUDGED[key] = _judged(body, name, form)
     return _JUDGED[key]
 
 

@@ -88,6 +88,21 @@ def openai(message: str, kind: str, code: str | None = None, param: str | None =
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+def anthropic(kind: str, message: str) -> Json:
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"}
+
+
+#: Anthropic's word for a status.
+ANTHROPIC = {
+    400: "invalid_request_error",
+    404: "not_found_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    502: "api_error",
+    503: "overloaded_error",
+}
+
+
 #: what it is: (dialect, status, headers, body) -> (status told, seconds to wait, OpenAI's type, Google's word)
 DOCUMENTED: dict[str, tuple[tuple[str, int, dict[str, str], Json], tuple[int, float | None, str, str]]] = {
     "quota": (
@@ -149,6 +164,39 @@ DOCUMENTED: dict[str, tuple[tuple[str, int, dict[str, str], Json], tuple[int, fl
         ("openai.chat", 422, {}, {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}),
         (422, None, "invalid_request_error", "INVALID_ARGUMENT"),
     ),
+    "overloaded": (
+        ("anthropic.messages", 529, {}, anthropic("overloaded_error", "Overloaded")),
+        (503, None, "upstream_error", "UNAVAILABLE"),
+    ),
+    "a pause": (
+        ("anthropic.messages", 429, {"retry-after": "12"}, anthropic("rate_limit_error", "slow down")),
+        (429, 12.0, "rate_limit_error", "RESOURCE_EXHAUSTED"),
+    ),
+    "no credit": (
+        ("anthropic.messages", 400, {}, anthropic("invalid_request_error", "Your credit balance is too low to access")),
+        (502, None, "upstream_error", "INTERNAL"),
+    ),
+    "a response that failed": (
+        ("openai.responses", 500, {}, openai("The server had an error", "server_error", "server_error")),
+        (502, None, "upstream_error", "UNAVAILABLE"),
+    ),
+    "no such model here": (
+        ("ollama.chat", 404, {}, {"error": "model 'x' not found"}),
+        (404, None, "", "NOT_FOUND"),
+    ),
+    "too many": (
+        ("cohere.chat", 429, {}, {"message": "You are past the per minute request limit"}),
+        (429, None, "rate_limit_error", "RESOURCE_EXHAUSTED"),
+    ),
+    "throttled": (
+        (
+            "bedrock.converse",
+            429,
+            {"x-amzn-errortype": "ThrottlingException:http://x/"},
+            {"message": "Too many requests"},
+        ),
+        (429, None, "rate_limit_error", "RESOURCE_EXHAUSTED"),
+    ),
     "wrong key": (
         (
             "openai.chat",
@@ -176,6 +224,8 @@ def test_documented_errors_arrive(what: str, caller: Dialect) -> None:
         assert error["type"] == kind or not kind
     if caller is GEMINI:
         assert error["status"] == word
+    if caller.name == "anthropic.messages":
+        assert error["type"] == ANTHROPIC[answered]
     assert "sk-abc" not in json.dumps(body)
     if wait is not None:
         assert (str(math.ceil(wait)), str(math.ceil(wait * 1000))) == (sent["retry-after"], sent["retry-after-ms"])

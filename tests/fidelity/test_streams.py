@@ -92,7 +92,7 @@ def test_cuts_change_nothing(file: str, cut: str) -> None:
     for place, case in enumerate(streams(file)):
         callers = targets(file, CALLERS)
         caller, data = NAMES[callers[place % len(callers)]], case.answer
-        if cut == "1 byte" and len(data) > 20_000:
+        if "byte" in cut and len(data) > 20_000:
             data = data[:20_000]  # what is cut off here is a truncation, the same for both
         whole = passed_on(caller, case.dialect, [data])
         cut_up = passed_on(caller, case.dialect, CUTS[cut](data, case.id))
@@ -159,10 +159,12 @@ def test_a_stream_collected_is_the_whole_answer(file: str, target: str) -> None:
 def test_a_whole_answer_streamed_says_the_same(file: str, target: str) -> None:
     """A recorded whole answer, sent by the upstream as a stream of many pieces, arrives as the whole one does."""
     row = account("answer in pieces", file, target)
-    caller = NAMES[target]
-    for case in recorded(file):
+    caller, callers = NAMES[target], targets(file, CALLERS)
+    for place, case in enumerate(recorded(file)):
         if not case.whole or case.language.name not in PIECES:
             continue
+        if (place + callers.index(target)) % len(callers) > 1:
+            continue  # each with two callers, by turns
         body = case.raw["response_body"]
         out, error = passed_on(caller, case.dialect, [PIECES[case.language.name](body)])
         try:
