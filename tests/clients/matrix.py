@@ -74,7 +74,8 @@ class Matrix:
         stream: bool = False,
         echo: str = "whole",
     ) -> Talk:
-        played = SCRIPTED[upstream](next(self._numbers), case, foreign=talker.speaks != upstream)
+        foreign = talker.speaks != upstream
+        played = SCRIPTED[upstream](next(self._numbers), case, foreign=foreign, ids=talker.library != "talk_ollama")
         self._upstreams[upstream].always(played)
         told = await client.ask(
             self.door,
@@ -86,7 +87,7 @@ class Matrix:
             schema=case == "structured",
             echo=echo,
         )
-        assert [] == played.problems
+        assert not played.problems, played.problems
         return Talk(told, played)
 
 

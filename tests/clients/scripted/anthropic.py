@@ -59,6 +59,8 @@ class Anthropic(Scripted):
             return Thought(block["thinking"], block["signature"])
         if block["type"] == "tool_use":
             return Called(block["id"], block["name"], block["input"])
+        if not block["text"]:
+            raise Wrong("messages: text content blocks must be non-empty")
         return Said(block["text"])
 
     def _results(self, content: Json, step: Step, at: int) -> list[tuple[str | None, str]]:

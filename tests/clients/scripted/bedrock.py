@@ -70,6 +70,8 @@ class Bedrock(Scripted):
         if "toolUse" in block:
             call = block["toolUse"]
             return Called(call["toolUseId"], call["name"], call["input"])
+        if not block["text"]:
+            raise Wrong("messages: text content blocks must be non-empty")
         return Said(block["text"])
 
     def tools(self, body: Json) -> list[str]:

@@ -61,7 +61,7 @@ class Gemini(Scripted):
             if content.get("role") == "model":
                 if not steps or steps[-1].results:
                     steps.append(Step([], []))
-                self._add(steps[-1].parts, [part for part in content["parts"] if not part.get("thought")])
+                steps[-1].parts.extend(self._part(part) for part in content["parts"] if not part.get("thought"))
             elif steps:
                 found = [part["functionResponse"] for part in content["parts"] if "functionResponse" in part]
                 if len(found) != len(calls_in(steps[-1].parts)):
@@ -69,21 +69,16 @@ class Gemini(Scripted):
                         "Please ensure that the number of function response parts is equal to the number of "
                         "function call parts of the function call turn."
                     )
-                texts = [(one.get("id"), result_text(one["response"])) for one in found]
+                texts = [(one.get("id") or one["name"], result_text(one["response"])) for one in found]
                 steps[-1].results.extend(texts)
         return steps
 
-    def _add(self, parts: list[Part], found: Sequence[Json]) -> None:
-        """Pieces of text are one text: clients send a stream back as they got it."""
-        for part in found:
-            if "functionCall" in part:
-                call = part["functionCall"]
-                signature = part.get("thoughtSignature")
-                seal = None if signature is None else standard_base64(signature)
-                parts.append(Called(call.get("id"), call["name"], call["args"], seal))
-            elif part.get("text"):
-                before = parts.pop().text if parts and isinstance(parts[-1], Said) else ""  # type: ignore[union-attr]
-                parts.append(Said(before + part["text"]))
+    def _part(self, part: Json) -> Part:
+        if "functionCall" not in part:
+            return Said(part["text"])
+        call, signature = part["functionCall"], part.get("thoughtSignature")
+        seal = None if signature is None else standard_base64(signature)
+        return Called(call.get("id"), call["name"], call["args"], seal)
 
     def _check(self, steps: Sequence[Step]) -> None:
         for step in steps:

@@ -81,9 +81,10 @@ class Scripted:
     schema: ClassVar[tuple[str, str]]
     signs: ClassVar[bool] = False
 
-    def __init__(self, number: int = 0, case: str = "loop", *, foreign: bool = True) -> None:
+    def __init__(self, number: int = 0, case: str = "loop", *, foreign: bool = True, ids: bool = True) -> None:
         self.number = number
         self.case = case
+        self.ids = ids  # the client keeps the ids of calls; else any will do, if calls and results agree
         self.foreign = foreign  # the gateway wrote the request, not an SDK, whose own fields no schema knows
         self.steps: list[int] = []
         self.streamed: list[bool] = []
@@ -152,19 +153,22 @@ class Scripted:
         if len(steps) >= len(plot):
             raise Wrong(f"the conversation was over, and there are {len(steps)} turns of mine")
         for number, (step, made) in enumerate(zip(steps, plot, strict=False)):
-            expected = self.must_return(made)
-            found = self.must_return(step.parts)
+            expected = self._comparable(made)
+            found = self._comparable(joined(step.parts))
             if expected != found:
                 raise Wrong(f"turn {number} was {expected}, and comes back as {found}")
-            calls = [part for part in made if isinstance(part, Called)]
-            results = self.paired(calls, step.results)
-            wanted = {call.name: result_of(call.name) for call in calls}
+            results = self.paired(calls_in(step.parts), step.results)
+            wanted = {call.name: result_of(call.name) for call in calls_in(made)}
             if wanted != results:
                 raise Wrong(f"the results of turn {number} are {results}")
 
+    def _comparable(self, parts: Sequence[Part]) -> list[Part]:
+        kept = self.must_return(parts)
+        return kept if self.ids else [one._replace(id=None) if isinstance(one, Called) else one for one in kept]
+
     def paired(self, calls: Sequence[Called], results: Sequence[tuple[str | None, str]]) -> dict[str, str]:
         """Results by the name of their tool; ids and order are the vendor's."""
-        names = {call.id: call.name for call in calls}
+        names = {call.id or call.name: call.name for call in calls}
         unknown = [found for found, _ in results if found not in names]
         if unknown or len(results) != len(calls):
             raise Wrong(f"calls {sorted(map(str, names))} have results {[found for found, _ in results]}")
@@ -218,6 +222,17 @@ def halves(text: str) -> list[str]:
 
 def calls_in(parts: Sequence[Part]) -> list[Called]:
     return [part for part in parts if isinstance(part, Called)]
+
+
+def joined(parts: Sequence[Part]) -> list[Part]:
+    """Texts that follow each other say the same as one; an empty one says nothing."""
+    found: list[Part] = []
+    for part in parts:
+        if isinstance(part, Said) and found and isinstance(found[-1], Said):
+            found[-1] = Said(found[-1].text + part.text)
+        elif part != Said(""):
+            found.append(part)
+    return found
 
 
 def result_text(value: Json) -> str:

@@ -57,7 +57,7 @@ async def _completion(sdk: openai.AsyncOpenAI, asked: Json, stream: bool, heard:
         return await sdk.chat.completions.create(**asked)
     async with sdk.chat.completions.stream(**asked) as events:
         async for event in events:
-            heard.pieces += event.type == "content.delta"
+            heard.pieces += event.type == "content.delta" and event.delta != ""
         return await events.get_final_completion()
 
 
