@@ -16,6 +16,7 @@ from providers.canonical.chat import ChatResponse
 from providers.canonical.errors import BadUpstreamBytes, RouterError
 from providers.canonical.stream import (
     ChoiceEnd,
+    PartEnd,
     PartWhole,
     ReasoningDelta,
     RefusalDelta,
@@ -38,7 +39,7 @@ LONGEST_BLANK = 64 << 10
 
 #: What makes an answer begin: from here on it is committed.
 _CONTENT = frozenset({TextDelta, ReasoningDelta, RefusalDelta, ToolCallStart, PartWhole, SealDelta, ChoiceEnd})
-_WATCHED = frozenset({TextDelta, ReasoningDelta, ToolCallStart, SealDelta, PartWhole})
+_WATCHED = frozenset({TextDelta, ReasoningDelta, ToolCallStart, ToolCallDelta, SealDelta, PartWhole, PartEnd})
 _SEEN = frozenset({TextDelta, ReasoningDelta, ToolCallDelta, RefusalDelta, PartWhole})
 
 

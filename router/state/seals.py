@@ -3,7 +3,8 @@
 A model signs its calls and texts (`Seal`) and wants the signature back with the history; some want the thinking that
 led to a call as well, signed or encrypted. A caller of another dialect is given it where that dialect has a place, but
 most clients drop fields that they do not know. So what was given out is remembered for a while, keyed by the caller and
-by the call's id or the answer's text, and put back where it is missing, for a target that can read it.
+by the call's id or the answer's text, and put back where it is missing, for a target that can read it. Ollama's clients
+drop ids, too: a call that comes without one is known by its name and arguments, the last one if there were several.
 
 Bounded in bytes, oldest first out; nothing is written to disk.
 """
@@ -18,7 +19,17 @@ from typing import NamedTuple
 import msgspec
 
 from providers.canonical.chat import AnyPart, ChatRequest, ChatResponse, Message, Reasoning, Seal, Text, ToolCall
-from providers.canonical.stream import PartWhole, ReasoningDelta, SealDelta, StreamEvent, TextDelta, ToolCallStart
+from providers.canonical.stream import (
+    PartEnd,
+    PartWhole,
+    ReasoningDelta,
+    SealDelta,
+    StreamEvent,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStart,
+)
+from providers.canonical.turns import whole_turns
 
 LIMIT = 32 << 20
 _OVERHEAD = 300  # bytes of an entry beside its text
@@ -68,6 +79,12 @@ class SealMemory:
         if seal is not None or sealed:
             self._put(_call_key(caller, identifier), _Kept(seal, 0, sealed))
 
+    def keep_words(self, caller: str, call: ToolCall) -> None:
+        """The same of a call that was kept and is complete now, by what it says."""
+        kept = self._kept.get(_call_key(caller, call.id))
+        if kept is not None:
+            self._put(_words_key(caller, call), kept)
+
     def _put(self, key: bytes, kept: _Kept) -> None:
         old = self._kept.pop(key, None)
         if old is not None:
@@ -91,6 +108,7 @@ class SealMemory:
                         self.keep_text(caller, part, part.seal, said)
                 elif isinstance(part, ToolCall):
                     self.keep_call(caller, part.id, seal=part.seal, thoughts=tuple(thoughts))
+                    self.keep_words(caller, part)
                     thoughts.clear()
 
     # ── putting back ───────────────────────────────────────────────────────────────
@@ -101,8 +119,10 @@ class SealMemory:
         """
         if not self._kept:
             return request
-        messages = tuple(self._message(caller, message, origins) for message in request.messages)
-        if all(new is old for new, old in zip(messages, request.messages, strict=True)):
+        # Clients of Gemini send a stream back in the pieces in which it came: what is known belongs to all of a turn.
+        turns = whole_turns(request.messages)
+        messages = tuple(self._message(caller, message, origins) for message in turns)
+        if all(new is old for new, old in zip(messages, turns, strict=True)):
             return request
         return msgspec.structs.replace(request, messages=messages)
 
@@ -118,6 +138,8 @@ class SealMemory:
                 parts += self._text(caller, part, said, brought, origins)
             elif isinstance(part, ToolCall):
                 kept = self._kept.get(_call_key(caller, part.id))
+                if kept is None and part.invented_id:
+                    kept = self._kept.get(_words_key(caller, part))
                 if kept is not None:
                     part = _put_back(part, kept, parts, brought, origins)
                 parts.append(part)
@@ -177,6 +199,15 @@ def _call_key(caller: str, identifier: str) -> bytes:
     return _digest(f"call\0{caller}\0{identifier}")
 
 
+def _words_key(caller: str, call: ToolCall) -> bytes:
+    """However the arguments are spelled: a client that reads them writes them anew."""
+    try:
+        arguments = msgspec.json.encode(msgspec.json.decode(call.arguments), order="sorted").decode()
+    except msgspec.DecodeError:
+        arguments = call.arguments
+    return _digest(f"words\0{caller}\0{call.name}\0{arguments}")
+
+
 def _text_key(caller: str, said: str) -> bytes:
     return _digest(f"text\0{caller}\0{said}")
 
@@ -191,7 +222,7 @@ class SealWatch:
     def __init__(self, memory: SealMemory, caller: str) -> None:
         self._memory = memory
         self._caller = caller
-        self._calls: dict[tuple[int, int], tuple[str, tuple[Reasoning, ...]]] = {}
+        self._calls: dict[tuple[int, int], _Call] = {}
         self._texts: dict[tuple[int, int], list[str]] = {}
         self._said: dict[int, list[str]] = {}  # by choice
         self._thoughts: dict[int, dict[int, _Thought]] = {}  # by choice and part, since its last call
@@ -208,6 +239,14 @@ class SealWatch:
         elif kind is ToolCallStart:
             assert isinstance(event, ToolCallStart)
             self._called(event)
+        elif kind is ToolCallDelta:
+            assert isinstance(event, ToolCallDelta)
+            self._calls[event.choice, event.index].arguments.append(event.arguments)
+        elif kind is PartEnd:
+            assert isinstance(event, PartEnd)
+            call = self._calls.get((event.choice, event.index))
+            if call is not None:
+                self._memory.keep_words(self._caller, call.whole)
         elif kind is SealDelta:
             assert isinstance(event, SealDelta)
             self._sealed(event)
@@ -221,20 +260,36 @@ class SealWatch:
 
     def _called(self, event: ToolCallStart) -> None:
         thoughts = tuple(thought.part for thought in self._thoughts.pop(event.choice, {}).values())
-        self._calls[event.choice, event.index] = (event.id, thoughts)
+        self._calls[event.choice, event.index] = _Call(event.id, event.name, thoughts)
         self._memory.keep_call(self._caller, event.id, seal=None, thoughts=thoughts)
 
     def _sealed(self, event: SealDelta) -> None:
         place = (event.choice, event.index)
         thoughts = self._thoughts.get(event.choice, {})
         if place in self._calls:
-            identifier, before = self._calls[place]
-            self._memory.keep_call(self._caller, identifier, seal=event.seal, thoughts=before)
+            call = self._calls[place]
+            self._memory.keep_call(self._caller, call.id, seal=event.seal, thoughts=call.thoughts)
         elif event.index in thoughts or place not in self._texts:
             self._thought(event.choice, event.index).seal = event.seal
         else:
             text = Text(text="".join(self._texts[place]))
             self._memory.keep_text(self._caller, text, event.seal, "".join(self._said[event.choice]))
+
+
+class _Call:
+    """A call as a stream brings it, and the thinking before it."""
+
+    __slots__ = ("arguments", "id", "name", "thoughts")
+
+    def __init__(self, identifier: str, name: str, thoughts: tuple[Reasoning, ...]) -> None:
+        self.id = identifier
+        self.name = name
+        self.thoughts = thoughts
+        self.arguments: list[str] = []
+
+    @property
+    def whole(self) -> ToolCall:
+        return ToolCall(id=self.id, name=self.name, arguments="".join(self.arguments))
 
 
 class _Thought:

@@ -141,3 +141,31 @@ def genai_3() -> Client:
     from tests.clients import genai_calls
 
     return InProcess(genai_calls.run)
+
+
+# ── talkers: the same conversation through each library (tests/clients/talkers) ──────────────
+
+
+def _talks(module: str) -> Client:
+    """Imported here, if it is installed."""
+    return InProcess(pytest.importorskip(f"tests.clients.talkers.{module}").run)
+
+
+@pytest.fixture(scope="session")
+def talk_openai() -> Client:
+    return _talks("openai_sdk")
+
+
+@pytest.fixture(scope="session")
+def talk_anthropic_2() -> Client:
+    return _talks("anthropic_sdk")
+
+
+@pytest.fixture(scope="session")
+def talk_genai_3() -> Client:
+    return _talks("genai_sdk")
+
+
+@pytest.fixture(scope="session")
+def talk_ollama() -> Client:
+    return _talks("ollama_sdk")

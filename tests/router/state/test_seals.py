@@ -187,3 +187,38 @@ def test_thinking_without_a_seal_is_not_remembered() -> None:
     memory = remembered(ChatResponse(choices=(Choice(parts=(Reasoning(text="Hm."), FIRST)),)), stream=True)
 
     assert 0 == len(memory)
+
+
+def test_a_turn_in_pieces_is_one_turn() -> None:
+    """Clients of Gemini send a stream back as it came, a message for each piece: thinking stays before its text."""
+    memory = remembered(ChatResponse(choices=(Choice(parts=(THOUGHT, Text(text="I look."), FIRST)),)), stream=True)
+    pieces = (Reasoning(text="The weather,"), Reasoning(text=" then."), Text(text="I "), Text(text="look."), FIRST)
+    messages = tuple(Message(role="assistant", parts=(piece,)) for piece in pieces)
+    restored = memory.restore("me", ChatRequest(dialect="x", model="m", messages=messages))
+
+    assert [(KEPT, Text(text="I "), Text(text="look."), FIRST)] == [message.parts for message in restored.messages]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("spelling", ['{"a":1,"b":"ü"}', '{ "b": "\\u00fc", "a": 1 }'])
+def test_a_call_whose_id_was_dropped_is_known_by_what_it_says(stream: bool, spelling: str) -> None:
+    """Ollama's clients drop ids: name and arguments tell the call, however they are spelled by then."""
+    call = ToolCall(id="call_1", name="f", arguments='{"a":1,"b":"ü"}', seal=SEAL)
+    memory = remembered(ChatResponse(choices=(Choice(parts=(THOUGHT, call)),)), stream=stream)
+    bare = ToolCall(id="call_7", name="f", arguments=spelling, invented_id=True)
+    other = ToolCall(id="call_7", name="f", arguments='{"a":2,"b":"ü"}', invented_id=True)
+    named = ToolCall(id="call_7", name="f", arguments=spelling)
+
+    assert [None, KEPT.seal, SEAL] == seals(memory.restore("me", history(bare)))
+    assert [None, None] == seals(memory.restore("me", history(other)))
+    assert [None, None] == seals(memory.restore("me", history(named)))
+
+
+def test_a_call_that_is_no_json_is_known_by_its_letters() -> None:
+    """A model may have been cut short."""
+    call = ToolCall(id="call_1", name="f", arguments='{"a', seal=SEAL)
+    memory = remembered(ChatResponse(choices=(Choice(parts=(call,)),)), stream=False)
+
+    assert [None, SEAL] == seals(
+        memory.restore("me", history(ToolCall(id="x", name="f", arguments='{"a', invented_id=True)))
+    )
