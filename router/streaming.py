@@ -37,10 +37,10 @@ JSON_TYPES = frozenset({"application/json", "text/json"})
 
 LONGEST_BLANK = 64 << 10
 
-#: What makes an answer begin: from here on it is committed.
-_CONTENT = frozenset({TextDelta, ReasoningDelta, RefusalDelta, ToolCallStart, PartWhole, SealDelta, ChoiceEnd})
-_WATCHED = frozenset({TextDelta, ReasoningDelta, ToolCallStart, ToolCallDelta, SealDelta, PartWhole, PartEnd})
-_SEEN = frozenset({TextDelta, ReasoningDelta, ToolCallDelta, RefusalDelta, PartWhole})
+#: What makes an answer begin, as a text does: from here on it is committed.
+_CONTENT = frozenset({ReasoningDelta, RefusalDelta, ToolCallStart, PartWhole, SealDelta, ChoiceEnd})
+_WATCHED = frozenset({ReasoningDelta, ToolCallStart, ToolCallDelta, SealDelta, PartWhole, PartEnd})
+_SEEN = frozenset({ReasoningDelta, ToolCallDelta, RefusalDelta, PartWhole})
 
 
 class Source(Protocol):
@@ -127,8 +127,14 @@ class Translated:
     def _encoded(self, events: Sequence[StreamEvent]) -> bytes:
         out: list[bytes] = []
         content = False
+        encode = self._encoder.feed
         for event in events:
             kind = type(event)
+            if kind is TextDelta:  # most of them
+                self._watch.see_text(event)  # type: ignore[arg-type]  # it is one
+                content = True
+                out.append(encode(event))
+                continue
             if kind in _WATCHED:
                 self._watch.see(event)
             elif kind is UsageUpdate and isinstance(event, UsageUpdate):
@@ -138,8 +144,9 @@ class Translated:
             if kind in _CONTENT:
                 self.started = True
             content = content or kind in _SEEN
-            out.append(self._encoder.feed(event))
+            out.append(encode(event))
         if content:
+            self.started = True
             _note_chunk(self._attempt, self._clock())
         return out[0] if len(out) == 1 else b"".join(out)
 

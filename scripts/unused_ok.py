@@ -40,6 +40,11 @@ _.stop_sequence
 _.cache_write_1h_tokens
 _.estimated
 _.embedding
+# Fields that a usual chunk of a stream may have: named so that it is known to hold nothing else.
+_.reasoning_content
+_.function_call
+_.obfuscation
+_.item_id
 # Fields of a log line: written by msgspec.
 _.ms
 _.waited_ms

@@ -39,7 +39,7 @@ from providers.canonical.chat import (
 )
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     extra: Object | None = None
 
 

@@ -22,6 +22,7 @@ Frame: TypeAlias = tuple[Mapping[str, str], bytes]
 
 _PRELUDE = struct.Struct(">III")
 _LENGTH = struct.Struct(">H")
+_CHECKSUM = struct.Struct(">I")
 _AROUND = _PRELUDE.size + 4  # what a frame without headers and payload has
 _MOST_HEADERS = 128 << 10
 _STRING, _BYTES = 7, 6
@@ -54,9 +55,8 @@ class EventStreamDecoder:
         frames: list[Frame] = []
         at = 0
         try:
-            while (found := self._complete(buffer, at)) is not None:
-                end, headers = found
-                frames.append(_frame(buffer, at, end, headers))
+            while end := self._end(buffer, at):
+                frames.append(_frame(buffer, at, end))
                 at = end
         except BadUpstreamBytes as fault:
             self._fault = fault
@@ -66,12 +66,12 @@ class EventStreamDecoder:
         self._size = len(buffer) - at
         return frames
 
-    def _complete(self, buffer: bytes, at: int) -> tuple[int, int] | None:
-        """Where the frame ends that begins at `at`, and how long its headers are; None while it is not all there."""
+    def _end(self, buffer: bytes, at: int) -> int:
+        """Where the frame ends that begins at `at`; 0 while it is not all there."""
         left = len(buffer) - at
         self._wanted = _PRELUDE.size
         if left < _PRELUDE.size:
-            return None
+            return 0
         total, headers, checksum = _PRELUDE.unpack_from(buffer, at)
         if zlib.crc32(buffer[at : at + 8]) != checksum:
             raise BadUpstreamBytes("the upstream's event stream is damaged")
@@ -80,7 +80,7 @@ class EventStreamDecoder:
         if headers > _MOST_HEADERS or total < headers + _AROUND:
             raise BadUpstreamBytes("the upstream's event stream holds an impossible frame")
         self._wanted = total
-        return (at + total, headers) if left >= total else None
+        return at + total if left >= total else 0
 
     def close(self) -> bytes:
         """What is left over at the end of the input: the bytes of an unfinished frame. Raises a fault that waits."""
@@ -89,16 +89,14 @@ class EventStreamDecoder:
         return b"".join(self._held)
 
 
-def _frame(buffer: bytes, start: int, end: int, headers: int) -> Frame:
+def _frame(buffer: bytes, start: int, end: int) -> Frame:
     at = end - 4
-    if zlib.crc32(buffer[start:at]) != int.from_bytes(buffer[at:end], "big"):
+    if zlib.crc32(buffer[start:at]) != _CHECKSUM.unpack_from(buffer, at)[0]:
         raise BadUpstreamBytes("the upstream's event stream is damaged")
-    start += _PRELUDE.size
-    return _headers(buffer[start : start + headers]), buffer[start + headers : at]
-
-
-def _headers(data: bytes) -> Mapping[str, str]:
-    return _usual(data) if len(data) < _SHORT else _read_headers(data)
+    first = start + _PRELUDE.size
+    middle = first + _CHECKSUM.unpack_from(buffer, start + 4)[0]
+    data = buffer[first:middle]
+    return _usual(data) if len(data) < _SHORT else _read_headers(data), buffer[middle:at]
 
 
 def _read_headers(data: bytes) -> Mapping[str, str]:

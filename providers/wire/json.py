@@ -24,6 +24,9 @@ MAX_VALUES = 100_000
 _MAX_INTEGER = 10**30
 _KEY = re.compile(rb'[\s{,]*"([^"\\]*)"\s*:\s*')
 
+#: What a decoder of ours raises for a text that it cannot read, whatever is the matter with it.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

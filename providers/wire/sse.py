@@ -32,6 +32,37 @@ class SseDecoder:
 
     def feed(self, data: bytes) -> list[SseEvent]:
         """The events that are complete now."""
+        ready = self._ready(data)
+        if ready is None:
+            return []
+        if self._lines is not None:
+            events, rest = self._lines.feed(ready)
+        else:
+            line_end = self._line_end
+            *blocks, rest = ready.split(line_end + line_end)
+            events = [(*parse(block), block + line_end + line_end) for block in blocks]
+        self._leave(rest, bool(events))
+        return events
+
+    def blocks(self, data: bytes) -> list[bytes]:
+        """The same, each event as its lines, for `parse`; for a reader who may know more quickly what stands there."""
+        ready = self._ready(data)
+        if ready is None:
+            return []
+        if self._lines is not None:
+            events, rest = self._lines.feed(ready)
+            blocks = [_LINE_END.sub(b"\n", raw) for _, _, raw in events]
+        else:
+            *blocks, rest = ready.split(self._line_end * 2)
+        self._leave(rest, bool(blocks))
+        return blocks
+
+    @property
+    def _line_end(self) -> bytes:
+        return b"\r\n" if self._crlf else b"\n"
+
+    def _ready(self, data: bytes) -> bytes | None:
+        """What has come and may hold the end of an event; None while there is no line end."""
         self._check()
         if not self._started:
             data = self._skip_bom(data)
@@ -39,21 +70,20 @@ class SseDecoder:
         if self._lines is None and b"\n" not in data and not data.endswith(b"\r"):
             self._hold(data)
             self._check()
-            return []
+            return None
         if self._held:
             data = b"".join((*self._held, data))
             self._held.clear()
             self._size = 0
         if self._crlf and self._lines is None and not _is_crlf(data):
             self._lines = _Lines()
-        if self._lines is not None:
-            events, rest = self._lines.feed(data)
-        else:
-            events, rest = _split(data, b"\r\n" if self._crlf else b"\n")
+        return data
+
+    def _leave(self, rest: bytes, any_events: bool) -> None:
+        """Keeps what is of the next event."""
         self._hold(rest)
-        if not events:
+        if not any_events:
             self._check()  # else they are given out first, and the fault comes with the next bytes
-        return events
 
     def _skip_bom(self, data: bytes) -> bytes:
         data = b"".join((*self._held, data))
@@ -85,19 +115,6 @@ def _is_crlf(data: bytes) -> bool:
     return data.count(b"\r\n") == data.count(b"\n") == data.count(b"\r")
 
 
-def _split(data: bytes, line_end: bytes) -> tuple[list[SseEvent], bytes]:
-    """The fast path: one kind of line end, so an event ends at two of them."""
-    events: list[SseEvent] = []
-    mark = line_end + line_end
-    start = 0
-    end = data.find(mark)
-    while end >= 0:
-        events.append(_event(data[start : end + len(mark)], data[start:end], line_end))
-        start = end + len(mark)
-        end = data.find(mark, start)
-    return events, data[start:]
-
-
 class _Lines:
     """The slow path, for mixed line ends: lines one by one. A CR at the end may be the first half of CRLF."""
 
@@ -122,7 +139,7 @@ class _Lines:
             if line:
                 self._lines.append(line)
             elif self._lines:
-                events.append(_parse(b"".join(self.raw), self._lines))
+                events.append((*_parse(self._lines), b"".join(self.raw)))
                 self._lines = []
                 self.raw.clear()
                 self.size = 0
@@ -134,16 +151,19 @@ class _Lines:
         self.size += len(raw)
 
 
-def _event(raw: bytes, block: bytes, line_end: bytes) -> SseEvent:
+def parse(block: bytes) -> tuple[bytes | None, bytes | None]:
+    """An event's data and its name; no data for a block that holds none (pings, comments)."""
     if block.startswith(b"data: ") and b"\n" not in block:
-        return block[6:], None, raw
-    lines = block.split(line_end)
+        return block[6:], None
+    if b"\r" in block:
+        block = block.replace(b"\r\n", b"\n")
+    lines = block.split(b"\n")
     if len(lines) == 2 and lines[0].startswith(b"event: ") and lines[1].startswith(b"data: "):
-        return lines[1][6:], lines[0][7:], raw
-    return _parse(raw, lines)
+        return lines[1][6:], lines[0][7:]
+    return _parse(lines)
 
 
-def _parse(raw: bytes, lines: list[bytes]) -> SseEvent:
+def _parse(lines: list[bytes]) -> tuple[bytes | None, bytes | None]:
     data: list[bytes] = []
     name: bytes | None = None
     for line in lines:
@@ -154,7 +174,7 @@ def _parse(raw: bytes, lines: list[bytes]) -> SseEvent:
             data.append(value)
         elif field == b"event":
             name = value
-    return (b"\n".join(data) if data else None), name, raw
+    return (b"\n".join(data) if data else None), name
 
 
 def encode_event(data: bytes, name: bytes | None = None) -> bytes:

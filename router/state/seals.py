@@ -223,16 +223,23 @@ class SealWatch:
         self._memory = memory
         self._caller = caller
         self._calls: dict[tuple[int, int], _Call] = {}
-        self._texts: dict[tuple[int, int], list[str]] = {}
-        self._said: dict[int, list[str]] = {}  # by choice
+        self._said: dict[int, list[_Run]] = {}  # by choice, as it came
         self._thoughts: dict[int, dict[int, _Thought]] = {}  # by choice and part, since its last call
+
+    def see_text(self, event: TextDelta) -> None:
+        """`see` for most of the events."""
+        runs = self._said.get(event.choice)
+        if runs is None:
+            runs = self._said[event.choice] = []
+        if not runs or runs[-1].part != event.index:
+            runs.append(_Run(event.index))
+        runs[-1].texts.append(event.text)
 
     def see(self, event: StreamEvent) -> None:
         kind = type(event)
         if kind is TextDelta:
             assert isinstance(event, TextDelta)
-            self._texts.setdefault((event.choice, event.index), []).append(event.text)
-            self._said.setdefault(event.choice, []).append(event.text)
+            self.see_text(event)
         elif kind is ReasoningDelta:
             assert isinstance(event, ReasoningDelta)
             self._thought(event.choice, event.index).texts.append(event.text)
@@ -269,11 +276,26 @@ class SealWatch:
         if place in self._calls:
             call = self._calls[place]
             self._memory.keep_call(self._caller, call.id, seal=event.seal, thoughts=call.thoughts)
-        elif event.index in thoughts or place not in self._texts:
+        elif event.index in thoughts or not (told := self._told(event)):
             self._thought(event.choice, event.index).seal = event.seal
         else:
-            text = Text(text="".join(self._texts[place]))
-            self._memory.keep_text(self._caller, text, event.seal, "".join(self._said[event.choice]))
+            said = "".join(["".join(run.texts) for run in self._said[event.choice]])
+            self._memory.keep_text(self._caller, Text(text="".join(told)), event.seal, said)
+
+    def _told(self, event: SealDelta) -> list[str]:
+        """The pieces of the text that is sealed; none where it is no text."""
+        runs = self._said.get(event.choice, ())
+        return [text for run in runs if run.part == event.index for text in run.texts]
+
+
+class _Run:
+    """Pieces of one text that came without another's between them."""
+
+    __slots__ = ("part", "texts")
+
+    def __init__(self, part: int) -> None:
+        self.part = part
+        self.texts: list[str] = []
 
 
 class _Call:

@@ -8,7 +8,8 @@ after a stop_reason; errors as an event or as a bare JSON body.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -45,10 +46,28 @@ from providers.dialects.anthropic.words import (
     read_name,
     read_seal,
 )
-from providers.wire.json import decode_upstream
-from providers.wire.sse import SseDecoder
+from providers.wire.json import UNREADABLE, decode_upstream
+from providers.wire.sse import SseDecoder, parse
 
 _encode = msgspec.json.encode
+_USUAL = b"event: content_block_delta\ndata: "
+_PATIENCE = 8  # how often an event may turn out to be another before it is no longer tried
+
+
+class _UsualDelta(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    type: Literal["text_delta"]
+    text: str
+
+
+class _UsualEvent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """Most events: more text. Whatever does not fit in is read in full."""
+
+    type: Literal["content_block_delta"]
+    index: int
+    delta: _UsualDelta
+
+
+_usual = msgspec.json.Decoder(_UsualEvent).decode
 _MESSAGE = frozenset(
     {"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"}
 )
@@ -101,6 +120,7 @@ class Decoder:
         self._details: Json = None
         self._usage: Object = {}
         self._extra: Object = {}
+        self._patience = _PATIENCE
         self.finished = False
 
     # ── the contract ───────────────────────────────────────────────────────────────
@@ -112,8 +132,8 @@ class Decoder:
             return ()
         out: list[StreamEvent] = []
         try:
-            for event in self._sse.feed(data):
-                self._event(event[0], event[2], out)
+            for block in self._others(self._sse.blocks(data), out):
+                self._event(parse(block)[0], block, out)
                 if self._ended:
                     break
         except RouterError as error:
@@ -141,6 +161,21 @@ class Decoder:
             raise error
 
     # ── events ─────────────────────────────────────────────────────────────────────
+
+    def _others(self, blocks: Iterable[bytes], out: list[StreamEvent]) -> Iterator[bytes]:
+        """Reads those events that are nothing but more of a text that is open, and gives out the others."""
+        for block in blocks:
+            if block.startswith(_USUAL) and block.count(b"\n") == 1 and self._patience > 0:
+                try:
+                    event = _usual(block[len(_USUAL) :])
+                except UNREADABLE:
+                    self._patience -= 1
+                else:
+                    said = self._blocks.get(event.index)
+                    if type(said) is _TextBlock and said.part >= 0:
+                        out.append(TextDelta(index=said.part, text=event.delta.text))
+                        continue
+            yield block
 
     def _event(self, data: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
         if not data:
@@ -299,7 +334,7 @@ class _Block:
     """A block while it arrives. It becomes a part of the answer with its first piece, at the latest at its stop."""
 
     def __init__(self, stream: Decoder, raw: Object, out: list[StreamEvent]) -> None:
-        self._index = -1
+        self.part = -1
 
     def text(self, stream: Decoder, text: str, out: list[StreamEvent]) -> None:
         raise BadUpstreamBytes("the upstream sent text for a block that is none")
@@ -308,7 +343,7 @@ class _Block:
         """A piece of another kind than text; kinds that are not known are passed over."""
 
     def stop(self, stream: Decoder, out: list[StreamEvent]) -> None:
-        out.append(PartEnd(index=self._index))
+        out.append(PartEnd(index=self.part))
 
 
 class _TextBlock(_Block):
@@ -322,21 +357,21 @@ class _TextBlock(_Block):
     def text(self, stream: Decoder, text: str, out: list[StreamEvent]) -> None:
         if type(text) is not str:
             raise TypeError("text")
-        if self._index < 0:
-            self._index = stream.number()
-        out.append(TextDelta(index=self._index, text=text))
+        if self.part < 0:
+            self.part = stream.number()
+        out.append(TextDelta(index=self.part, text=text))
 
     def delta(self, stream: Decoder, kind: Json, delta: Object, out: list[StreamEvent]) -> None:
         if kind == "citations_delta":
             self._cite(stream, delta["citation"], out)
 
     def _cite(self, stream: Decoder, citation: Json, out: list[StreamEvent]) -> None:
-        if self._index < 0:
+        if self.part < 0:
             self.text(stream, "", out)
-        out.append(CitationDelta(index=self._index, citation=read_citation(citation)))
+        out.append(CitationDelta(index=self.part, citation=read_citation(citation)))
 
     def stop(self, stream: Decoder, out: list[StreamEvent]) -> None:
-        if self._index < 0:
+        if self.part < 0:
             self.text(stream, "", out)
         super().stop(stream, out)
 
@@ -351,9 +386,9 @@ class _ThinkingBlock(_Block):
     def _think(self, stream: Decoder, text: str, out: list[StreamEvent]) -> None:
         if type(text) is not str:
             raise TypeError("thinking")
-        if self._index < 0:
-            self._index = stream.number()
-        out.append(ReasoningDelta(index=self._index, text=text))
+        if self.part < 0:
+            self.part = stream.number()
+        out.append(ReasoningDelta(index=self.part, text=text))
 
     def delta(self, stream: Decoder, kind: Json, delta: Object, out: list[StreamEvent]) -> None:
         if kind == "thinking_delta":
@@ -362,11 +397,11 @@ class _ThinkingBlock(_Block):
             self._signature += delta["signature"]
 
     def stop(self, stream: Decoder, out: list[StreamEvent]) -> None:
-        if self._index < 0:
+        if self.part < 0:
             self._think(stream, "", out)
         seal = read_seal(self._signature, "")
         if seal is not None:
-            out.append(SealDelta(index=self._index, seal=seal))
+            out.append(SealDelta(index=self.part, seal=seal))
         super().stop(stream, out)
 
 
@@ -385,7 +420,7 @@ class _CallBlock(_Block):
 
     def __init__(self, stream: Decoder, raw: Object, out: list[StreamEvent]) -> None:
         super().__init__(stream, raw, out)
-        self._index = stream.number()
+        self.part = stream.number()
         name = raw["name"]
         if type(name) is not str:
             raise TypeError("name")
@@ -396,7 +431,7 @@ class _CallBlock(_Block):
         if not self._is_answer:
             rest = {key: value for key, value in raw.items() if key not in ("type", "id", "name", "input")}
             extra, _ = leftovers(rest)
-            out.append(ToolCallStart(index=self._index, id=read_id(raw["id"]), name=read_name(name), extra=extra))
+            out.append(ToolCallStart(index=self.part, id=read_id(raw["id"]), name=read_name(name), extra=extra))
 
     def delta(self, stream: Decoder, kind: Json, delta: Object, out: list[StreamEvent]) -> None:
         if kind == "input_json_delta" and delta["partial_json"]:
@@ -407,9 +442,9 @@ class _CallBlock(_Block):
             raise TypeError("partial_json")
         self._any = True
         if self._is_answer:
-            out.append(TextDelta(index=self._index, text=text))
+            out.append(TextDelta(index=self.part, text=text))
         else:
-            out.append(ToolCallDelta(index=self._index, arguments=text))
+            out.append(ToolCallDelta(index=self.part, arguments=text))
 
     def stop(self, stream: Decoder, out: list[StreamEvent]) -> None:
         if not self._any:

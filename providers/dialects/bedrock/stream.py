@@ -13,6 +13,8 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from providers.canonical.chat import Finish, Opaque, Seal
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated
 from providers.canonical.stream import (
@@ -43,10 +45,26 @@ from providers.dialects.bedrock.response import (
 )
 from providers.dialects.bedrock.words import FAMILY, NAME, Json, Object, read_name
 from providers.wire.eventstream import EventStreamDecoder
-from providers.wire.json import decode_upstream
+from providers.wire.json import UNREADABLE, decode_upstream
 
 #: Kinds of blocks whose deltas are read one by one.
 _UNDERSTOOD = frozenset({"text", "reasoning", "redacted", "call"})
+
+
+class _UsualDelta(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    text: str
+
+
+class _UsualEvent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """Most events: more text. Whatever does not fit in is read in full."""
+
+    place: int = msgspec.field(name="contentBlockIndex")
+    delta: _UsualDelta
+    p: Json = None
+
+
+_usual = msgspec.json.Decoder(_UsualEvent).decode
+_PATIENCE = 8  # how often an event may turn out to be another before it is no longer tried
 
 
 class _Block:
@@ -76,6 +94,8 @@ class Decoder:
         self._extra: Object = {}
         self._tier: str | None = None
         self._fault: RouterError | None = None
+        self._talk: Mapping[str, str] | None = None  # the headers of deltas, as long as they are the same
+        self._patience = _PATIENCE
         self._read: dict[str, Callable[[Object, list[StreamEvent]], None]] = {
             "contentBlockDelta": self._delta,
             "contentBlockStart": self._block_start,
@@ -92,6 +112,8 @@ class Decoder:
         events: list[StreamEvent] = []
         try:
             for headers, payload in self._frames.feed(data):
+                if headers is self._talk and self._goes_on(payload, events):
+                    continue
                 if self._frame(headers, payload, events):
                     break
         except RouterError as fault:
@@ -112,6 +134,21 @@ class Decoder:
         self._end(events)
         return events
 
+    def _goes_on(self, payload: bytes, events: list[StreamEvent]) -> bool:
+        """Reads a delta that is nothing but more of a text that is open. False: it is another, and not read."""
+        try:
+            event = _usual(payload)
+        except UNREADABLE:
+            self._patience -= 1
+            return False
+        block = self._blocks.get(event.place)
+        text = event.delta.text
+        if block is None or block.kind != "text" or not text:
+            return False
+        self._useful = True
+        events.append(TextDelta(index=block.index, text=text))
+        return True
+
     def _frame(self, headers: Mapping[str, str], payload: bytes, events: list[StreamEvent]) -> bool:
         """Reads one frame. Was it the last?"""
         if headers.get(":message-type", "event") != "event":
@@ -126,6 +163,8 @@ class Decoder:
         read = self._read.get(kind)
         if read is not None and (self._finish is None or kind == "metadata"):
             read(body, events)
+        usual = kind == "contentBlockDelta" and self._finish is None and self._patience > 0
+        self._talk = headers if usual else None
         return self.finished
 
     # ── blocks ─────────────────────────────────────────────────────────────────────

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import msgspec
 
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated
 from providers.canonical.stream import (
@@ -20,14 +23,41 @@ from providers.canonical.stream import (
     UsageUpdate,
 )
 from providers.dialect import WireResponse
-from providers.wire.json import decode_upstream, encode
-from providers.wire.sse import SseDecoder
+from providers.wire.json import UNREADABLE, decode_upstream, encode
+from providers.wire.sse import SseDecoder, parse
 
 from .errors import decode_error
 from .words import NAME, Json, Object, finish_of, read_citations, read_logprobs, read_usage
 
 _LINES = (b"data:", b"event:", b"id:", b"retry:", b":")
 _PLAN = "plan"
+_USUAL = b"event: content-delta\ndata: "
+_PATIENCE = 8  # how often an event may turn out to be another before it is no longer tried
+
+
+class _UsualContent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    type: Json = None
+    text: str
+
+
+class _UsualMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    content: _UsualContent
+
+
+class _UsualDelta(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    message: _UsualMessage
+
+
+class _UsualEvent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """Most events: more text. Whatever does not fit in is read in full."""
+
+    id: Json = None
+    type: Literal["content-delta"]
+    index: int
+    delta: _UsualDelta
+
+
+_usual = msgspec.json.Decoder(_UsualEvent).decode
 
 
 class Decoder:
@@ -48,6 +78,7 @@ class Decoder:
         self._argued: set[int] = set()
         self._called = False
         self._strays: list[Json] = []  # citations of what has no place for them
+        self._patience = _PATIENCE
         self.finished = False
 
     def feed(self, data: bytes, /) -> Sequence[StreamEvent]:
@@ -55,8 +86,8 @@ class Decoder:
             raise self._fault
         out: list[StreamEvent] = []
         try:
-            for event in self._sse.feed(data) if not self.finished else ():
-                self._event(event[0], event[2], out)
+            for block in self._others(self._sse.blocks(data) if not self.finished else (), out):
+                self._event(parse(block)[0], block, out)
                 if self.finished:
                     break
         except RouterError as error:
@@ -80,6 +111,21 @@ class Decoder:
         return out
 
     # ── events ─────────────────────────────────────────────────────────────────────
+
+    def _others(self, blocks: Iterable[bytes], out: list[StreamEvent]) -> Iterator[bytes]:
+        """Reads those events that are nothing but more of a text that is open, and gives out the others."""
+        for block in blocks:
+            if block.startswith(_USUAL) and block.count(b"\n") == 1 and self._patience > 0:
+                try:
+                    event = _usual(block[len(_USUAL) :])
+                except UNREADABLE:
+                    self._patience -= 1
+                else:
+                    text = event.delta.message.content.text
+                    if text and self._open is not None and self._open == event.index and self._kind is TextDelta:
+                        out.append(TextDelta(index=self._parts - 1, text=text))
+                        continue
+            yield block
 
     def _event(self, data: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
         if data is None:

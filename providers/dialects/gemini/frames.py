@@ -33,18 +33,28 @@ class Frames:
     def finished(self) -> bool:
         return self.form == "array" and self._array.finished
 
+    def begin(self, data: bytes) -> bytes:
+        """Looks for the form in the first bytes; once it is known, gives them back, to be read in that form."""
+        self._held += data
+        seen = bytes(self._held)
+        start = seen.removeprefix(_BOM).lstrip(_SPACE)
+        if not start or (len(seen) < 3 and _BOM.startswith(seen)):
+            return b""
+        self._held.clear()
+        self.form = "array" if start[:1] == b"[" else "object" if start[:1] == b"{" else "sse"
+        return start if self.form != "sse" else seen
+
+    def blocks(self, data: bytes) -> list[bytes]:
+        """Of a stream that is SSE for certain: its events as lines."""
+        return self._sse.blocks(data)
+
     def feed(self, data: bytes) -> list[Frame]:
+        if not self.form:
+            data = self.begin(data)
         if self.form == "sse":
             return [(payload, raw) for payload, _, raw in self._sse.feed(data)]
         if not self.form:
-            self._held += data
-            seen = bytes(self._held)
-            start = seen.removeprefix(_BOM).lstrip(_SPACE)
-            if not start or (len(seen) < 3 and _BOM.startswith(seen)):
-                return []
-            self._held.clear()
-            self.form = "array" if start[:1] == b"[" else "object" if start[:1] == b"{" else "sse"
-            return self.feed(start if self.form != "sse" else seen)
+            return []
         if self.form == "object":
             self._held += data
             if len(self._held) > self._limit:

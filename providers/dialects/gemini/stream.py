@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+import msgspec
 
 from providers.canonical.chat import (
     AnyPart,
@@ -73,12 +75,39 @@ from providers.dialects.gemini.frames import Frames
 from providers.dialects.gemini.names import FAMILY, NAME, Json, RawPart, raw_answer, raw_part
 from providers.dialects.gemini.parts import AnswerIds, decode_part, unplaced
 from providers.wire import json as wire_json
-from providers.wire.sse import encode_event
+from providers.wire.sse import encode_event, parse
 
 _CANDIDATE = frozenset({"content", "index", "finishReason", "finishMessage", "logprobsResult"})
 _BODY = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId"})
 _STEP = re.compile(r"""\.?([^.\[\]"']+)|\[(\d{1,9})\]|\[["']([^"']*)["']\]""")
 _MOST_ITEMS = 100_000
+
+
+class _UsualPart(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    text: str
+
+
+class _UsualContent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    parts: tuple[_UsualPart]
+    role: Json = None
+
+
+class _UsualCandidate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    content: _UsualContent
+    index: int = 0
+
+
+class _UsualChunk(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """Most chunks: more text, and counts. Whatever does not fit in is read in full."""
+
+    candidates: tuple[_UsualCandidate]
+    usage: Json = msgspec.field(default=None, name="usageMetadata")
+    model: Json = msgspec.field(default=None, name="modelVersion")
+    id: Json = msgspec.field(default=None, name="responseId")
+
+
+_usual = msgspec.json.Decoder(_UsualChunk).decode
+_PATIENCE = 8  # how often a chunk may turn out to be another before it is no longer tried
 
 
 class _Choice:
@@ -165,6 +194,8 @@ class Decoder:
         self._blocked: Finish | None = None
         self._extra: dict[str, Json] = {}
         self._fault: RouterError | None = None
+        self._talking: _Choice | None = None  # whose text is open, if the last chunk was more of it
+        self._patience = _PATIENCE
         self.finished = False
 
     def feed(self, data: bytes) -> Sequence[StreamEvent]:
@@ -172,15 +203,53 @@ class Decoder:
             raise self._fault
         events: list[StreamEvent] = []
         try:
-            for payload, _ in self._frames.feed(data):
-                if payload and payload != b"[DONE]":
-                    self._chunk(payload, events)
+            if not self._frames.form:
+                data = self._frames.begin(data)
+            if self._frames.form == "sse":
+                for block in self._others(self._frames.blocks(data), events):
+                    self._payload(parse(block)[0], events)
+            elif self._frames.form:
+                for payload, _ in self._frames.feed(data):
+                    self._payload(payload, events)
         except RouterError as fault:
             if not events:
                 raise
             self._fault = fault
         self.finished = self._frames.finished
         return events
+
+    def _others(self, blocks: Iterable[bytes], events: list[StreamEvent]) -> Iterator[bytes]:
+        """Reads those events that are nothing but more of a text that is open, and gives out the others."""
+        for block in blocks:
+            choice = self._talking
+            if choice is not None and block.startswith(b"data: ") and b"\n" not in block:
+                try:
+                    chunk = _usual(block[6:])
+                except wire_json.UNREADABLE:
+                    self._patience -= 1
+                else:
+                    said, usage = chunk.candidates[0], chunk.usage
+                    text = said.content.parts[0].text
+                    if text and said.index == choice.index and (usage is None or self._told):
+                        if usage is not None:
+                            self._usage = usage
+                        choice.pieces.append(text)
+                        events.append(TextDelta(choice=choice.index, index=choice.next - 1, text=text))
+                        continue
+            yield block
+
+    def _payload(self, payload: bytes | None, events: list[StreamEvent]) -> None:
+        self._talking = None
+        if payload and payload != b"[DONE]":
+            before = len(events)
+            self._chunk(payload, events)
+            if self._patience > 0 and len(events) == before + 1 and self._frames.form == "sse":
+                self._talking = self._talker(events[-1])
+
+    def _talker(self, event: StreamEvent) -> _Choice | None:
+        """Whose text is open after this event, which was all that a chunk gave."""
+        choice = self._choices.get(event.choice) if isinstance(event, TextDelta) else None
+        return choice if choice is not None and choice.open == "text" else None
 
     def close(self) -> Sequence[StreamEvent]:
         if self._fault is not None:
@@ -444,13 +513,16 @@ def _call_start(choice: int, index: int, part: ToolCall) -> ToolCallStart:
 # ── writing ────────────────────────────────────────────────────────────────────────────
 
 
+SSE = "text/event-stream"
+
+
 class Writer:
     """Frames payloads as SSE or as elements of one array."""
 
     def __init__(self, sse: bool) -> None:
         self._sse = sse
         self._first = True
-        self.content_type = "text/event-stream" if sse else "application/json"
+        self.content_type = SSE if sse else "application/json"
 
     def frame(self, payload: bytes) -> bytes:
         payload = wire_json.escape_lines(payload)
@@ -490,6 +562,9 @@ class Encoder:
         self._calls: dict[tuple[int, int], tuple[ToolCallStart, list[str]]] = {}
         self._seals: dict[tuple[int, int], Seal] = {}
         self._texts: dict[tuple[int, int], list[str]] = {}
+        self._open: tuple[int, int] | None = None  # choice and part of the last text, with what stands around a piece
+        self._around = (b"", b"")
+        self._pieces: list[str] = []
         self._thoughts: set[tuple[int, int]] = set()
         self._cited: dict[tuple[int, int], list[Citation]] = {}
         self._logprobs: dict[int, list[Logprobs]] = {}
@@ -558,10 +633,25 @@ class Encoder:
         return self._writer.frame(head + b'],"role":"model"},"index":%d}]' % choice + self._tail)
 
     def _text(self, event: TextDelta | RefusalDelta) -> bytes:
-        self._texts.setdefault((event.choice, event.index), []).append(event.text)
-        if not event.text:
+        text = event.text
+        if (event.choice, event.index) != self._open:
+            self._turn_to(event.choice, event.index)
+        self._pieces.append(text)
+        if not text:
             return b""
-        return self._chunk(event.choice, b'{"text":' + wire_json.encode(event.text) + b"}")
+        body = wire_json.encode(text)
+        if not body.isascii():
+            body = wire_json.escape_lines(body)
+        before, after = self._around
+        return before + body + after if before else self._chunk(event.choice, b'{"text":' + body + b"}")
+
+    def _turn_to(self, choice: int, index: int) -> None:
+        """Another text begins, or goes on: of its pieces only the text itself is encoded anew."""
+        self._open = (choice, index)
+        self._pieces = self._texts.setdefault(self._open, [])
+        if self.content_type == SSE:
+            after = b'}],"role":"model"},"index":%d}]' % choice + wire_json.escape_lines(self._tail)
+            self._around = (b'data: {"candidates":[{"content":{"parts":[{"text":', after + b"\n\n")
 
     def _reasoning(self, event: ReasoningDelta) -> bytes:
         self._thoughts.add((event.choice, event.index))

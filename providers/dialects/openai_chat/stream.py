@@ -8,8 +8,10 @@ or as a bare JSON body; no `[DONE]`, no last empty line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+import msgspec
 
 from providers.canonical.chat import Opaque, Seal
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated, UpstreamError
@@ -34,8 +36,8 @@ from providers.dialect import WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.frames import LINES, last_event, stray_json
 from providers.dialects._openai.values import Json, Object
-from providers.wire.json import decode_upstream, encode
-from providers.wire.sse import SseDecoder
+from providers.wire.json import UNREADABLE, decode_upstream, encode
+from providers.wire.sse import SseDecoder, parse
 
 from .messages import arguments_text, details_text, read_audio, read_image
 from .response import call_seed, read_logprobs, read_usage
@@ -45,6 +47,44 @@ _TOP = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation"}
 )
 _CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
+
+
+class _UsualDelta(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    role: Json = None
+    content: str
+    refusal: None = None
+    reasoning_content: None = None
+    reasoning: None = None
+    tool_calls: None = None
+    function_call: None = None
+
+
+class _UsualChoice(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    index: int = 0
+    delta: _UsualDelta
+    logprobs: None = None
+    finish_reason: None = None
+
+
+class _UsualChunk(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """Most chunks: more text, and nothing else that is not known already. Whatever does not fit in is read in full.
+
+    In all of these the fields stand in the order in which they usually come: they are found sooner.
+    """
+
+    id: Json = None
+    object: Json = None
+    created: Json = None
+    model: Json = None
+    service_tier: None = None
+    system_fingerprint: Json = None
+    choices: tuple[_UsualChoice]
+    usage: None = None
+    obfuscation: Json = None
+
+
+_usual = msgspec.json.Decoder(_UsualChunk).decode
+_PATIENCE = 8  # how often a chunk may turn out to be another before it is no longer tried
 
 
 def fault(data: bytes) -> UpstreamError:
@@ -68,6 +108,8 @@ class ChatStreamDecoder:
         self._usage: Object | None = None
         self._tier: str | None = None
         self._id: str | None = None
+        self._talking: _Choice | None = None  # who spoke in the last chunk, if that was all of it
+        self._patience = _PATIENCE
         self.finished = False
 
     # ── the contract ───────────────────────────────────────────────────────────────
@@ -79,8 +121,9 @@ class ChatStreamDecoder:
             return ()
         out: list[StreamEvent] = []
         try:
-            for event in self._sse.feed(data):
-                self._event(event[0], event[1], event[2], out)
+            for block in self._others(self._sse.blocks(data), out):
+                payload, name = parse(block)
+                self._event(payload, name, block, out)
                 if self._done:
                     break
         except RouterError as error:
@@ -105,6 +148,22 @@ class ChatStreamDecoder:
             raise error
 
     # ── events ─────────────────────────────────────────────────────────────────────
+
+    def _others(self, blocks: Iterable[bytes], out: list[StreamEvent]) -> Iterator[bytes]:
+        """Reads those events that are nothing but more of a text that is open, and gives out the others."""
+        for block in blocks:
+            choice = self._talking
+            if choice is not None and block.startswith(b"data: ") and b"\n" not in block:
+                try:
+                    said = _usual(block[6:]).choices[0]
+                except UNREADABLE:
+                    self._patience -= 1
+                else:
+                    text = said.delta.content
+                    if text and said.index == choice.index:
+                        out.append(TextDelta(choice=choice.index, index=choice.part, text=text))
+                        continue
+            yield block
 
     def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
         if data is None:
@@ -177,6 +236,7 @@ class ChatStreamDecoder:
             raise BadUpstreamBytes("the upstream sent an event that is not a chunk of a chat completion") from None
 
     def _read(self, chunk: Object, data: bytes, out: list[StreamEvent]) -> None:
+        self._talking = None
         choices = chunk.get("choices") or ()
         if not _TOP.issuperset(chunk):
             self._unusual(chunk, data)
@@ -187,6 +247,7 @@ class ChatStreamDecoder:
             self._start(chunk, bool(choices), out)
         elif type(chunk.get("service_tier")) is str:
             self._tier = chunk["service_tier"]
+        before = len(out)
         for raw in choices:
             index = raw.get("index")
             if type(index) is not int:
@@ -195,6 +256,8 @@ class ChatStreamDecoder:
             if choice is None:
                 choice = self._choices[index] = _Choice(index, self._seed())
             choice.read(raw, out)
+            if self._patience > 0 and len(out) == before + 1 and choice.talks:
+                self._talking = choice
 
     def _unusual(self, chunk: Object, data: bytes) -> None:
         """Errors, and what only this dialect's own callers understand."""
@@ -262,17 +325,22 @@ class _Choice:
 
     def __init__(self, index: int, seed: str) -> None:
         self.ended = False
-        self._index = index
+        self.index = index
         self._seed = f"{seed}_{index}"
         self._parts = 0
         self._open: type | None = None  # the kind of the text-like part that is open
-        self._part = -1  # and its number
+        self.part = -1  # and its number
         self._calls: list[_Call] = []
         self._refused = False
         self._audio: Object | None = None
         self._sound: list[str] = []
         self._said: list[str] = []
         self._legacy: _Call | None = None
+
+    @property
+    def talks(self) -> bool:
+        """Is a text open, to which more may come?"""
+        return self._open is TextDelta and not self.ended
 
     def read(self, raw: Object, out: list[StreamEvent]) -> None:
         delta = raw.get("delta")
@@ -283,7 +351,7 @@ class _Choice:
                 self._delta(delta, out)
         logprobs = raw.get("logprobs")
         if logprobs and (logprobs.get("content") or logprobs.get("refusal")):
-            out.append(LogprobsDelta(choice=self._index, logprobs=read_logprobs(logprobs)))
+            out.append(LogprobsDelta(choice=self.index, logprobs=read_logprobs(logprobs)))
         finish = raw.get("finish_reason")
         if finish is not None and not self.ended and (finish or self._calls):
             self.finish(finish, raw, out)
@@ -335,13 +403,13 @@ class _Choice:
         if self._open is not kind:
             self._shut(out)
             self._open = kind
-            self._part = self._parts
+            self.part = self._parts
             self._parts += 1
-        out.append(kind(choice=self._index, index=self._part, text=text))
+        out.append(kind(choice=self.index, index=self.part, text=text))
 
     def _shut(self, out: list[StreamEvent]) -> None:
         if self._open is not None:
-            out.append(PartEnd(choice=self._index, index=self._part))
+            out.append(PartEnd(choice=self.index, index=self.part))
             self._open = None
 
     def _chunks(self, content: Json, out: list[StreamEvent]) -> None:
@@ -362,21 +430,21 @@ class _Choice:
 
     def _whole(self, part: Any, out: list[StreamEvent]) -> None:
         self._shut(out)
-        out.append(PartWhole(choice=self._index, index=self._parts, part=part))
+        out.append(PartWhole(choice=self.index, index=self._parts, part=part))
         self._parts += 1
 
     def _cite(self, annotations: list[Json], out: list[StreamEvent]) -> None:
         for raw in annotations:
             if self._open is not TextDelta:
                 self._text(TextDelta, "", out)
-            out.append(CitationDelta(choice=self._index, index=self._part, citation=read_citation(raw)))
+            out.append(CitationDelta(choice=self.index, index=self.part, citation=read_citation(raw)))
 
     def _sign(self, delta: Object, out: list[StreamEvent]) -> None:
         seal = take_seal(delta)
         if seal is not None:
             if self._open is not TextDelta:
                 self._text(TextDelta, "", out)
-            out.append(SealDelta(choice=self._index, index=self._part, seal=seal))
+            out.append(SealDelta(choice=self.index, index=self.part, seal=seal))
 
     def _hear(self, audio: Object) -> None:
         """Sound comes in pieces and is given out whole: base64 pieces cannot simply be joined."""
@@ -402,7 +470,7 @@ class _Choice:
         if call.seal is None and "extra_content" in raw:
             call.seal = take_seal(dict(raw))
             if call.seal is not None and call.part >= 0:
-                out.append(SealDelta(choice=self._index, index=call.part, seal=call.seal))
+                out.append(SealDelta(choice=self.index, index=call.part, seal=call.seal))
         self._argue(call, inner.get("input" if kind == "custom" else "arguments"), out)
 
     def _call_for(self, raw: Object) -> _Call:
@@ -440,7 +508,7 @@ class _Choice:
             self._open_call(call, out)
         elif text:
             call.any = True
-            out.append(ToolCallDelta(choice=self._index, index=call.part, arguments=text))
+            out.append(ToolCallDelta(choice=self.index, index=call.part, arguments=text))
 
     def _open_call(self, call: _Call, out: list[StreamEvent]) -> None:
         self._shut(out)
@@ -449,7 +517,7 @@ class _Choice:
         invented = call.id is None
         call_id = call.id or (self._seed if call is self._legacy else f"{self._seed}_{self._calls.index(call)}")
         call.id = call_id
-        choice, part = self._index, call.part
+        choice, part = self.index, call.part
         out.append(
             ToolCallStart(choice=choice, index=part, id=call_id, name=call.name, kind=call.kind, invented_id=invented)
         )
@@ -473,8 +541,8 @@ class _Choice:
                 self._open_call(call, out)
         for call in self._calls:
             if not call.any and call.kind == "function":
-                out.append(ToolCallDelta(choice=self._index, index=call.part, arguments="{}"))
-            out.append(PartEnd(choice=self._index, index=call.part))
+                out.append(ToolCallDelta(choice=self.index, index=call.part, arguments="{}"))
+            out.append(PartEnd(choice=self.index, index=call.part))
         if self._audio is not None and (self._sound or self._said):
             self._audio["data"] = join_base64(self._sound) if self._sound else ""
             self._audio["transcript"] = "".join(self._said)
@@ -483,4 +551,4 @@ class _Choice:
         extra = None
         if not _CHOICE.issuperset(raw):
             extra = {key: value for key, value in raw.items() if key not in _CHOICE} or None
-        out.append(ChoiceEnd(choice=self._index, finish=finish, extra=extra))
+        out.append(ChoiceEnd(choice=self.index, finish=finish, extra=extra))

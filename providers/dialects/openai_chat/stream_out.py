@@ -66,6 +66,7 @@ class ChatStreamEncoder:
         self._blocked: Finish | None = None
         self._lengths: dict[int, int] = {}  # characters of content so far, once citations matter
         self._templates: dict[tuple[int, bytes], tuple[bytes, bytes]] = {}
+        self._around: dict[int, tuple[bytes, bytes]] = {}  # a choice's template of content, once its role chunk is out
 
     # ── the contract ───────────────────────────────────────────────────────────────
 
@@ -129,9 +130,17 @@ class ChatStreamEncoder:
     # ── parts ──────────────────────────────────────────────────────────────────────
 
     def _text_delta(self, event: TextDelta) -> bytes:
-        choice = event.choice
-        self._lengths[choice] = self._lengths.get(choice, 0) + len(event.text)
-        return self._piece(choice, b"content", event.text)
+        choice, text = event.choice, event.text
+        self._lengths[choice] = self._lengths.get(choice, 0) + len(text)
+        around = self._around.get(choice)
+        if around is None:
+            out = self._piece(choice, b"content", text)
+            self._around[choice] = self._templates[choice, b"content"]
+            return out
+        body = _text(text)
+        if not body.isascii():
+            body = escape_lines(body)
+        return around[0] + body + around[1]
 
     def _reasoning_delta(self, event: ReasoningDelta) -> bytes:
         return self._piece(event.choice, b"reasoning_content", event.text)

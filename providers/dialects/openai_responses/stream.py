@@ -8,8 +8,10 @@ without `response.failed` behind them; events that nobody knows. What a built-in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
 
 from providers.canonical.chat import Logprobs, Media, Opaque, Reasoning
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated
@@ -34,8 +36,8 @@ from providers.dialect import WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.frames import LINES, last_event, stray_json
 from providers.dialects._openai.values import Json, Object
-from providers.wire.json import decode_upstream
-from providers.wire.sse import SseDecoder
+from providers.wire.json import UNREADABLE, decode_upstream
+from providers.wire.sse import SseDecoder, parse
 
 from .faults import event_fault, fault
 from .items import read_citation, read_message
@@ -49,6 +51,24 @@ ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"
 HEADS = frozenset({"response.created", "response.in_progress", "response.queued"})
 _PIECES: Mapping[str, tuple[type, str]] = {"output_text": (TextDelta, "text"), "refusal": (RefusalDelta, "refusal")}
 _CALLS = frozenset({"function_call", "custom_tool_call"})
+_USUAL = b"event: response.output_text.delta\ndata: "
+_PATIENCE = 8  # how often an event may turn out to be another before it is no longer tried
+
+
+class _UsualEvent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """Most events: more text. Whatever does not fit in is read in full."""
+
+    type: Literal["response.output_text.delta"]
+    item_id: Json = None
+    output_index: int
+    content_index: int
+    logprobs: Json = None
+    sequence_number: Json = None
+    delta: str
+    obfuscation: Json = None
+
+
+_usual = msgspec.json.Decoder(_UsualEvent).decode
 
 
 class ResponsesStreamDecoder:
@@ -65,6 +85,7 @@ class ResponsesStreamDecoder:
         self._last = 0  # the output_index of the item that was spoken of last
         self._talking: _Item | None = None  # the message that is open
         self._calls = self._refused = False
+        self._patience = _PATIENCE
         self.finished = False
 
     # ── the contract ───────────────────────────────────────────────────────────────
@@ -76,8 +97,9 @@ class ResponsesStreamDecoder:
             return ()
         out: list[StreamEvent] = []
         try:
-            for event in self._sse.feed(data):
-                self._event(event[0], event[1], event[2], out)
+            for block in self._others(self._sse.blocks(data), out):
+                payload, name = parse(block)
+                self._event(payload, name, block, out)
                 if self._ended:
                     break
         except RouterError as error:
@@ -104,6 +126,32 @@ class ResponsesStreamDecoder:
             raise error
 
     # ── events ─────────────────────────────────────────────────────────────────────
+
+    def _others(self, blocks: Iterable[bytes], out: list[StreamEvent]) -> Iterator[bytes]:
+        """Reads those events that are nothing but more of a text that is open, and gives out the others."""
+        for block in blocks:
+            if block.startswith(_USUAL) and block.count(b"\n") == 1 and self._patience > 0:
+                try:
+                    event = _usual(block[len(_USUAL) :])
+                except UNREADABLE:
+                    self._patience -= 1
+                else:
+                    if self._goes_on(event, out):
+                        continue
+            yield block
+
+    def _goes_on(self, event: _UsualEvent, out: list[StreamEvent]) -> bool:
+        """Is it more of a text that is open? Then it is given out."""
+        item, text = self._items.get(event.output_index), event.delta
+        if item is None or item.done or not text or event.logprobs:
+            return False
+        slot = item.slots.get(event.content_index)
+        if slot is None or slot.ended:
+            return False
+        self._last = event.output_index
+        slot.length += len(text)
+        out.append(TextDelta(index=slot.part, text=text))
+        return True
 
     def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
         if data is None:

@@ -95,6 +95,10 @@ class ResponsesStreamEncoder:
 
     def feed(self, event: StreamEvent, /) -> bytes:
         kind = type(event)
+        if kind is TextDelta and not event.choice and event.text:  # type: ignore[union-attr]  # it has them
+            part = self._open.get(event.index)  # type: ignore[union-attr]
+            if type(part) is _Text:
+                return self._piece(part, event.text)  # type: ignore[union-attr]
         if kind in _OF_A_CHOICE and event.choice:  # type: ignore[union-attr]  # those have one
             return self._elsewhere()
         return _FEED[kind](self, event)
@@ -160,7 +164,7 @@ class ResponsesStreamEncoder:
         data = _string(text)
         if not data.isascii():
             data = escape_lines(data)
-        return b'%b%d,"delta":%b}\n\n' % (part.before, self._number, data)
+        return part.before + b'%d,"delta":%b}\n\n' % (self._number, data)
 
     def _add(self, item: Object) -> tuple[int, bytes]:
         """A new item: its output_index, and the event that announces it."""
