@@ -6,6 +6,7 @@ The shapes are those of recorded answers; ids and times are fixed, so that whole
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -145,4 +146,255 @@ def gemini_stream(*texts: str, finish: str = "STOP", usage: tuple[int, int] = (9
     return [
         *(gemini_chunk(text, usage=(usage[0], 0)) for text in first),
         gemini_chunk(last, finish=finish, usage=usage),
+    ]
+
+
+# ── the other languages: a text, whole and as a stream; events as the bytes that they are on the wire ────────────
+
+
+def named_event(name: str, body: Json) -> bytes:
+    """An SSE event with a name."""
+    return f"event: {name}\ndata: ".encode() + to_json(body) + b"\n\n"
+
+
+def anthropic_answer(text: str = "Hello!", usage: tuple[int, int] = (9, 3)) -> Json:
+    """A whole message with one block of text."""
+    return _anthropic_head(usage[0]) | {
+        "content": [{"type": "text", "text": text}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": usage[0], "output_tokens": usage[1]},
+    }
+
+
+def _anthropic_head(asked: int) -> dict[str, Json]:
+    return {
+        "id": "msg_fake1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-sonnet-4-5-20250929",
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {"input_tokens": asked, "output_tokens": 1},
+    }
+
+
+def anthropic_opening(*texts: str, usage: tuple[int, int] = (9, 3)) -> list[bytes]:
+    """A message begins, and a block of text in it."""
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    return [
+        named_event("message_start", {"type": "message_start", "message": _anthropic_head(usage[0])}),
+        named_event("content_block_start", block),
+        *map(anthropic_piece, texts),
+    ]
+
+
+def anthropic_piece(text: str) -> bytes:
+    """A piece of its text."""
+    delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+    return named_event("content_block_delta", delta)
+
+
+def anthropic_closing(usage: tuple[int, int] = (9, 3)) -> list[bytes]:
+    """The block ends, the message ends, the stream ends."""
+    delta = {"stop_reason": "end_turn", "stop_sequence": None}
+    return [
+        named_event("content_block_stop", {"type": "content_block_stop", "index": 0}),
+        named_event("message_delta", {"type": "message_delta", "delta": delta, "usage": {"output_tokens": usage[1]}}),
+        named_event("message_stop", {"type": "message_stop"}),
+    ]
+
+
+def anthropic_error(message: str, kind: str = "api_error") -> Json:
+    """An error, as a body and as the data of an event."""
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_fake1"}
+
+
+def responses_answer(text: str = "Hello!", usage: tuple[int, int] = (9, 3)) -> Json:
+    """A whole response with one message."""
+    return _response("completed", [_response_message(text)]) | {"usage": _response_usage(*usage)}
+
+
+def _response(state: str, output: list[Json]) -> dict[str, Json]:
+    return {
+        "id": "resp_fake1",
+        "object": "response",
+        "created_at": 1760000000,
+        "status": state,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": None,
+        "metadata": {},
+        "model": "gpt-5-mini-2025-08-07",
+        "output": output,
+        "parallel_tool_calls": True,
+        "temperature": 1.0,
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": 1.0,
+        "usage": None,
+    }
+
+
+def _response_message(text: str) -> Json:
+    part = {"type": "output_text", "text": text, "annotations": []}
+    return {"id": "msg_fake1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+
+
+def _response_usage(asked: int, answered: int) -> Json:
+    return {
+        "input_tokens": asked,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": answered,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": asked + answered,
+    }
+
+
+def _responses_event(kind: str, number: int, **fields: Json) -> bytes:
+    return named_event(kind, {"type": kind, "sequence_number": number, **fields})
+
+
+_PLACE: dict[str, Json] = {"item_id": "msg_fake1", "output_index": 0, "content_index": 0}
+
+
+def responses_opening(*texts: str) -> list[bytes]:
+    """A response begins, a message in it, a text in that."""
+    item = {"id": "msg_fake1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
+    part = {"type": "output_text", "text": "", "annotations": []}
+    return [
+        _responses_event("response.created", 0, response=_response("in_progress", [])),
+        _responses_event("response.output_item.added", 1, output_index=0, item=item),
+        _responses_event("response.content_part.added", 2, **_PLACE, part=part),
+        *(responses_piece(text, number) for number, text in enumerate(texts, 3)),
+    ]
+
+
+def responses_piece(text: str, number: int = 3) -> bytes:
+    """A piece of its text."""
+    return _responses_event("response.output_text.delta", number, **_PLACE, delta=text, logprobs=[])
+
+
+def responses_closing(*texts: str, usage: tuple[int, int] = (9, 3)) -> list[bytes]:
+    """The text, the message and the response end; each says again what it was."""
+    text, message = "".join(texts), _response_message("".join(texts))
+    number = 3 + len(texts)
+    whole = _response("completed", [message]) | {"usage": _response_usage(*usage)}
+    return [
+        _responses_event("response.output_text.done", number, **_PLACE, text=text, logprobs=[]),
+        _responses_event("response.content_part.done", number + 1, **_PLACE, part=message["content"][0]),
+        _responses_event("response.output_item.done", number + 2, output_index=0, item=message),
+        _responses_event("response.completed", number + 3, response=whole),
+    ]
+
+
+def ollama_answer(text: str = "Hello!", usage: tuple[int, int] = (9, 3)) -> Json:
+    """A whole answer of a chat, and the last line of a stream."""
+    counts = {"total_duration": 9, "load_duration": 1, "prompt_eval_duration": 2, "eval_duration": 6}
+    return _ollama_line(text) | {
+        "done": True,
+        "done_reason": "stop",
+        "prompt_eval_count": usage[0],
+        "eval_count": usage[1],
+        **counts,
+    }
+
+
+def _ollama_line(text: str) -> dict[str, Json]:
+    message = {"role": "assistant", "content": text}
+    return {"model": "llama3.2", "created_at": "2026-01-01T00:00:00Z", "message": message, "done": False}
+
+
+def ollama_piece(text: str) -> bytes:
+    """A line of a stream."""
+    return to_json(_ollama_line(text)) + b"\n"
+
+
+def ollama_closing(usage: tuple[int, int] = (9, 3)) -> list[bytes]:
+    """The last line."""
+    return [to_json(ollama_answer("", usage)) + b"\n"]
+
+
+def cohere_answer(text: str = "Hello!", usage: tuple[int, int] = (9, 3)) -> Json:
+    """A whole answer of version 2."""
+    message = {"role": "assistant", "content": [{"type": "text", "text": text}]}
+    return {"id": "fake-1", "finish_reason": "COMPLETE", "message": message, "usage": _cohere_usage(*usage)}
+
+
+def _cohere_usage(asked: int, answered: int) -> Json:
+    counts = {"input_tokens": asked, "output_tokens": answered}
+    return {"billed_units": counts, "tokens": counts}
+
+
+def cohere_opening(*texts: str) -> list[bytes]:
+    """A message and its text begin."""
+    head = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
+    start = {"id": "fake-1", "type": "message-start", "delta": {"message": head}}
+    content = {"message": {"content": {"type": "text", "text": ""}}}
+    return [
+        named_event("message-start", start),
+        named_event("content-start", {"type": "content-start", "index": 0, "delta": content}),
+        *map(cohere_piece, texts),
+    ]
+
+
+def cohere_piece(text: str) -> bytes:
+    """A piece of its text."""
+    delta = {"message": {"content": {"text": text}}}
+    return named_event("content-delta", {"type": "content-delta", "index": 0, "delta": delta})
+
+
+def cohere_closing(usage: tuple[int, int] = (9, 3)) -> list[bytes]:
+    """Both end."""
+    delta = {"finish_reason": "COMPLETE", "usage": _cohere_usage(*usage)}
+    return [
+        named_event("content-end", {"type": "content-end", "index": 0}),
+        named_event("message-end", {"type": "message-end", "delta": delta}),
+    ]
+
+
+def bedrock_answer(text: str = "Hello!", usage: tuple[int, int] = (9, 3)) -> Json:
+    """A whole answer of Converse."""
+    message = {"role": "assistant", "content": [{"text": text}]}
+    return {
+        "output": {"message": message},
+        "stopReason": "end_turn",
+        "usage": _bedrock_usage(*usage),
+        "metrics": {"latencyMs": 5},
+    }
+
+
+def _bedrock_usage(asked: int, answered: int) -> Json:
+    return {"inputTokens": asked, "outputTokens": answered, "totalTokens": asked + answered}
+
+
+def bedrock_frame(kind: str, body: Json, message: str = "event") -> bytes:
+    """One frame of Amazon's event stream, by the letter of its specification. Bytes are a payload as it is."""
+    payload = body if isinstance(body, bytes) else to_json(body)
+    said = {f":{message}-type": kind, ":content-type": "application/json", ":message-type": message}
+    head = b"".join(
+        bytes([len(name)]) + name.encode() + b"\x07" + len(value).to_bytes(2, "big") + value.encode()
+        for name, value in said.items()
+    )
+    lengths = (16 + len(head) + len(payload)).to_bytes(4, "big") + len(head).to_bytes(4, "big")
+    frame = lengths + zlib.crc32(lengths).to_bytes(4, "big") + head + payload
+    return frame + zlib.crc32(frame).to_bytes(4, "big")
+
+
+def bedrock_opening(*texts: str) -> list[bytes]:
+    """A message begins; blocks of text have no start."""
+    return [bedrock_frame("messageStart", {"role": "assistant"}), *map(bedrock_piece, texts)]
+
+
+def bedrock_piece(text: str) -> bytes:
+    """A piece of its text."""
+    return bedrock_frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": text}})
+
+
+def bedrock_closing(usage: tuple[int, int] = (9, 3)) -> list[bytes]:
+    """The block and the message end, then the counts."""
+    return [
+        bedrock_frame("contentBlockStop", {"contentBlockIndex": 0}),
+        bedrock_frame("messageStop", {"stopReason": "end_turn"}),
+        bedrock_frame("metadata", {"usage": _bedrock_usage(*usage), "metrics": {"latencyMs": 5}}),
     ]

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from router.secrets import PIECE, scrubbed
+from tests import lanes
 from tests.answers import chat_answer, chat_chunk, gemini_answer, gemini_chunk, gemini_error, openai_error
 from tests.fakes import (
     HANG,
@@ -178,6 +179,30 @@ async def test_k01_however_an_upstream_tells_a_key_back_it_is_not_told_on(
     assert [] == told(await gateway.log_text()) + told(gateway.metrics_text())
     assert len(replies) == len(upstream.requests)
     assert (THEIRS if own else OURS) in str(upstream.requests[0].headers)
+
+
+@pytest.mark.parametrize("lane", lanes.ANSWERING, ids=[lane.name for lane in lanes.ANSWERING])
+async def test_k01_no_language_tells_a_key_back(lane: lanes.Lane) -> None:
+    """In an upstream's refusal, in an error under 200, in an event of a stream, in what cannot be read."""
+    seen = []
+    keys = dict.fromkeys(lanes.KEYS, OURS)
+    async with FakeUpstream() as upstream, running(lanes.TABLE, keys, up=upstream.url, attempts=1) as gateway:
+        for echo in ECHOES.values():
+            words = f"the key {echo(OURS)} is bad"
+            for reply in (
+                *(lane.failure(code, words) for code in (400, 401, 429, 500)),
+                json_answer(lane.error_event(words)),
+                lane.sent(*lane.opening("a"), lane.talks.fault(words)),
+                lane.sent(*lane.opening("a"), lane.talks.garbage(words.encode())),
+            ):
+                upstream.always(reply)
+                for stream in (False, True):
+                    answer = await gateway.post(lane.path(stream=stream), lane.body(stream=stream))
+                    seen.append(repr(answer.headers) + answer.body.decode())
+        text = "".join(seen) + await gateway.log_text() + gateway.metrics_text()
+
+    assert [] == told(text)
+    assert 56 == len(seen) and all("rror" in one for one in seen)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

@@ -58,10 +58,11 @@ _BLOCKED = re.compile(r"blocked by (?:our |the )?content filter", re.IGNORECASE)
 
 
 def decode_error(wire: WireResponse) -> UpstreamError:
-    """The error that an answer means. Never raises."""
+    """The error that an answer means, also one with status 200. Never raises."""
     said = _body(wire.body)
     word = wire.headers.get("x-amzn-errortype") or said.get("__type") or said.get("code")
-    return _error(wire.status, wire.status, str(word or ""), said, wire.body, _delay(wire.headers))
+    status = wire.status if wire.status >= 400 else 0
+    return _error(wire.status, status, str(word or ""), said, wire.body, _delay(wire.headers))
 
 
 def decode_exception(headers: Mapping[str, str], payload: bytes) -> UpstreamError:
@@ -109,7 +110,7 @@ def _classify(status: int, kind: str, said: str, message: str, fields: dict[str,
     if status == 429:
         return UpstreamBusy(message, **fields)
     if status in (408, 424) or status >= 500:
-        return UpstreamFailed(message, status={408: 504, 503: 503, 504: 504}.get(status, 502), **fields)
+        return UpstreamFailed(message, status={408: 504, 503: 503, 504: 504, 529: 503}.get(status, 502), **fields)
     if _TOO_LONG.search(said):
         return ContextTooLong(message, **fields)
     if _BLOCKED.search(said):

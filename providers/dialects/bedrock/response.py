@@ -27,6 +27,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
 from providers.dialect import WireResponse
+from providers.dialects.bedrock.errors import decode_error
 from providers.dialects.bedrock.words import FAMILY, MIME_TYPES, NAME, Json, Object, read_name
 from providers.wire.json import decode_upstream, encode
 
@@ -87,8 +88,12 @@ def _raw_inputs(data: bytes) -> list[bytes]:
 
 
 def decode_response(wire: WireResponse) -> ChatResponse:
-    """A 200 answer. BadUpstreamBytes when it is none; UpstreamFailed when the model failed with nothing to show."""
+    """A 200 answer. BadUpstreamBytes when it is none; UpstreamError for an error under 200, and when the model failed
+    with nothing to show.
+    """
     body = decode_upstream(wire.body)
+    if type(body) is dict and "output" not in body and (type(body.get("message")) is str or "__type" in body):
+        raise decode_error(wire)
     output = body.get("output") if type(body) is dict else None
     message = output.get("message") if type(output) is dict else None
     content = message.get("content") if type(message) is dict else None

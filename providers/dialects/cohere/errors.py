@@ -52,7 +52,7 @@ def _classify(status: int, message: str, word: str | None) -> tuple[type[Upstrea
         return ContextTooLong, {}
     if status in (408, 504):
         return UpstreamFailed, {"status": 504}
-    if status == 503:
+    if status in (503, 529):
         return UpstreamFailed, {"status": 503}
     if status >= 499 or status < 400:
         return UpstreamFailed, {"status": 502}

@@ -61,7 +61,7 @@ def _classify(status: int, message: str) -> tuple[type[UpstreamError], Object]:
         return ContextTooLong, {}
     if status in (408, 504):
         return UpstreamFailed, {"status": 504}
-    if status == 503 or _BUSY.search(message):
+    if status in (503, 529) or _BUSY.search(message):
         return UpstreamFailed, {"status": 503}
     if status >= 500 or status < 400:
         return UpstreamFailed, {"status": 502}

@@ -61,7 +61,8 @@ class ResponsesStreamRelay:
         out: list[bytes] = []
         try:
             for event in self._sse.feed(data):
-                self._event(event[0], event[1], event[2], out)
+                if not self._is_over(event[0]):
+                    self._event(event[0], event[1], event[2], out)
         except RouterError as error:
             self.finished = True
             self._fault = error
@@ -85,6 +86,10 @@ class ResponsesStreamRelay:
         return error_event(error, self._number + 1)
 
     # ── events ─────────────────────────────────────────────────────────────────────
+
+    def _is_over(self, data: bytes | None) -> bool:
+        """Nothing is given on after the end but chat's end mark, which some servers say here as well."""
+        return self.finished and data != b"[DONE]"
 
     def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[bytes]) -> None:
         if not data:

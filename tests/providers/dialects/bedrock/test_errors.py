@@ -64,6 +64,7 @@ def refused(status: int, message: str = "no", kind: str = "", **headers: str) ->
         (500, "InternalServerException", "no", tree.UpstreamFailed, 502),
         (503, "ServiceUnavailableException", "no", tree.UpstreamFailed, 503),
         (504, "", "no", tree.UpstreamFailed, 504),
+        (529, "", "no", tree.UpstreamFailed, 503),
         (413, "", "no", tree.UpstreamRejected, 413),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.canonical.chat import Citation, Media, Opaque, Reasoning, Seal, Text, ToolCall, Usage
-from providers.canonical.errors import BadUpstreamBytes, RouterError, UpstreamFailed
+from providers.canonical.errors import BadUpstreamBytes, RouterError, UpstreamError, UpstreamFailed
 from tests import corpus
 from tests.providers.dialects.bedrock.spoken import BEDROCK, answer, answered, service
 
@@ -162,6 +162,17 @@ def test_an_answer_that_is_none(body: Json) -> None:
     """What holds no message is the upstream's fault."""
     with pytest.raises(BadUpstreamBytes):
         BEDROCK.decode_response(answered(body))
+
+
+@pytest.mark.parametrize(
+    "body", [{"message": "not today"}, {"__type": "x#ThrottlingException", "message": "not today"}]
+)
+def test_an_error_with_a_good_status_is_one(body: Json) -> None:
+    """Its words are kept; what has no status of its own is the upstream's failure."""
+    with pytest.raises(UpstreamError, match="not today") as caught:
+        BEDROCK.decode_response(answered(body))
+
+    assert (502 if len(body) == 1 else 429) == caught.value.status
 
 
 def test_what_else_is_said_is_kept() -> None:

@@ -46,6 +46,7 @@ def test_recorded_errors() -> None:
         (500, "broken", UpstreamFailed, 502),
         (503, "busy", UpstreamFailed, 503),
         (504, "slow", UpstreamFailed, 504),
+        (529, "overloaded", UpstreamFailed, 503),
         (200, "broken", UpstreamFailed, 502),
     ],
 )

@@ -44,6 +44,7 @@ def read(status: int, body: Any, **headers: str) -> UpstreamError:
         (500, "llama runner process has terminated", UpstreamFailed, 502),
         (503, "server busy, please try again", UpstreamFailed, 503),
         (504, "slow", UpstreamFailed, 504),
+        (529, "overloaded", UpstreamFailed, 503),
         (200, "an error was encountered while running the model", UpstreamFailed, 502),
         (200, "server busy, please try again.  maximum pending requests exceeded", UpstreamFailed, 503),
         (200, "model 'x' not found", ModelNotFound, 404),
