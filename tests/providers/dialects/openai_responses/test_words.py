@@ -77,10 +77,18 @@ def test_calls_and_refusals_are_ends_of_their_own() -> None:
 )
 def test_how_an_end_is_written(finish: Finish | None, own: bool, status: str, reason: str | None, same: bool) -> None:
     """What the dialect has no word for is completed, and said to be only about right."""
-    found = ending(finish, own)
+    found = ending(finish, own, refused=False)
 
     assert (status, same) == (found.status, found.same)
     assert reason == (found.details or {}).get("reason")
+
+
+def test_a_refusal_that_no_part_tells_is_the_work_of_a_filter() -> None:
+    """Where a part of the answer refuses, it is complete; else it was cut off."""
+    refusal = Finish(reason="refusal")
+
+    assert ("completed", None) == ending(refusal, False, refused=True)[:2]
+    assert ("incomplete", {"reason": "content_filter"}) == ending(refusal, False, refused=False)[:2]
 
 
 def test_a_seal_is_the_whole_item() -> None:
