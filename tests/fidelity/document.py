@@ -47,8 +47,9 @@ counts those that are right.
 """
 LIVES = """## Conversations
 
-A quarter of the answers each, sent back as history by a client that remembers everything, and by one that keeps only what
-all versions of its types have: texts, calls, ids, results and signatures are those that the model made. right · wrong
+A quarter of the answers each, sent back as history by a client that remembers everything, and by one that keeps only
+what all versions of its types have: texts, calls, ids, results and signatures are those that the model made:
+right · wrong.
 """
 RELAYED = """## Relayed
 

@@ -101,7 +101,7 @@ def test_blank_texts_are_left_out() -> None:
     assert [("user", ["a"]), ("assistant", ["b"]), ("user", ["."])] == turns(
         user("", "a", " \n"), model("b"), user(""), losses=losses
     )
-    assert [("messages", "approximated"), ("messages", "invented")] == told(losses)
+    assert [("messages", "dropped"), ("messages", "invented")] == told(losses)
 
 
 def test_an_empty_turn_of_the_model_is_left_out() -> None:

@@ -41,7 +41,7 @@ def thinking(**more: Json) -> ReasoningConfig:
         (thinking(effort="low"), 1024, None, ["dropped"]),
         (thinking(effort="none"), None, None, []),
         (thinking(budget=0), None, None, []),
-        (thinking(show=True), None, None, []),
+        (thinking(show=True), None, None, ["dropped"]),
         (thinking(effort="immense"), None, None, ["dropped"]),
         (None, None, None, []),
     ],

@@ -83,12 +83,12 @@ def test_how_an_end_is_written(finish: Finish | None, own: bool, status: str, re
     assert reason == (found.details or {}).get("reason")
 
 
-def test_a_refusal_without_its_words_is_the_work_of_a_filter() -> None:
-    """With them the answer is complete: the refusal is what was said."""
-    finish = Finish(reason="refusal")
+def test_a_refusal_that_no_part_tells_is_the_work_of_a_filter() -> None:
+    """Where a part of the answer refuses, it is complete; else it was cut off."""
+    refusal = Finish(reason="refusal")
 
-    assert ("incomplete", {"reason": "content_filter"}) == ending(finish, False, refused=False)[:2]
-    assert "completed" == ending(finish, False, refused=True)[0]
+    assert ("completed", None) == ending(refusal, False, refused=True)[:2]
+    assert ("incomplete", {"reason": "content_filter"}) == ending(refusal, False, refused=False)[:2]
 
 
 def test_a_seal_is_the_whole_item() -> None:
