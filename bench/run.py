@@ -3,7 +3,8 @@
 What is measured runs on one core, the simulated upstream and the load on another. A cell runs on the pass-through, then
 on each lane of the gateway, then on the pass-through again, and so on, so that whatever else the machine does hits all
 of them. The figure is CPU time (utime + stime of the process tree) per request or chunk; the ratio is that of two
-neighbouring runs; of both the median counts. Every answer is checked. Exit 1: a limit is exceeded, an answer was wrong.
+neighbouring runs; of both the median counts. Every answer is checked. What the codecs of each pair of dialects cost is
+measured without a network (`bench.micro`). Exit 1: a limit is exceeded, an answer was wrong.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # run as a file
     sys.path.insert(0, str(ROOT))
 
+from bench import micro  # noqa: E402
 from bench.load import Load, Result  # noqa: E402
 from bench.processes import Process, busy_seconds, cores, own_seconds  # noqa: E402
 
@@ -352,7 +354,7 @@ def show(rows: Sequence[Row]) -> None:
         print("  ".join([*left, *right, rest[-1]]).rstrip())
 
 
-def document(rows: Sequence[Row], noise: float) -> str:
+def document(rows: Sequence[Row], noise: float, costs: Sequence[micro.Cost]) -> str:
     """The figures as docs/performance.md holds them."""
     model = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ""
@@ -368,7 +370,36 @@ def document(rows: Sequence[Row], noise: float) -> str:
     for row in rows:
         cell, unit, base, value, ratio, limit, verdict, _, _ = _line(row)
         text.append(f"| {cell} | {unit} | {base} | {value} | {ratio} | {limit}{' OVER' if verdict == 'OVER' else ''} |")
-    return "\n".join(text)
+    return "\n".join([*text, *_codecs(costs)])
+
+
+def _codecs(costs: Sequence[micro.Cost]) -> list[str]:
+    """The codecs of each pair beside the least."""
+    if not costs:
+        return []
+    least = {cost.what: cost.least for cost in costs}
+    text = [
+        "",
+        f"The codecs alone. The least: {least['request']:.1f} µs for a request, {least['chunk']:.2f} µs for a chunk.",
+        "",
+        f"| caller → upstream | request, µs | limit {micro.MOST_REQUEST:g} × "
+        f"| chunk, µs | limit {micro.MOST_CHUNK:g} × | whole answer, µs |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    pairs: dict[str, dict[str, micro.Cost]] = {}
+    for cost in costs:
+        pairs.setdefault(cost.title, {})[cost.what] = cost
+    for title, cells in pairs.items():
+        cells_of = [
+            f"{cells[what].value:.{digits}f} | {_beside(cells[what])}"
+            for what, digits in (("request", 1), ("chunk", 2))
+        ]
+        text.append(f"| {title} | {' | '.join(cells_of)} | {cells['answer'].value:.1f} |")
+    return text
+
+
+def _beside(cost: micro.Cost) -> str:
+    return f"{cost.ratio:.2f} ×" + (" OVER" if cost.verdict == "OVER" else "")
 
 
 def _lines(path: str) -> list[str]:
@@ -390,7 +421,7 @@ def measure(options: argparse.Namespace, stand: Stand) -> Iterable[Row]:
     quick = options.quick
     repetitions = options.reps or (2 if quick else 5)
     seconds = options.secs or (0.8 if quick else 2.5)
-    wanted = set(options.cells.split(",")) if options.cells else {cell.name for cell in CELLS} | {"latency", "memory"}
+    wanted = _wanted(options)
     for cell in CELLS:
         if cell.name in wanted:
             yield from ratio_rows(stand, cell, repetitions, seconds)
@@ -400,10 +431,15 @@ def measure(options: argparse.Namespace, stand: Stand) -> Iterable[Row]:
         yield from memory_rows(stand, *((1_000, 10_000) if quick else (5_000, 100_000)))
 
 
+def _wanted(options: argparse.Namespace) -> set[str]:
+    every = {cell.name for cell in CELLS} | {"latency", "memory", "codecs"}
+    return set(options.cells.split(",")) if options.cells else every
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="40 s instead of 5 min; 10,000 requests for memory")
-    parser.add_argument("--cells", help="only these, by comma: json, long, stream, paced, latency, memory")
+    parser.add_argument("--cells", help="only these, by comma: json, long, stream, paced, latency, memory, codecs")
     parser.add_argument("--reps", type=int, help="repetitions of each cell")
     parser.add_argument("--secs", type=float, help="seconds of each run")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/performance.md")
@@ -417,6 +453,7 @@ def main() -> int:
         return 2
     options = _options()
     rows: list[Row] = []
+    costs = micro.pairs(10 if options.quick else 30) if "codecs" in _wanted(options) else []
     with tempfile.TemporaryDirectory() as folder:
         stand = Stand(Path(folder))
         try:
@@ -429,16 +466,21 @@ def main() -> int:
     show(rows)
     noise = max(stand.noise, default=0.0)
     print(f"\nWhile this ran, others used up to {noise:.2f} cores. 1e6 ÷ µs is what one free core does in a second.")
+    if costs:
+        print("\nThe codecs alone, beside the least:")
+        micro.show(costs)
     if stand.measured == stand.load:
         print("There is one core only: upstream and load ran on it, too.")
     for row in rows:
         for fault in dict.fromkeys(row.faults[:3]):
             print(f"WRONG {row.cell}: {fault}")
     if options.write:
-        write_document(document(rows, noise))
+        write_document(document(rows, noise, costs))
     if options.json:
-        options.json.write_text(json.dumps([asdict(row) | {"faults": len(row.faults)} for row in rows], indent=1))
-    return 1 if any(row.over or row.faults for row in rows) else 0
+        figures = [asdict(row) | {"faults": len(row.faults)} for row in rows]
+        options.json.write_text(json.dumps([*figures, *(asdict(cost) for cost in costs)], indent=1))
+    over = any(row.over or row.faults for row in rows) or any(cost.verdict == "OVER" for cost in costs)
+    return 1 if over else 0
 
 
 if __name__ == "__main__":

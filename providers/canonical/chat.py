@@ -26,8 +26,11 @@ Json: TypeAlias = Any
 Object: TypeAlias = Mapping[str, Json]
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Every canonical value: immutable, comparable, writable as JSON."""
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Every canonical value: immutable, comparable, writable as JSON.
+
+    What is made of JSON holds no cycles, so the garbage collector need not look for them (`gc=False`).
+    """
 
     extra: Object | None = None
     form: Object | None = None

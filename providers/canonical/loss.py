@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from providers.canonical.chat import ChatRequest, Message, Part, ToolResult, Value
+from providers.canonical.chat import ChatRequest, Part, ToolResult, Value
 from providers.canonical.errors import CallerError
 
 Kind: TypeAlias = Literal["dropped", "approximated", "invented"]
@@ -111,21 +111,20 @@ def lose_extras(request: ChatRequest, dialect: str, losses: Losses) -> None:
         return
     lose_extra(request, losses)
     for message in request.messages:
-        _lose_message(message, losses)
+        if message.extra:
+            lose_extra(message, losses)
+        for part in message.parts:
+            if part.extra:
+                lose_extra(part, losses)
+            if type(part) is ToolResult:
+                for inner in part.parts:
+                    lose_extra(inner, losses)
     for value in (*request.tools, *request.safety):
-        lose_extra(value, losses)
+        if value.extra:
+            lose_extra(value, losses)
     for single in (request.tool_choice, request.response_format, request.reasoning, request.audio):
         if single is not None:
             lose_extra(single, losses)
-
-
-def _lose_message(message: Message, losses: Losses) -> None:
-    lose_extra(message, losses)
-    for part in message.parts:
-        lose_extra(part, losses)
-        if isinstance(part, ToolResult):
-            for inner in part.parts:
-                lose_extra(inner, losses)
 
 
 def lose_extra(value: Value, losses: Losses) -> None:

@@ -40,6 +40,8 @@ from providers.canonical.chat import (
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """`gc=False` as in `chat.Value`: there are no cycles in it."""
+
     extra: Object | None = None
 
 

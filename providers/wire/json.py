@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest
+from providers.wire.memory import TOOLS
 
 Json: TypeAlias = Any
 
@@ -41,6 +42,47 @@ def decode_object(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALU
     if type(value) is not dict:
         raise MalformedRequest(f"a JSON object expected, not {kind_of(value)}")
     return value
+
+
+def read_object(
+    data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES
+) -> tuple[dict[str, Json], dict[str, msgspec.Raw]]:
+    """`decode_object` and `top_level` in one, field by field: tools that were the same before are not read again.
+
+    Those are shared by all calls that bring them: nobody may change them.
+    """
+    try:
+        top = _decode_raw(data)
+        seen = 1
+        body: dict[str, Json] = {}
+        others: list[Json] = []
+        for key, raw in top.items():
+            if key == "tools":
+                body[key], count = _remembered(bytes(raw), depth)
+                seen += count
+            else:
+                body[key] = value = _decode(raw)
+                others.append(value)
+        seen += _count(others, depth - 1, depth)
+    except (*UNREADABLE, MalformedRequest):
+        return decode_object(data, depth=depth, values=values), top_level(data)  # says what is wrong
+    if seen > values:
+        raise MalformedRequest(f"the body holds more than {values} values")
+    return body, top
+
+
+def _remembered(data: bytes, depth: int) -> tuple[Json, int]:
+    """The value of `tools`, and how many values it is with all that is in it."""
+    known = TOOLS.read(data)
+    if known is not None:
+        count, enough = known.about
+        if enough <= depth:
+            return known.objects[0], count
+    value = _decode(data)
+    count = _count((value,), depth - 1, depth)
+    if type(value) is list:
+        TOOLS.keep(data, value, (count, depth))
+    return value, count
 
 
 def decode(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES) -> Json:
@@ -74,6 +116,8 @@ def _count(values: Collection[Json], left: int, depth: int) -> int:
     seen = len(values)
     for value in values:
         kind = type(value)
+        if kind is str:
+            continue
         if kind is dict:
             seen += _count(value.values(), left - 1, depth)
         elif kind is list:
@@ -152,7 +196,10 @@ def has_duplicates(data: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
     def collect(pairs: list[tuple[str, Json]]) -> None:
         keys[:] = [key for key, _ in pairs]
 
-    stdlib.loads(data, object_pairs_hook=collect, parse_int=len)
+    try:
+        stdlib.loads(data, object_pairs_hook=collect, parse_int=len)
+    except ValueError:
+        return True  # all that counts has been read: what cannot be is a field that a second one hides
     return len(keys) != len(set(keys))
 
 

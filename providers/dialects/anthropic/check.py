@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from providers.canonical.errors import MalformedRequest, RouteNotFound
 from providers.dialect import Asked, WireRequest
 from providers.dialects.anthropic.words import STRICTER_VERSION, Json, Object
-from providers.wire.json import decode_object, has_duplicates, kind_of, top_level, wrong
+from providers.wire.json import has_duplicates, kind_of, read_object, wrong
+from providers.wire.memory import checked_once
 
 #: Task -> what OpenTelemetry calls it.
 OPERATIONS = {"messages": "chat", "count_tokens": "count_tokens"}
@@ -25,7 +26,7 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     if task not in OPERATIONS:
         raise RouteNotFound(f"no such task: {task[:64]}", param="task")
     data = wire.body
-    body = decode_object(data, depth=depth, values=values)
+    body, top = read_object(data, depth=depth, values=values)
     model = body.get("model")
     if type(model) is not str or not model:
         raise MalformedRequest("model must be a non-empty string", param="model")
@@ -42,7 +43,6 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
             check(value, key)
     if len(body.get("tools") or ()) > tools:
         raise MalformedRequest(f"tools has more than {tools} entries", param="tools")
-    top = top_level(data)
     if has_duplicates(data, top):
         raise MalformedRequest("a field of the object is there twice")
     return Asked(
@@ -298,7 +298,7 @@ _CHECKS: Mapping[str, Callable[[Json, str], None]] = {
     "top_k": _count,
     "stop_sequences": _strings,
     "stream": _boolean,
-    "tools": _tools,
+    "tools": checked_once("anthropic.messages: checked", _tools),
     "tool_choice": _tool_choice,
     "thinking": _thinking,
     "output_config": _output_config,

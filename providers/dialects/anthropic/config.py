@@ -32,6 +32,7 @@ from providers.dialects.anthropic.models import (
 from providers.dialects.anthropic.words import ANSWER_TOOL, Json, Object, refuse, written_name
 from providers.schemas import STRUCTURED, compile_schema
 from providers.wire.json import encode
+from providers.wire.memory import once
 
 _MOST_MARKS = 4
 _MOST_USER = 256
@@ -171,18 +172,29 @@ def _rest(request: ChatRequest, body: Object, losses: Losses) -> None:
 
 
 def _tools(request: ChatRequest, model: Family, built: Conversation, body: Object, losses: Losses) -> None:
-    written: list[Object] = []
-    for i, tool in enumerate(request.tools):
-        if isinstance(tool, ServerTool):
-            losses.append(dropped(tool.at or f"tools[{i}]", f"the target has no tool of its own like {tool.kind}"))
-        else:
-            written.append(_tool(tool, tool.at or f"tools[{i}]", model, built, losses))
+    def write(losses: Losses) -> list[Object]:
+        return _written_tools(request, model, built, losses)
+
+    # A tool that takes the answer may come to them, and marks may be too many: those need them one by one.
+    alone = request.response_format is None and all(getattr(tool, "cache", None) is None for tool in request.tools)
+    name = f"anthropic.messages: written {model.structured}"
+    written = once(request.tools, name, losses, write) if alone else write(losses)
     if not written and built.calls:
         written = [{"name": name, "input_schema": {"type": "object", "properties": {}}} for name in built.calls]
         body["tool_choice"] = {"type": "none"}
         losses.append(invented("tools", "the target wants the tools of earlier calls described"))
     if written:
         body["tools"] = written
+
+
+def _written_tools(request: ChatRequest, model: Family, built: Conversation, losses: Losses) -> list[Object]:
+    written: list[Object] = []
+    for i, tool in enumerate(request.tools):
+        if isinstance(tool, ServerTool):
+            losses.append(dropped(tool.at or f"tools[{i}]", f"the target has no tool of its own like {tool.kind}"))
+        else:
+            written.append(_tool(tool, tool.at or f"tools[{i}]", model, built, losses))
+    return written
 
 
 def _tool(tool: Tool, at: str, model: Family, built: Conversation, losses: Losses) -> Object:

@@ -30,6 +30,7 @@ from providers.canonical.chat import (
 from providers.dialect import Asked
 from providers.dialects.anthropic.blocks import raw_input, raw_inputs, read_block
 from providers.dialects.anthropic.words import NAME, PATHS, Json, Object, leftovers, make_form, take_mark
+from providers.wire.memory import read_once
 
 #: Parameters that are the same value on both sides: wire -> canonical.
 PLAIN: Mapping[str, str] = {
@@ -59,7 +60,10 @@ def decode_request(asked: Asked) -> ChatRequest:
     system = _system(rest, form)
     stop = rest.pop("stop_sequences") if rest.get("stop_sequences") else ()
     if rest.get("tools"):
-        fields["tools"] = tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(rest.pop("tools")))
+        tools = rest.pop("tools")
+        fields["tools"] = read_once(
+            tools, "anthropic.messages: read", lambda: tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(tools))
+        )
     _choice(rest, form, fields)
     paths = dict(_output(rest, form, fields))
     metadata = rest.get("metadata")

@@ -153,9 +153,13 @@ def _own_tool(tool: Tool | ServerTool) -> Object:
 
 
 def _foreign_body(request: ChatRequest, losses: Losses, traits: Traits) -> Object:
-    passed = {key: value for key, value in (request.extra or {}).items() if key in traits.own}
-    left = {key: value for key, value in (request.extra or {}).items() if key not in passed}
-    lose_extras(msgspec.structs.replace(request, extra=left or None) if passed else request, NAME, losses)
+    extra = request.extra or {}
+    passed = {key: extra[key] for key in extra if key in traits.own}
+    if passed:
+        left = {key: value for key, value in extra.items() if key not in passed}
+        lose_extras(msgspec.structs.replace(request, extra=left or None), NAME, losses)
+    else:
+        lose_extras(request, NAME, losses)
     model = family(request.model)
     built = Conversation(request, model, losses)
     body: Object = {"model": request.model, "messages": built.messages}
@@ -174,7 +178,7 @@ def _foreign_body(request: ChatRequest, losses: Losses, traits: Traits) -> Objec
 
 def _shortest(blocks: Json) -> Json:
     """Content as a string where it is one plain text, else as a list."""
-    if blocks and len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
+    if blocks and len(blocks) == 1 and len(blocks[0]) == 2 and "text" in blocks[0]:  # the other key is the type
         return blocks[0]["text"]
     return blocks or None
 

@@ -31,7 +31,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import MalformedRequest
 from providers.canonical.loss import Losses, approximated, dropped, invented, join
-from providers.canonical.turns import whole_turns
+from providers.canonical.turns import plain_text, whole_turns
 from providers.dialects.anthropic.blocks import source_of
 from providers.dialects.anthropic.models import Family
 from providers.dialects.anthropic.words import FAMILY, NAME, Json, Object, refuse, written_id, written_name
@@ -45,6 +45,7 @@ _BEGINNINGS = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF8", "image/gif"),
 )
+_SPEAKERS = ("user", "assistant")
 _TTLS = frozenset({"5m", "1h"})
 _TEXTS = ("application/json", "application/xml", "application/x-yaml")
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*?)(;base64)?,", re.IGNORECASE)
@@ -78,6 +79,10 @@ class Conversation:
             if message.name is not None:
                 self._losses.append(dropped(join(message.at, "name"), "the target has no names of participants"))
             self.last_at = message.at or self.last_at
+            text = plain_text(message)
+            if text and not self._open and not self._moved and message.role in _SPEAKERS and not text.isspace():
+                self._append(message.role, [{"type": "text", "text": text}])  # most messages
+                continue
             _ADD[message.role](self, message)
         self._close_step()
         if self._moved:

@@ -29,7 +29,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented, join
-from providers.canonical.turns import whole_turns
+from providers.canonical.turns import plain_text, whole_turns
 from providers.dialects.bedrock.words import (
     FAMILY,
     FORMATS,
@@ -67,7 +67,11 @@ class Conversation:
             i += 1
             if message.name is not None:
                 self._losses.append(dropped(join(message.at, "name"), "the target has no names of participants"))
-            if message.role == "assistant":
+            text = plain_text(message)
+            if text and message.role in ("user", "assistant") and not text.isspace():  # most messages
+                self.unsigned = self.unsigned and message.role == "user"
+                self._append(message.role, [{"text": text}], message.at)
+            elif message.role == "assistant":
                 i = self._add_assistant(messages, i)
             elif message.role == "system":
                 self._add_system(message)

@@ -7,7 +7,7 @@ What has no field of its own goes to `additionalModelRequestFields`, in the word
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 import msgspec
@@ -22,6 +22,7 @@ from providers.dialects.bedrock.models import Family, family
 from providers.dialects.bedrock.thinking import encode_thinking
 from providers.dialects.bedrock.words import NAME, Json, Object, written_name
 from providers.wire.json import encode
+from providers.wire.memory import once
 
 STREAM_TYPE = "application/vnd.amazon.eventstream"
 
@@ -53,7 +54,7 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
     """The request as the service takes it. Losses and refusals name the caller's fields."""
     passed = {key: value for key, value in (request.extra or {}).items() if key in traits.own & _OWN}
     rest = {key: value for key, value in (request.extra or {}).items() if key not in passed}
-    lose_extras(msgspec.structs.replace(request, extra=rest or None), NAME, losses)
+    lose_extras(msgspec.structs.replace(request, extra=rest or None) if passed else request, NAME, losses)
     model = family(request.model)
     _refuse(request)
     talk = Conversation(request, losses)
@@ -210,10 +211,14 @@ def _closed(schema: Json) -> Json:
 def _tools(request: ChatRequest, talk: Conversation, model: Family, thinks: bool, losses: Losses) -> Object:
     """toolConfig, which has to be there when the history calls tools."""
     choice = request.tool_choice or ToolChoice(mode="auto")
-    specs: list[Object] = []
-    offered = [tool for tool in request.tools if not choice.names or not _is_left_out(tool, choice)]
-    for i, tool in enumerate(offered):
-        specs += _tool(tool, f"tools[{i}]", losses)
+    offered: Sequence[Tool | ServerTool] = request.tools
+    if choice.names:
+        offered = [tool for tool in request.tools if not _is_left_out(tool, choice)]
+
+    def write(losses: Losses) -> list[Object]:
+        return [spec for i, tool in enumerate(offered) for spec in _tool(tool, f"tools[{i}]", losses)]
+
+    specs = once(offered, "bedrock.converse: written", losses, write)
     if choice.mode == "none" and not talk.called:
         return {}
     if not specs:

@@ -21,6 +21,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, join, lose_marks
+from providers.canonical.turns import has_neighbours, plain_text
 
 from .words import Json, Object
 
@@ -48,6 +49,10 @@ class Writer:
         for message in whole_turns(messages):
             if message.name is not None:
                 self._losses.append(dropped(join(message.at, "name"), "the target has no names of participants"))
+            text = plain_text(message) if message.role != "tool" else None
+            if text is not None:  # most messages
+                out.append({"role": message.role, "content": text})
+                continue
             results = [part for part in message.parts if isinstance(part, ToolResult)]
             out += [self._result(result) for result in results]
             others = [part for part in message.parts if not isinstance(part, ToolResult)]
@@ -181,8 +186,10 @@ _SAY: Mapping[type, Callable[..., None]] = {
 }
 
 
-def whole_turns(messages: Sequence[Message]) -> list[Message]:
+def whole_turns(messages: Sequence[Message]) -> Sequence[Message]:
     """Neighbouring messages of the model are one turn: other dialects' clients keep a stream in pieces."""
+    if not has_neighbours(messages):
+        return messages
     out: list[Message] = []
     for message in messages:
         last = out[-1] if out else None

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from providers.canonical.chat import ChatRequest, ServerTool, Tool
 from providers.canonical.loss import Loss, Losses, approximated, dropped, invented, join, lose_extras
 from providers.dialect import Traits, WireRequest
 from providers.wire.json import encode
+from providers.wire.memory import once
 
 from .messages import Writer, refuse
 from .words import NAME, Object
@@ -60,7 +61,7 @@ _PLAIN_MODELS = ("command-r", "command-a-03-2025", "command-a-vision", "command-
 def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> WireRequest:
     extra = dict(request.extra or {})
     passed = {key: extra.pop(key) for key in list(extra) if key in traits.own}
-    lose_extras(msgspec.structs.replace(request, extra=extra or None), NAME, losses)
+    lose_extras(msgspec.structs.replace(request, extra=extra or None) if passed else request, NAME, losses)
     writer = Writer(request.model, losses)
     body: Object = {"model": request.model, "messages": writer.messages(request.messages)}
     if request.stream:
@@ -106,8 +107,14 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses) -> None:
     """A choice of named tools is made by offering no others."""
     choice = request.tool_choice
     names = choice.names if choice is not None else ()
-    offered = [tool for tool in request.tools if not names or (isinstance(tool, Tool) and tool.name in names)]
-    written = [_write_tool(tool, losses) for tool in offered]
+    offered: Sequence[Tool | ServerTool] = request.tools
+    if names:
+        offered = [tool for tool in request.tools if isinstance(tool, Tool) and tool.name in names]
+
+    def write(losses: Losses) -> list[Object]:
+        return [_write_tool(tool, losses) for tool in offered]
+
+    written = once(offered, "cohere.chat: written", losses, write)
     if written:
         body["tools"] = written
         _write_strict([tool for tool in offered if isinstance(tool, Tool)], body, losses)

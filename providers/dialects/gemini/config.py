@@ -16,6 +16,7 @@ from providers.dialects.gemini.decode import TIER_OF
 from providers.dialects.gemini.models import EFFORTS, Family, budget_for, budget_within, effort_of, level_for
 from providers.dialects.gemini.names import NAME, Json
 from providers.schemas import JSON_SUBSET, OPENAPI, compile_schema, is_empty
+from providers.wire.memory import once
 
 _MOST_STOPS = 5
 _MOST_CHOICES = 8
@@ -151,8 +152,21 @@ def _thinking(wanted: ReasoningConfig, model: Family, losses: Losses) -> dict[st
 # ── tools ──────────────────────────────────────────────────────────────────────────────
 
 
-def encode_tools(request: ChatRequest, model: Family, losses: Losses) -> tuple[list[Json], dict[str, Json] | None]:
-    """tools and toolConfig. All functions stand in one entry."""
+def encode_tools(request: ChatRequest, model: Family, losses: Losses) -> tuple[Json, dict[str, Json] | None]:
+    """tools and toolConfig: a list of entries (or its JSON text, where it has been written before) and an object."""
+    name = f"gemini: written {model.json_schema} {model.validates}"
+    entries = once(request.tools, name, losses, lambda losses: _entries(request, model, losses))
+    declared = any(isinstance(tool, Tool) for tool in request.tools)
+    if request.parallel_tool_calls is False:
+        losses.append(dropped("parallel_tool_calls", "the target cannot be held to one call at a time"))
+    config = _calling(request, model, losses) if declared else None
+    if not declared and request.tool_choice is not None and request.tool_choice.mode == "required":
+        losses.append(dropped("tool_choice", "there are no functions to choose from"))
+    return entries or [], config
+
+
+def _entries(request: ChatRequest, model: Family, losses: Losses) -> list[Json]:
+    """All functions stand in one entry."""
     declarations: list[Json] = []
     entries: list[Json] = []
     for i, tool in enumerate(request.tools):
@@ -167,12 +181,7 @@ def encode_tools(request: ChatRequest, model: Family, losses: Losses) -> tuple[l
             declarations.append(_declaration(tool, tool.at or f"tools[{i}]", model, losses))
     if declarations:
         entries.insert(0, {"functionDeclarations": declarations})
-    if request.parallel_tool_calls is False:
-        losses.append(dropped("parallel_tool_calls", "the target cannot be held to one call at a time"))
-    config = _calling(request, model, losses) if declarations else None
-    if not declarations and request.tool_choice is not None and request.tool_choice.mode == "required":
-        losses.append(dropped("tool_choice", "there are no functions to choose from"))
-    return entries, config
+    return entries
 
 
 def _declaration(tool: Tool, at: str, model: Family, losses: Losses) -> dict[str, Json]:

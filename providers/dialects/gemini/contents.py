@@ -28,7 +28,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_marks
-from providers.canonical.turns import whole_turns
+from providers.canonical.turns import plain_text, whole_turns
 from providers.dialects.gemini.models import Family
 from providers.dialects.gemini.names import FAMILY, NAME, Json
 from providers.dialects.gemini.parts import LEVEL_OF, encode_media, encode_opaque, encode_text, finish_part
@@ -140,6 +140,14 @@ class Contents:
             message = messages[i]
             if message.name is not None:
                 self._losses.append(dropped(join(message.at, "name"), "the target has no names of participants"))
+            text = plain_text(message)
+            if text and message.role in ("user", "assistant"):  # most messages
+                if message.role == "user":
+                    self._ask([{"text": text}])
+                else:
+                    self._append("model", [{"text": text}])
+                i += 1
+                continue
             if message.role == "system":
                 self._add_system(message)
                 i += 1
@@ -175,6 +183,10 @@ class Contents:
         if not parts:
             parts = [{"text": _EMPTY}]
             self._losses.append(invented(message.at or "messages", "the target refuses an empty message"))
+        self._ask(parts)
+
+    def _ask(self, parts: list[dict[str, Json]]) -> None:
+        """More of the user: a turn begins with what is more than results of tools."""
         last = self.contents[-1] if self.contents else None
         if last is None or last["role"] != "user" or not any("functionResponse" in one for one in last["parts"]):
             self._turn = len(self.contents)

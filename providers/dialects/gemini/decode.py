@@ -28,11 +28,12 @@ from providers.canonical.chat import (
 )
 from providers.dialect import Asked
 from providers.dialects.gemini.names import NAME, PATHS, Json, Names, plain, raw_contents, raw_part
-from providers.dialects.gemini.parts import RequestIds, decode_part
+from providers.dialects.gemini.parts import RequestIds, decode_part, is_text
 from providers.dialects.gemini.read import refuse, take
 from providers.schemas import from_openapi
 from providers.wire import json as wire_json
 from providers.wire.json import wrong
+from providers.wire.memory import read_once
 
 #: generationConfig field -> canonical parameter, where the value is the same.
 NUMBERS = {
@@ -158,6 +159,11 @@ def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix:
     call_id, result_id = work.ids.call, work.ids.result
     for i, content in enumerate(body["contents"]):
         at = f"{prefix}contents[{i}]"
+        plain_part = _plain(content, at)
+        if plain_part is not None:  # most contents
+            speaker: Role = "assistant" if content["role"] == "model" else "user"
+            messages.append(Message(role=speaker, parts=(plain_part,), at=at))
+            continue
         parts = tuple(
             decode_part(part, f"{at}.parts[{j}]", call_id, result_id, raw_part(raws, i, j) if raws else None)
             for j, part in enumerate(content["parts"])
@@ -176,6 +182,14 @@ def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix:
         else:
             messages.extend(_split(parts, at, form, extra))
     return tuple(messages)
+
+
+def _plain(content: dict[str, Json], at: str) -> Text | None:
+    """The text of a content that is a role and one text; None for any other."""
+    if len(content) != 2 or content.get("role") not in ("user", "model") or len(content["parts"]) != 1:
+        return None
+    part = content["parts"][0]
+    return Text(text=part["text"], at=f"{at}.parts[0]") if is_text(part) else None
 
 
 def _placed(part: AnyPart, raw: dict[str, Json]) -> AnyPart:
@@ -327,8 +341,20 @@ def _decode_speech(work: _Decoding, config: dict[str, Json]) -> None:
 
 
 def _decode_tools(work: _Decoding, body: dict[str, Json]) -> tuple[Tool | ServerTool, ...]:
+    raws = body.get("tools") or []
+    tools = read_once(raws, "gemini: read", lambda: tuple(_read_tools(raws)))
+    if "tools" in body and not body["tools"]:
+        work.form["tools"] = body["tools"]
+    for tool in tools:
+        if isinstance(tool, Tool) and tool.form and tool.form.get("response") == "json":
+            spelled = tool.form.get("names", {}).get("responseJsonSchema", "responseJsonSchema")
+            work.paths[f"{tool.at}.response"] = f"{tool.at}.{spelled}"
+    return tools
+
+
+def _read_tools(raws: list[Json]) -> list[Tool | ServerTool]:
     tools: list[Tool | ServerTool] = []
-    for i, written in enumerate(body.get("tools") or ()):
+    for i, written in enumerate(raws):
         names: Names = {}
         entry = plain(written, names)
         for key, value in entry.items():
@@ -342,13 +368,7 @@ def _decode_tools(work: _Decoding, body: dict[str, Json]) -> tuple[Tool | Server
                 if inner:
                     form["names"] = inner
                 tools.append(ServerTool(dialect=NAME, kind=key, raw=raw, form=form, at=at))
-    if "tools" in body and not body["tools"]:
-        work.form["tools"] = body["tools"]
-    for tool in tools:
-        if isinstance(tool, Tool) and tool.form and tool.form.get("response") == "json":
-            spelled = tool.form.get("names", {}).get("responseJsonSchema", "responseJsonSchema")
-            work.paths[f"{tool.at}.response"] = f"{tool.at}.{spelled}"
-    return tuple(tools)
+    return tools
 
 
 def _decode_function(value: Json, at: str, entry: dict[str, Json]) -> Tool:

@@ -23,6 +23,7 @@ OPERATIONS = {
     "batchEmbedContents": "embeddings",
 }
 
+_SPEAKERS = ("user", "model")
 _ROLES = frozenset({None, "", "user", "model", "function", "tool"})
 #: name -> (is it an integer, least, most)
 _RANGES: dict[str, tuple[bool, float, float | None]] = {
@@ -43,10 +44,9 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     if alt != "sse" and alt.partition(";")[0] != "json":
         raise refuse("alt", "alt must be json or sse")
     try:
-        body = wire_json.decode_object(wire.body, depth=depth, values=values)
+        body, top = wire_json.read_object(wire.body, depth=depth, values=values)
     except MalformedRequest as error:
         raise MalformedRequest(error.message, details=(Detail("body", error.message),)) from None
-    top = wire_json.top_level(wire.body)
     if wire_json.has_duplicates(wire.body, top):
         raise refuse("body", "a top-level field is there twice")
     check_body(body, task, messages, tools)
@@ -127,6 +127,8 @@ def _check_contents(at: str, contents: Json, most: int) -> None:
     if len(contents) > most:
         raise refuse(at, f"{at} must hold at most {most} items")
     for i, content in enumerate(contents):
+        if type(content) is dict and len(content) == 2 and content.get("role") in _SPEAKERS and _is_one_text(content):
+            continue  # most contents
         where = f"{at}[{i}]"
         if type(content) is not dict:
             raise _wrong(where, "an object", content)
@@ -136,6 +138,14 @@ def _check_contents(at: str, contents: Json, most: int) -> None:
         if role not in _ROLES:
             raise refuse(f"{where}.role", f"{where}.role must be user or model")
         _check_parts(content, where)
+
+
+def _is_one_text(content: dict[str, Json]) -> bool:
+    parts = content.get("parts")
+    if type(parts) is not list or len(parts) != 1:
+        return False
+    part = parts[0]
+    return type(part) is dict and len(part) == 1 and type(part.get("text")) is str
 
 
 def _check_parts(content: dict[str, Json], at: str) -> None:

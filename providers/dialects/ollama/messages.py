@@ -24,6 +24,7 @@ from .words import Json, Object, invented, leftovers, make_form
 
 _encode = msgspec.json.encode
 _ABSENT: Any = object()
+_SPEAKERS = ("user", "assistant", "system")
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
 #: How the base64 of each kind of image begins.
@@ -99,8 +100,20 @@ def read_messages(raws: Sequence[Object], data: bytes) -> tuple[Message, ...]:
     waiting = _Open()
     written = [_texts(one) for one in _in_request(data)] if b'"tool_calls"' in data else []
     return tuple(
-        _message(raw, f"messages[{i}]", i, waiting, written[i] if written else ()) for i, raw in enumerate(raws)
+        [
+            _plain(raw, i) or _message(raw, f"messages[{i}]", i, waiting, written[i] if written else ())
+            for i, raw in enumerate(raws)
+        ]
     )
+
+
+def _plain(raw: Object, number: int) -> Message | None:
+    """Most messages: a role and a text. None for any other."""
+    role, content = raw["role"], raw.get("content")
+    if len(raw) != 2 or not content or type(content) is not str or role not in _SPEAKERS:
+        return None
+    at = f"messages[{number}]"
+    return Message(role=role, parts=(Text(text=content, at=f"{at}.content"),), at=at)
 
 
 def _message(raw: Object, at: str, number: int, waiting: _Open, written: Sequence[str]) -> Message:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 
 from providers.canonical.errors import MalformedRequest, RouteNotFound
 from providers.dialect import Asked, WireRequest
-from providers.wire.json import decode_object, has_duplicates, take_bool, take_integer, top_level, wrong
+from providers.wire.json import has_duplicates, read_object, take_bool, take_integer, wrong
+from providers.wire.memory import checked_once
 
 from .words import OPERATIONS, Json, Object
 
@@ -30,7 +31,7 @@ def task_of(path: str, params: Mapping[str, str]) -> str:
 def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: int, messages: int, tools: int) -> Asked:
     """A request of this dialect, checked. `params`: `task`, if the route has it."""
     task = task_of(wire.path, params)
-    body = decode_object(wire.body, depth=depth, values=values)
+    body, top = read_object(wire.body, depth=depth, values=values)
     model = body.get("model")
     if type(model) is not str or not model:
         raise MalformedRequest("model must be a non-empty string", param="model")
@@ -43,7 +44,6 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     for key, most in (("messages", messages), ("tools", tools)):
         if len(body.get(key) or ()) > most:
             raise MalformedRequest(f"{key} has more than {most} entries", param=key)
-    top = top_level(wire.body)
     if has_duplicates(wire.body, top):
         raise MalformedRequest("a field of the object is there twice")
     return Asked(
@@ -72,6 +72,10 @@ _ASKS: Mapping[str, tuple[str, ...]] = {
 
 def _chat(body: Object, most: int) -> None:
     for i, message in enumerate(body.get("messages") or ()):
+        if type(message) is dict and len(message) == 2 and type(message.get("content")) is str:
+            role = message.get("role")
+            if type(role) is str and role:
+                continue  # most messages
         _check_message(message, f"messages[{i}]")
 
 
@@ -261,7 +265,7 @@ _CHECKS: Mapping[str, Callable[[Json, str], None]] = {
     "stream": _boolean,
     "messages": _list,
     "images": _images,
-    "tools": _tools,
+    "tools": checked_once("ollama.chat: checked", _tools),
     "format": _format,
     "options": _options,
     "think": _think,

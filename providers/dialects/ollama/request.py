@@ -25,6 +25,7 @@ from providers.canonical.chat import (
 from providers.canonical.loss import Loss, Losses, approximated, dropped, join, lose_extras
 from providers.dialect import PLAIN, Asked, Traits, WireRequest
 from providers.wire.json import encode, splice, take_integer
+from providers.wire.memory import once, read_once
 
 from .messages import read_messages, take_images
 from .spoken import Writer, refuse
@@ -40,7 +41,8 @@ def decode(asked: Asked) -> ChatRequest:
     rest.pop("stream", None)
     generates = asked.task == "generate"
     messages = _prompt(rest) if generates else _messages(rest, asked)
-    tools = tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(rest.get("tools") or ()))
+    raws = rest.get("tools") or []
+    tools = read_once(raws, "ollama.chat: read", lambda: tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(raws)))
     if tools:
         del rest["tools"]
     fields, options, said = _options(rest)
@@ -173,7 +175,8 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits = PLAIN)
     own = request.dialect == NAME
     form = form_of(request) if own else {}
     passed = {} if own else {key: value for key, value in (request.extra or {}).items() if key in traits.own}
-    lose_extras(msgspec.structs.replace(request, extra=_without(request.extra, passed)), NAME, losses)
+    left = msgspec.structs.replace(request, extra=_without(request.extra, passed)) if passed else request
+    lose_extras(left, NAME, losses)
     body: Object = {"model": request.model}
     if form.get("task") == "generate":
         body |= _write_prompt(request)
@@ -256,7 +259,11 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool) 
             losses.append(dropped("tool_choice", "the target has no such parameter"))
     if request.parallel_tool_calls is False:
         losses.append(dropped("parallel_tool_calls", "the target has no such parameter"))
-    written = [_write_tool(tool, losses, own) for tool in tools]
+
+    def write(losses: Losses) -> list[Object]:
+        return [_write_tool(tool, losses, own) for tool in tools]
+
+    written = write(losses) if own else once(tools, "ollama.chat: written", losses, write)
     if written:
         body["tools"] = written
 

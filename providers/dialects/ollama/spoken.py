@@ -23,6 +23,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, join, lose_marks
+from providers.canonical.turns import has_neighbours, plain_text
 from providers.wire import json as wire_json
 
 from .words import Json, Object, form_of, is_its_own
@@ -50,6 +51,10 @@ class Writer:
         while i < len(turns):
             message = turns[i]
             i += 1
+            text = plain_text(message) if message.role != "tool" else None
+            if text is not None:  # most messages
+                out.append({"role": message.role, "content": text})
+                continue
             calls = [part for part in message.parts if isinstance(part, ToolCall)]
             stray = next((part for part in message.parts if isinstance(part, ToolResult)), None)
             if stray is not None:
@@ -258,8 +263,10 @@ def write_own_call(call: ToolCall) -> Object:
     return {**out, "function": inner, **extra, **form.get("keep", {})}
 
 
-def whole_turns(messages: Sequence[Message]) -> list[Message]:
+def whole_turns(messages: Sequence[Message]) -> Sequence[Message]:
     """Neighbouring messages of the model are one turn: other dialects' clients keep a stream in pieces."""
+    if not has_neighbours(messages):
+        return messages
     out: list[Message] = []
     for message in messages:
         last = out[-1] if out else None

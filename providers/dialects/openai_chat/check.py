@@ -11,15 +11,17 @@ from collections.abc import Callable, Mapping
 from providers.canonical.errors import MalformedRequest
 from providers.dialect import Asked, WireRequest
 from providers.dialects._openai.values import Json, Object
-from providers.wire.json import decode_object, has_duplicates, top_level, wrong
+from providers.wire.json import has_duplicates, read_object, wrong
+from providers.wire.memory import checked_once
 
 NO_MESSAGES = "messages must be a non-empty array"
+_SPEAKERS = ("user", "assistant", "system")
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
 def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: int, messages: int, tools: int) -> Asked:
     data = wire.body
-    body = decode_object(data, depth=depth, values=values)
+    body, top = read_object(data, depth=depth, values=values)
     model = body.get("model")
     if type(model) is not str or not model:
         raise MalformedRequest("model must be a non-empty string", param="model")
@@ -32,7 +34,6 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     for key in ("tools", "functions"):
         if len(body.get(key) or ()) > tools:
             raise MalformedRequest(f"{key} has more than {tools} entries", param=key)
-    top = top_level(data)
     if has_duplicates(data, top):
         raise MalformedRequest("a field of the object is there twice")
     options = body.get("stream_options") or {}
@@ -60,7 +61,7 @@ def _check_messages(value: Json, most: int) -> None:
         if type(message) is not dict:
             raise wrong(f"messages[{i}]", "an object", message)
         role = message.get("role")
-        if role == "user" and type(message.get("content")) is str and len(message) == 2:
+        if len(message) == 2 and role in _SPEAKERS and type(message.get("content")) is str:
             continue  # most messages
         if type(role) is not str:
             raise wrong(f"messages[{i}].role", "a string", role)
@@ -308,7 +309,7 @@ _CHECKS: Mapping[str, Callable[[Json, str], None]] = {
     "top_logprobs": _integer(0),
     "logit_bias": _logit_bias,
     "stop": _stop,
-    "tools": _tools,
+    "tools": checked_once("openai.chat: checked", _tools),
     "functions": _functions,
     "tool_choice": _tool_choice,
     "function_call": _function_call,

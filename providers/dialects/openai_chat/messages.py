@@ -24,13 +24,23 @@ from .words import NAME, read_citation, take_seal
 
 _encode = msgspec.json.encode
 _ABSENT: Any = object()
+_SPEAKERS = ("user", "assistant", "system")
 _REASONING = ("reasoning_content", "reasoning")
 
 
 def read_messages(raws: Sequence[Object]) -> tuple[Message, ...]:
     """The messages of a request that `check` has accepted."""
     legacy: dict[str, str] = {}
-    return tuple(_message(raw, f"messages[{i}]", i, legacy) for i, raw in enumerate(raws))
+    return tuple([_plain(raw, i) or _message(raw, f"messages[{i}]", i, legacy) for i, raw in enumerate(raws)])
+
+
+def _plain(raw: Object, number: int) -> Message | None:
+    """Most messages: a role and a text. None for any other."""
+    role, content = raw["role"], raw.get("content")
+    if len(raw) != 2 or type(content) is not str or role not in _SPEAKERS:
+        return None
+    at = f"messages[{number}]"
+    return Message(role=role, parts=(Text(text=content, at=at + ".content"),), at=at)
 
 
 def _message(raw: Object, at: str, number: int, legacy: dict[str, str]) -> Message:

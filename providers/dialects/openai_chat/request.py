@@ -20,6 +20,7 @@ from providers.canonical.loss import Losses, approximated, dropped, invented, jo
 from providers.dialect import PLAIN, Asked, Traits, WireRequest
 from providers.dialects._openai.values import TIER_WORDS, TIERS, Json, Object, leftovers, make_form, restore, take_mark
 from providers.wire.json import encode, splice
+from providers.wire.memory import once, read_once
 
 from . import quirks
 from .messages import form_of, read_messages
@@ -142,7 +143,13 @@ def _tools(rest: Object) -> tuple[tuple[Tool | ServerTool, ...], bool]:
     functions = rest.get("functions")
     found: list[Tool | ServerTool] = []
     if tools:
-        found += [_tool(raw, f"tools[{i}]") for i, raw in enumerate(rest.pop("tools"))]
+        raws = rest.pop("tools")
+        known = read_once(
+            raws, "openai.chat: read", lambda: tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(raws))
+        )
+        if not functions:
+            return known, False
+        found += known
     if functions:
         for i, raw in enumerate(rest.pop("functions")):
             tool = _function({"function": raw}, "function", f"functions[{i}]")
@@ -280,7 +287,7 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits = PLAIN)
             body[path] = body.pop(PATHS.get(name, name))
     else:
         _fit(request, body, losses, traits)
-    _write_tools(request, body, losses, own)
+    _write_tools(request, body, losses, own, plain=not traits.quirks)
     if request.stop:
         stop = request.stop if own else request.stop[:4]
         body["stop"] = stop[0] if form.get("stop") == "string" else list(stop)
@@ -347,8 +354,13 @@ def _fit(request: ChatRequest, body: Object, losses: Losses, traits: Traits) -> 
         losses.append(approximated("stop", "the target takes at most 4"))
 
 
-def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool) -> None:
-    written = [tool for tool in (_write_tool(tool, losses, own) for tool in request.tools) if tool is not None]
+def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool, *, plain: bool) -> None:
+    """`plain`: nobody looks at the tools after this."""
+
+    def write(losses: Losses) -> list[Object]:
+        return [raw for tool in request.tools if (raw := _write_tool(tool, losses, own)) is not None]
+
+    written = once(request.tools, "openai.chat: written", losses, write) if plain and not own else write(losses)
     legacy = own and bool(form_of(request).get("legacy"))
     if legacy:
         body["functions"] = [

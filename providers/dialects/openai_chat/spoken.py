@@ -22,7 +22,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented, lose_marks
-from providers.canonical.turns import whole_turns
+from providers.canonical.turns import plain_text, whole_turns
 from providers.dialect import Traits
 from providers.dialects._openai.values import Json, Object, restore, to_url
 
@@ -53,6 +53,10 @@ class Writer:
         for message in messages if self._own else whole_turns(messages):
             if self._own:
                 out.append(self._own_message(message))
+                continue
+            text = plain_text(message) if not self._moved and message.role != "tool" else None
+            if text is not None:  # most messages
+                out.append({"role": message.role, "content": text})
                 continue
             waiting, self._moved = self._moved, []
             for one in self._message(message):

@@ -12,7 +12,8 @@ from typing import TypeAlias
 from providers.canonical.errors import MalformedRequest
 from providers.dialect import Asked, WireRequest
 from providers.dialects._openai.values import Json, Object
-from providers.wire.json import decode_object, has_duplicates, top_level, wrong
+from providers.wire.json import has_duplicates, read_object, wrong
+from providers.wire.memory import checked_once
 
 Check: TypeAlias = Callable[[Json, str], None]
 
@@ -23,7 +24,7 @@ _STORED = ("prompt", "previous_response_id", "conversation")
 
 def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: int, messages: int, tools: int) -> Asked:
     data = wire.body
-    body = decode_object(data, depth=depth, values=values)
+    body, top = read_object(data, depth=depth, values=values)
     model = body.get("model")
     if type(model) is not str or not model:
         raise MalformedRequest("model must be a non-empty string", param="model")
@@ -35,7 +36,6 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
             check(value, key)
     if len(body.get("tools") or ()) > tools:
         raise MalformedRequest(f"tools has more than {tools} entries", param="tools")
-    top = top_level(data)
     if has_duplicates(data, top):
         raise MalformedRequest("a field of the object is there twice")
     return Asked(
@@ -64,6 +64,8 @@ def _check_input(body: Object, most: int) -> None:
     if len(value) > most:
         raise MalformedRequest(f"input has more than {most} items", param="input")
     for i, item in enumerate(value):
+        if type(item) is dict and len(item) == 2 and type(item.get("content")) is str and item.get("role") in ROLES:
+            continue  # most items
         _check_item(item, f"input[{i}]")
 
 
@@ -294,7 +296,7 @@ _CHECKS: Mapping[str, Check] = {
     "max_output_tokens": _integer(1),
     "max_tool_calls": _integer(0),
     "top_logprobs": _integer(0),
-    "tools": _tools,
+    "tools": checked_once("openai.responses: checked", _tools),
     "tool_choice": _tool_choice,
     "parallel_tool_calls": _boolean,
     "text": _fields(format=_format, verbosity=_text),

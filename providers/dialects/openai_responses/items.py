@@ -71,6 +71,9 @@ class _Reader:
         self._seals: dict[str, Carried] = {}  # of calls that have not come yet
 
     def item(self, raw: Object, at: str) -> None:
+        if len(raw) == 2 and "role" in raw and type(raw.get("content")) is str:  # most items
+            self._message(raw, at)
+            return
         kind = raw.get("type") or ("message" if "role" in raw else "item_reference")
         if kind == "message":
             self._message(raw, at)
@@ -179,6 +182,9 @@ def _seal(seal: Carried, at: str) -> Seal:
 
 def read_message(raw: Object, at: str) -> list[AnyPart]:
     """The parts of a message item; the first one knows the item."""
+    if len(raw) == 2 and "role" in raw and type(raw.get("content")) is str:  # most messages
+        form = {"item": make_form(role=raw["role"], content="string")}
+        return [Text(text=raw["content"], form=form, at=f"{at}.content")]
     rest = dict(raw)
     kind, role, content = rest.pop("type", None), rest.pop("role", "assistant"), rest.pop("content", "")
     if isinstance(content, str):

@@ -23,6 +23,7 @@ from providers.canonical.loss import Losses, approximated, dropped, invented, jo
 from providers.dialect import PLAIN, Asked, Traits, WireRequest
 from providers.dialects._openai.values import TIERS, Json, Object, leftovers, make_form, restore
 from providers.wire.json import encode, splice
+from providers.wire.memory import once, read_once
 
 from .items import form_of, read_input, take_text
 from .words import MARK, NAME, is_ours
@@ -130,7 +131,10 @@ def decode(asked: Asked) -> ChatRequest:
     else:
         options = None
     include = _include(rest, fields, paths)
-    tools = tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(rest.pop("tools") if rest.get("tools") else ()))
+    raws = rest.pop("tools") if rest.get("tools") else []
+    tools = read_once(
+        raws, "openai.responses: read", lambda: tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(raws))
+    )
     choice, reasoning = _tool_choice(rest), _reasoning(rest, paths)
     response_format, text = _text(rest, fields)
     usual = {key: rest.pop(key) for key, value in _DEFAULTS.items() if key in rest and rest[key] == value}
@@ -362,7 +366,10 @@ def _fit_modalities(request: ChatRequest, losses: Losses) -> None:
 
 
 def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool) -> None:
-    written = [tool for tool in (write_tool(tool, losses, own) for tool in request.tools) if tool is not None]
+    def write(losses: Losses) -> list[Object]:
+        return [raw for tool in request.tools if (raw := write_tool(tool, losses, own)) is not None]
+
+    written = write(losses) if own else once(request.tools, "openai.responses: written", losses, write)
     if written:
         body["tools"] = written
     choice = request.tool_choice

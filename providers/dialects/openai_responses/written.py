@@ -23,6 +23,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_marks
+from providers.canonical.turns import plain_text
 from providers.dialects._openai.values import Json, Object, restore, to_url
 
 from .items import form_of
@@ -171,7 +172,10 @@ class Writer:
         for i, message in enumerate(messages):
             if message.name is not None:
                 self._losses.append(dropped(join(message.at, "name"), "the target has no names of participants"))
-            if message.role == "assistant":
+            text = plain_text(message) if message.role in ("user", "assistant") else None
+            if text and not self._moved:  # most messages
+                self.items.append({"role": message.role, "content": text})
+            elif message.role == "assistant":
                 self._assistant(message)
             elif i == 0 and (text := _plain_system(message)) is not None:
                 self._lose_part(message.parts[0])
