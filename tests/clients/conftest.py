@@ -94,7 +94,7 @@ class Program:
     """An SDK in a program of its own, which serves a whole test session."""
 
     def __init__(self, *command: str | Path) -> None:
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
     async def ask(self, door: Json, do: str, **command: Json) -> Json:
         line = json.dumps({"door": door, "do": do, **command})
@@ -179,3 +179,33 @@ def talk_genai_3() -> Client:
 @pytest.fixture(scope="session")
 def talk_ollama() -> Client:
     return _talks("ollama_sdk")
+
+
+@contextlib.contextmanager
+def _module(python: Path, module: str) -> Iterator[Program]:
+    with _program(python, "-m", f"tests.clients.talkers.{module}") as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def talk_anthropic_1(older_python: Path) -> Iterator[Client]:
+    with _module(older_python, "anthropic_sdk") as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def talk_genai_2(older_python: Path) -> Iterator[Client]:
+    with _module(older_python, "genai_sdk") as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def talk_langchain(agents_python: Path) -> Iterator[Client]:
+    with _module(agents_python, "langchain_agent") as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def talk_pydantic_ai(agents_python: Path) -> Iterator[Client]:
+    with _module(agents_python, "pydantic_ai_agent") as program:
+        yield program
