@@ -5,7 +5,8 @@
 
 VENV = .venv
 BIN = $(VENV)/bin
-GENAI2 = .venv-genai2
+OLDER = .venv-older
+AGENTS = .venv-agents
 NODE = tests/clients/node
 TOOLS = .venv-lock
 
@@ -54,7 +55,7 @@ constraints: ## write the lock files anew (ARGS=--upgrade: newest versions)
 	@scripts/lock.sh $(TOOLS) $(ARGS)
 
 clean: ## remove every environment and cache
-	rm -rf $(VENV) $(GENAI2) $(TOOLS) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDER) $(AGENTS) $(TOOLS) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # ── set-up ──────────────────────────────────────────────────────────────────────────────────
 
@@ -72,12 +73,16 @@ $(VENV)/.dev: $(VENV)/.runtime constraints-dev.txt
 	@$(PIP) $(LOCKED) -r constraints-dev.txt
 	@touch $@
 
-# The SDKs of tests/clients that do not fit into $(VENV).
-clients: $(GENAI2)/.ready $(NODE)/node_modules/.ready
+# The SDKs and agents of tests/clients that do not fit into $(VENV).
+clients: $(OLDER)/.ready $(AGENTS)/.ready $(NODE)/node_modules/.ready
 
-$(GENAI2)/.ready: tests/clients/genai2/constraints.txt
-	@echo "installing the second Python client into $(GENAI2)"
-	@scripts/setup_clients.sh genai2 $(GENAI2)
+$(OLDER)/.ready: tests/clients/older/constraints.txt
+	@echo "installing older Python clients into $(OLDER)"
+	@scripts/setup_clients.sh python older $(OLDER)
+
+$(AGENTS)/.ready: tests/clients/agents/constraints.txt
+	@echo "installing agents that others wrote into $(AGENTS)"
+	@scripts/setup_clients.sh python agents $(AGENTS)
 
 $(NODE)/node_modules/.ready: $(NODE)/package.json $(NODE)/package-lock.json
 	@echo "installing the JavaScript clients into $(NODE)/node_modules"

@@ -19,7 +19,9 @@ lock() {
 # Development first: the runtime lock takes its versions, so that what is tested is what is served.
 lock pyproject.toml --group dev --output-file constraints-dev.txt "$@"
 lock pyproject.toml --group build --constraints constraints-dev.txt --output-file constraints.txt "$@"
-lock tests/clients/genai2/requirements.in --output-file tests/clients/genai2/constraints.txt "$@"
+for list in older agents; do
+    lock "tests/clients/$list/requirements.in" --output-file "tests/clients/$list/constraints.txt" "$@"
+done
 
 if command -v npm >/dev/null; then
     cd tests/clients/node

@@ -1,5 +1,5 @@
 #!/bin/sh
-# setup_clients.sh genai2 DIR | node DIR | system PACKAGE...: one environment that tests use besides .venv.
+# setup_clients.sh python LIST DIR | node DIR | system PACKAGE...: one environment that tests use besides .venv.
 # A machine that cannot have it (no npm, no registry, no root) still runs all other tests: this script then
 # says why and succeeds, the mark DIR/.ready is missing, and the tests that need it are skipped with a reason.
 set -eu
@@ -12,11 +12,11 @@ skip() {
 }
 
 case $what in
-genai2)
-    scripts/make_venv.sh "$1" || skip "no environment for the second Python client"
-    "$1/bin/python" -m pip --disable-pip-version-check --no-input -qq install --require-hashes --no-deps \
-        -r tests/clients/genai2/constraints.txt || skip "the second Python client could not be installed"
-    touch "$1/.ready"
+python)
+    scripts/make_venv.sh "$2" || skip "no environment for tests/clients/$1"
+    "$2/bin/python" -m pip --disable-pip-version-check --no-input -qq install --require-hashes --no-deps \
+        -r "tests/clients/$1/constraints.txt" || skip "tests/clients/$1 could not be installed"
+    touch "$2/.ready"
     ;;
 node)
     command -v node >/dev/null && command -v npm >/dev/null || skip "node and npm are not here"
@@ -49,7 +49,7 @@ system)
     install || { apt-get update -qq && install; } || skip "apt-get could not install$missing"
     ;;
 *)
-    echo "usage: setup_clients.sh genai2 DIR | node DIR | system PACKAGE..." >&2
+    echo "usage: setup_clients.sh python LIST DIR | node DIR | system PACKAGE..." >&2
     exit 2
     ;;
 esac

@@ -18,7 +18,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("constraints.txt", "constraints-dev.txt", "tests/clients/genai2/constraints.txt")
+LOCKS = (
+    "constraints.txt",
+    "constraints-dev.txt",
+    "tests/clients/older/constraints.txt",
+    "tests/clients/agents/constraints.txt",
+)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -83,9 +88,12 @@ def test_locks_name_no_address(lock: str) -> None:
     assert [] == re.findall(r"--(?:extra-)?index-url|--find-links|\"resolved\"|file://", text)
 
 
-def test_second_client_lock_is_whole() -> None:
-    """The lock of Google's 2.x SDK holds a 2.x."""
-    assert pins("tests/clients/genai2/constraints.txt")["google-genai"].startswith("2.")
+def test_locks_of_clients_are_whole() -> None:
+    """The lists of clients hold the lines that they are for."""
+    older, agents = (pins(f"tests/clients/{name}/constraints.txt") for name in ("older", "agents"))
+
+    assert ("2.", "1.") == (older["google-genai"][:2], older["anthropic"][:2])
+    assert {"langchain", "langchain-openai", "pydantic-ai-slim"} <= agents.keys()
 
 
 def test_installed_versions_are_safe() -> None:

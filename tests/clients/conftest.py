@@ -1,7 +1,7 @@
 """Where the SDKs live that do not fit into the main environment (`make clients` sets them up).
 
-Python's `openai` and `google-genai` 3.x are ordinary imports. Google's 2.x line and the JavaScript SDKs run
-as programs of their own: a test starts them with the gateway's address and reads what they print.
+Python's newest `openai`, `anthropic`, `google-genai` and `ollama` are ordinary imports. Older lines, agents and the
+JavaScript SDKs run as programs of their own: a test starts them with the gateway's address and reads what they print.
 """
 
 from __future__ import annotations
@@ -30,11 +30,21 @@ class NodeClients(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def genai2_python() -> Path:
-    """A Python that imports google-genai 2.x."""
-    directory = ROOT / ".venv-genai2"
+def older_python() -> Path:
+    """A Python that imports google-genai 2.x and anthropic 1.x."""
+    return _python(".venv-older", "the older SDKs are not set up (make clients)")
+
+
+@pytest.fixture(scope="session")
+def agents_python() -> Path:
+    """A Python that imports pydantic_ai, langchain and what they need."""
+    return _python(".venv-agents", "the agents of others are not set up (make clients)")
+
+
+def _python(name: str, reason: str) -> Path:
+    directory = ROOT / name
     if not (directory / ".ready").is_file():
-        pytest.skip("google-genai 2.x is not set up (make clients)")
+        pytest.skip(reason)
     return directory / "bin" / "python"
 
 
@@ -84,7 +94,7 @@ class Program:
     """An SDK in a program of its own, which serves a whole test session."""
 
     def __init__(self, *command: str | Path) -> None:
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
     async def ask(self, door: Json, do: str, **command: Json) -> Json:
         line = json.dumps({"door": door, "do": do, **command})
@@ -124,8 +134,8 @@ def genai_node(node_clients: NodeClients) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def genai_2(genai2_python: Path) -> Iterator[Client]:
-    with _program(genai2_python, Path(__file__).parent / "genai_calls.py") as program:
+def genai_2(older_python: Path) -> Iterator[Client]:
+    with _program(older_python, Path(__file__).parent / "genai_calls.py") as program:
         yield program
 
 
@@ -169,3 +179,33 @@ def talk_genai_3() -> Client:
 @pytest.fixture(scope="session")
 def talk_ollama() -> Client:
     return _talks("ollama_sdk")
+
+
+@contextlib.contextmanager
+def _module(python: Path, module: str) -> Iterator[Program]:
+    with _program(python, "-m", f"tests.clients.talkers.{module}") as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def talk_anthropic_1(older_python: Path) -> Iterator[Client]:
+    with _module(older_python, "anthropic_sdk") as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def talk_genai_2(older_python: Path) -> Iterator[Client]:
+    with _module(older_python, "genai_sdk") as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def talk_langchain(agents_python: Path) -> Iterator[Client]:
+    with _module(agents_python, "langchain_agent") as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def talk_pydantic_ai(agents_python: Path) -> Iterator[Client]:
+    with _module(agents_python, "pydantic_ai_agent") as program:
+        yield program

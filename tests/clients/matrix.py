@@ -39,11 +39,15 @@ routes:
 
 
 class Talker(NamedTuple):
-    """`library` is the fixture that runs it, `kind` what it is told to use, `speaks` what then goes over the wire."""
+    """`library` is the fixture that runs it, `kind` what it is told to use, `speaks` what then goes over the wire.
+
+    `ids`: it sends the ids of calls back. Those who do not make their own, or leave them out.
+    """
 
     library: str
     kind: str
     speaks: str
+    ids: bool = True
 
     def __str__(self) -> str:
         return f"{self.library}-{self.kind}"
@@ -75,7 +79,7 @@ class Matrix:
         echo: str = "whole",
     ) -> Talk:
         foreign = talker.speaks != upstream
-        played = SCRIPTED[upstream](next(self._numbers), case, foreign=foreign, ids=talker.library != "talk_ollama")
+        played = SCRIPTED[upstream](next(self._numbers), case, foreign=foreign, ids=talker.ids)
         self._upstreams[upstream].always(played)
         told = await client.ask(
             self.door,

@@ -18,9 +18,11 @@ pytestmark = [pytest.mark.clients, pytest.mark.asyncio(loop_scope="module")]
 TALKERS = [
     Talker("talk_openai", "chat", "openai.chat"),
     Talker("talk_openai", "responses", "openai.responses"),
+    Talker("talk_anthropic_1", "messages", "anthropic.messages"),
     Talker("talk_anthropic_2", "messages", "anthropic.messages"),
+    Talker("talk_genai_2", "generate", "gemini"),
     Talker("talk_genai_3", "generate", "gemini"),
-    Talker("talk_ollama", "chat", "ollama.chat"),
+    Talker("talk_ollama", "chat", "ollama.chat", ids=False),
 ]
 UPSTREAMS = list(SCRIPTED)
 everywhere = pytest.mark.parametrize("upstream", UPSTREAMS)

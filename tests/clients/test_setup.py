@@ -18,15 +18,16 @@ def test_main_environment_has_the_newest_python_sdks() -> None:
     """`import openai` and `import google.genai` in a test mean the current major versions."""
     assert int(version("openai").partition(".")[0]) >= 3
     assert version("google-genai").startswith("3.")
+    assert version("anthropic").startswith("2.")
 
 
-def test_second_python_has_googles_older_sdk(genai2_python: Path) -> None:
-    """The 2.x line loads in a Python of its own."""
-    program = "from google import genai; print(genai.__version__)"
+def test_a_python_of_its_own_has_the_older_sdks(older_python: Path) -> None:
+    """The lines before the newest load."""
+    program = "import anthropic; from google import genai; print(anthropic.__version__, genai.__version__)"
 
-    said = subprocess.run([genai2_python, "-c", program], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run([older_python, "-c", program], capture_output=True, text=True, check=True).stdout
 
-    assert said.startswith("2.")
+    assert ["1.", "2."] == [version[:2] for version in said.split()]
 
 
 def test_node_finds_both_sdks(node_clients: NodeClients) -> None:

@@ -91,7 +91,7 @@ class Anthropic(Scripted):
         return {"type": "text", "text": part.text, "citations": None}
 
     def _message(self, parts: Sequence[Part], reason: str | None) -> Json:
-        head = {"id": f"msg_{self.number}", "type": "message", "role": "assistant", "model": self.model}
+        head = {"id": f"msg_{self.answer_id}", "type": "message", "role": "assistant", "model": self.model}
         content = [self._block(part) for part in parts]
         return {**head, "content": content, "stop_reason": reason, "stop_sequence": None, "usage": self._usage}
 

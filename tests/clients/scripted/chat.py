@@ -92,7 +92,7 @@ class Chat(Scripted):
         }
 
     def _head(self, kind: str) -> Json:
-        made = {"id": f"chatcmpl-{self.number}", "object": kind, "created": 1760000000, "model": self.model}
+        made = {"id": f"chatcmpl-{self.answer_id}", "object": kind, "created": 1760000000, "model": self.model}
         return {**made, "service_tier": "default", "system_fingerprint": None}
 
     def stream(self, parts: Sequence[Part]) -> Answer:

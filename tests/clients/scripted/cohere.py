@@ -51,12 +51,12 @@ class Cohere(Chat):
         message |= {"content": said} if said else {}
         if calls_in(parts):
             message["tool_calls"] = [self._call(call) for call in calls_in(parts)]
-        told = {"id": f"c{self.number}", "finish_reason": self._finish(parts), "message": message}
+        told = {"id": f"c{self.answer_id}", "finish_reason": self._finish(parts), "message": message}
         return json_answer({**told, "usage": self._usage})
 
     def stream(self, parts: Sequence[Part]) -> Answer:
         begin = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
-        found: list[Json] = [{"id": f"c{self.number}", **self._told("message-start", begin)}]
+        found: list[Json] = [{"id": f"c{self.answer_id}", **self._told("message-start", begin)}]
         for part in parts:
             if isinstance(part, Thought):
                 found += [self._told("tool-plan-delta", {"tool_plan": piece}) for piece in halves(part.text)]
@@ -89,4 +89,4 @@ class Cohere(Chat):
         yield {"type": "tool-call-end", "index": index}
 
     def complain(self, message: str) -> Json:
-        return {"id": f"c{self.number}", "message": message}
+        return {"id": f"c{self.answer_id}", "message": message}

@@ -16,10 +16,12 @@ from tests.clients.scripted.play import (
     Thought,
     Wrong,
     calls_in,
+    compact,
+    escaped,
     halves,
     result_text,
 )
-from tests.fakes import Answer, Received, json_answer, sse
+from tests.fakes import Answer, Received, event, json_answer, sse
 
 
 class Gemini(Scripted):
@@ -115,7 +117,7 @@ class Gemini(Scripted):
         candidate: Json = {"content": {"parts": list(parts), "role": "model"}, "index": 0}
         if finish is not None:
             candidate["finishReason"] = finish
-        head = {"modelVersion": self.model, "responseId": f"r{self.number}"}
+        head = {"modelVersion": self.model, "responseId": f"r{self.answer_id}"}
         return {"candidates": [candidate], "usageMetadata": self._usage, **head}
 
     def whole(self, parts: Sequence[Part]) -> Answer:
@@ -126,7 +128,8 @@ class Gemini(Scripted):
         for part in self._parts(parts):
             texts = halves(part["text"]) if "text" in part else [None]
             pieces += [part if text is None else {**part, "text": text} for text in texts]
-        return sse(*(self._answer([piece]) for piece in pieces), self._answer([{"text": ""}], "STOP"))
+        told = [*(self._answer([piece]) for piece in pieces), self._answer([{"text": ""}], "STOP")]
+        return sse(*(event(escaped(compact(one))) for one in told))
 
     def complain(self, message: str) -> Json:
         return {"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}}

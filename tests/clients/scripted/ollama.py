@@ -16,6 +16,7 @@ from tests.clients.scripted.play import (
     Wrong,
     calls_in,
     compact,
+    escaped,
     halves,
     result_text,
 )
@@ -98,9 +99,7 @@ class Ollama(Scripted):
             for piece in halves(text)
         ]
         lines += [self._line(message) for message in self._messages(parts)]
-        # Go escapes this line end; the official client would break a line at it.
-        written = [compact(line).replace("\u2028", "\\u2028") for line in [*lines, self._line({}, "stop")]]
-        pieces = [(line + "\n").encode() for line in written]
+        pieces = [(escaped(compact(line)) + "\n").encode() for line in [*lines, self._line({}, "stop")]]
         return answer(200, *pieces, headers={"Content-Type": "application/x-ndjson"}, framing="chunked")
 
     def complain(self, message: str) -> Json:

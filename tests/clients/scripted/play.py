@@ -86,6 +86,7 @@ class Scripted:
         self.case = case
         self.ids = ids  # the client keeps the ids of calls; else any will do, if calls and results agree
         self.foreign = foreign  # the gateway wrote the request, not an SDK, whose own fields no schema knows
+        self.answer_id = f"{number:04}0"  # of answers, each its own: clients take two with one id for the same
         self.steps: list[int] = []
         self.streamed: list[bool] = []
         self.problems: list[str] = []
@@ -126,6 +127,7 @@ class Scripted:
             self.problems.append(str(wrong))
             return status(400, self.complain(str(wrong)))
         self.streamed.append(streams)
+        self.answer_id = f"{self.number:04}{len(self.streamed)}"
         return self.stream(parts) if streams else self.whole(parts)
 
     def _next(self, body: Json) -> list[Part]:
@@ -208,6 +210,11 @@ class Scripted:
 
     def complain(self, message: str) -> Json:
         raise NotImplementedError
+
+
+def escaped(text: str) -> str:
+    """As vendors escape a line end that some clients break lines at."""
+    return text.replace("\u2028", "\\u2028")
 
 
 def compact(value: Json) -> str:

@@ -99,11 +99,11 @@ class Responses(Scripted):
             named = {"call_id": part.id, "name": part.name, "arguments": compact(part.arguments)}
             return {"id": f"fc_{part.id}", "type": "function_call", "status": "completed", **named}
         content = [{"type": "output_text", "text": part.text, "annotations": [], "logprobs": []}]
-        made = {"id": f"msg_{self.number}", "type": "message", "status": "completed", "role": "assistant"}
+        made = {"id": f"msg_{self.answer_id}", "type": "message", "status": "completed", "role": "assistant"}
         return {**made, "content": content}
 
     def _response(self, output: Sequence[Json], state: str = "completed") -> Json:
-        head = {"id": f"resp_{self.number}", "object": "response", "created_at": 1760000000, "model": self.model}
+        head = {"id": f"resp_{self.answer_id}", "object": "response", "created_at": 1760000000, "model": self.model}
         head |= {"status": state, "error": None, "incomplete_details": None, "instructions": None, "metadata": {}}
         head |= {"parallel_tool_calls": True, "temperature": 1.0, "tool_choice": "auto", "tools": [], "top_p": 1.0}
         return {**head, "output": list(output), "usage": self._usage if state == "completed" else None}
