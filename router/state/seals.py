@@ -5,11 +5,14 @@ led to a call as well, signed or encrypted. A caller of another dialect is given
 most clients drop fields that they do not know. So what was given out is remembered for a while, keyed by the caller and
 by the call's id or the answer's text, and put back where it is missing, for a target that can read it.
 
-Bounded in bytes, oldest first out; nothing is written to disk.
+Bounded in bytes, oldest first out; nothing is written to disk. What an answer said is known by a running digest, so
+that neither a long stream nor a history of many parts costs more than its length. Each memory goes back once per
+request.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Collection
 from hashlib import blake2b
@@ -21,6 +24,7 @@ from providers.canonical.chat import AnyPart, ChatRequest, ChatResponse, Message
 from providers.canonical.stream import PartWhole, ReasoningDelta, SealDelta, StreamEvent, TextDelta, ToolCallStart
 
 LIMIT = 32 << 20
+LARGEST = LIMIT // 8  # of one entry: what is larger would push out what many others need
 _OVERHEAD = 300  # bytes of an entry beside its text
 
 
@@ -37,8 +41,27 @@ class _Kept(NamedTuple):
     @property
     def size(self) -> int:
         seals = [self.seal, *(thought.seal for thought in self.thoughts)]
-        texts = sum(len(thought.text) for thought in self.thoughts)
-        return _OVERHEAD + texts + sum(len(seal.value) for seal in seals if seal is not None)
+        texts = sum(sys.getsizeof(thought.text) for thought in self.thoughts)
+        return _OVERHEAD + texts + sum(sys.getsizeof(seal.value) for seal in seals if seal is not None)
+
+
+class _Said:
+    """All that an answer has said so far, known by its digest."""
+
+    __slots__ = ("_hash", "nothing")
+
+    def __init__(self, caller: str) -> None:
+        self._hash = blake2b(_encoded(f"text\0{caller}\0"), digest_size=16)
+        self.nothing = True
+
+    def add(self, text: str) -> None:
+        if text:
+            self.nothing = False
+            self._hash.update(_encoded(text))
+
+    @property
+    def key(self) -> bytes:
+        return self._hash.digest()
 
 
 class SealMemory:
@@ -53,14 +76,13 @@ class SealMemory:
         return len(self._kept)
 
     # ── keeping ────────────────────────────────────────────────────────────────────
-    def keep_text(self, caller: str, text: Text, seal: Seal, said: str | None = None) -> None:
-        """`said`: the text of the answer up to and with this part, where it had more than this one.
+    def keep_text(self, said: _Said, length: int, seal: Seal) -> None:
+        """`said`: the text of the answer up to and with the part that is sealed, which has `length` characters.
 
         What says nothing at all is not remembered: nothing tells it from another answer without text.
         """
-        said = text.text if said is None else said
-        if said:
-            self._put(_text_key(caller, said), _Kept(seal, len(text.text)))
+        if not said.nothing:
+            self._put(said.key, _Kept(seal, length))
 
     def keep_call(self, caller: str, identifier: str, *, seal: Seal | None, thoughts: tuple[Reasoning, ...]) -> None:
         """Of a call: its own seal, and the thinking since the call before it. Only what is sealed is remembered."""
@@ -69,6 +91,8 @@ class SealMemory:
             self._put(_call_key(caller, identifier), _Kept(seal, 0, sealed))
 
     def _put(self, key: bytes, kept: _Kept) -> None:
+        if kept.size > LARGEST:
+            return
         old = self._kept.pop(key, None)
         if old is not None:
             self._size -= old.size
@@ -80,15 +104,15 @@ class SealMemory:
 
     def keep_all(self, caller: str, response: ChatResponse) -> None:
         for choice in response.choices:
-            said = ""
+            said = _Said(caller)
             thoughts: list[Reasoning] = []
             for part in choice.parts:
                 if isinstance(part, Reasoning):
                     thoughts.append(part)
                 elif isinstance(part, Text):
-                    said += part.text
+                    said.add(part.text)
                     if part.seal is not None:
-                        self.keep_text(caller, part, part.seal, said)
+                        self.keep_text(said, len(part.text), part.seal)
                 elif isinstance(part, ToolCall):
                     self.keep_call(caller, part.id, seal=part.seal, thoughts=tuple(thoughts))
                     thoughts.clear()
@@ -101,39 +125,59 @@ class SealMemory:
         """
         if not self._kept:
             return request
-        messages = tuple(self._message(caller, message, origins) for message in request.messages)
+        back = _Restoring(self._kept, caller, origins)
+        messages = tuple(back.message(message) for message in request.messages)
         if all(new is old for new, old in zip(messages, request.messages, strict=True)):
             return request
         return msgspec.structs.replace(request, messages=messages)
 
-    def _message(self, caller: str, message: Message, origins: Collection[str] | None) -> Message:
+
+class _Restoring:
+    """One request on its way: what is remembered goes back into it, each memory once."""
+
+    def __init__(self, kept: OrderedDict[bytes, _Kept], caller: str, origins: Collection[str] | None) -> None:
+        self._kept = kept
+        self._caller = caller
+        self._origins = origins
+        self._used: set[bytes] = set()
+
+    def message(self, message: Message) -> Message:
         if message.role != "assistant":
             return message
         parts: list[AnyPart] = []
-        said = ""
+        step = 0  # where the parts since the last call begin
+        said = _Said(self._caller)
         brought = {part.seal.value for part in message.parts if part.seal is not None}
         for part in message.parts:
             if isinstance(part, Text):
-                said += part.text
-                parts += self._text(caller, part, said, brought, origins)
+                said.add(part.text)
+                parts += self._text(part, said, brought)
             elif isinstance(part, ToolCall):
-                kept = self._kept.get(_call_key(caller, part.id))
+                kept = self._take(_call_key(self._caller, part.id))
                 if kept is not None:
-                    part = _put_back(part, kept, parts, brought, origins)
+                    parts[step:] = self._thought_of(kept, parts[step:], brought)
+                    part = self._sealed(part, kept)
                 parts.append(part)
+                step = len(parts)
             else:
                 parts.append(part)
         if len(parts) == len(message.parts) and all(new is old for new, old in zip(parts, message.parts, strict=True)):
             return message
         return msgspec.structs.replace(message, parts=tuple(parts))
 
-    def _text(
-        self, caller: str, part: Text, said: str, brought: set[str], origins: Collection[str] | None
-    ) -> list[AnyPart]:
+    def _take(self, key: bytes) -> _Kept | None:
+        """What is kept under the key, if this request has not had it yet: a history has each answer once."""
+        kept = self._kept.get(key)
+        if kept is None or key in self._used:
+            return None
+        self._used.add(key)
+        return kept
+
+    def _text(self, part: Text, said: _Said, brought: set[str]) -> list[AnyPart]:
         """The text with its seal; one that was sealed in its last piece only is taken apart there again."""
-        kept = self._kept.get(_text_key(caller, said)) if part.seal is None and part.text else None
+        kept = self._take(said.key) if part.seal is None and part.text else None
         seal = None if kept is None else kept.seal
-        if kept is None or seal is None or seal.value in brought or not _readable(seal, origins):
+        if kept is None or seal is None or seal.value in brought or not _readable(seal, self._origins):
             return [part]
         if kept.length >= len(part.text):
             return [msgspec.structs.replace(part, seal=seal)]
@@ -143,25 +187,25 @@ class SealMemory:
             Text(text=part.text[cut:], seal=seal, at=part.at),
         ]
 
+    def _thought_of(self, kept: _Kept, step: list[AnyPart], brought: set[str]) -> list[AnyPart]:
+        """The parts before a call, with the thinking that led to it where it was: at their beginning."""
+        missing = [
+            thought
+            for thought in kept.thoughts
+            if thought.seal is not None and thought.seal.value not in brought and _readable(thought.seal, self._origins)
+        ]
+        if not missing:
+            return step
+        told = "".join(part.text for part in step if isinstance(part, Reasoning))
+        if told and told != "".join(thought.text for thought in missing):
+            return step
+        # The caller brought the words without the seals, or nothing: ours stand for both.
+        return [*missing, *(part for part in step if not isinstance(part, Reasoning))]
 
-def _put_back(
-    call: ToolCall, kept: _Kept, before: list[AnyPart], brought: set[str], origins: Collection[str] | None
-) -> ToolCall:
-    """The call with its seal. The thinking that led to it goes where it was: to the beginning of its step, `before`."""
-    missing = [
-        thought
-        for thought in kept.thoughts
-        if thought.seal is not None and thought.seal.value not in brought and _readable(thought.seal, origins)
-    ]
-    if missing:
-        begin = max((i + 1 for i, part in enumerate(before) if isinstance(part, ToolCall)), default=0)
-        told = "".join(part.text for part in before[begin:] if isinstance(part, Reasoning))
-        if not told or told == "".join(thought.text for thought in missing):
-            # The caller brought the words without the seals, or nothing: ours stand for both.
-            before[begin:] = [*missing, *(part for part in before[begin:] if not isinstance(part, Reasoning))]
-    if call.seal is not None or kept.seal is None or not _readable(kept.seal, origins):
-        return call
-    return msgspec.structs.replace(call, seal=kept.seal)
+    def _sealed(self, call: ToolCall, kept: _Kept) -> ToolCall:
+        if call.seal is not None or kept.seal is None or not _readable(kept.seal, self._origins):
+            return call
+        return msgspec.structs.replace(call, seal=kept.seal)
 
 
 def _readable(seal: Seal, origins: Collection[str] | None) -> bool:
@@ -174,15 +218,11 @@ def _bare(thought: Reasoning) -> Reasoning:
 
 
 def _call_key(caller: str, identifier: str) -> bytes:
-    return _digest(f"call\0{caller}\0{identifier}")
+    return blake2b(_encoded(f"call\0{caller}\0{identifier}"), digest_size=16).digest()
 
 
-def _text_key(caller: str, said: str) -> bytes:
-    return _digest(f"text\0{caller}\0{said}")
-
-
-def _digest(what: str) -> bytes:
-    return blake2b(what.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 class SealWatch:
@@ -192,19 +232,18 @@ class SealWatch:
         self._memory = memory
         self._caller = caller
         self._calls: dict[tuple[int, int], tuple[str, tuple[Reasoning, ...]]] = {}
-        self._texts: dict[tuple[int, int], list[str]] = {}
-        self._said: dict[int, list[str]] = {}  # by choice
+        self._lengths: dict[tuple[int, int], int] = {}  # of texts
+        self._said: dict[int, _Said] = {}  # by choice
         self._thoughts: dict[int, dict[int, _Thought]] = {}  # by choice and part, since its last call
 
     def see(self, event: StreamEvent) -> None:
         kind = type(event)
         if kind is TextDelta:
             assert isinstance(event, TextDelta)
-            self._texts.setdefault((event.choice, event.index), []).append(event.text)
-            self._said.setdefault(event.choice, []).append(event.text)
+            self._told(event)
         elif kind is ReasoningDelta:
             assert isinstance(event, ReasoningDelta)
-            self._thought(event.choice, event.index).texts.append(event.text)
+            self._thought(event.choice, event.index).add(event.text)
         elif kind is ToolCallStart:
             assert isinstance(event, ToolCallStart)
             self._called(event)
@@ -215,6 +254,14 @@ class SealWatch:
             assert isinstance(event, PartWhole)
             if isinstance(event.part, Reasoning):
                 self._thought(event.choice, event.index).whole = event.part
+
+    def _told(self, event: TextDelta) -> None:
+        place = (event.choice, event.index)
+        self._lengths[place] = self._lengths.get(place, 0) + len(event.text)
+        said = self._said.get(event.choice)
+        if said is None:
+            said = self._said[event.choice] = _Said(self._caller)
+        said.add(event.text)
 
     def _thought(self, choice: int, index: int) -> _Thought:
         return self._thoughts.setdefault(choice, {}).setdefault(index, _Thought())
@@ -230,23 +277,31 @@ class SealWatch:
         if place in self._calls:
             identifier, before = self._calls[place]
             self._memory.keep_call(self._caller, identifier, seal=event.seal, thoughts=before)
-        elif event.index in thoughts or place not in self._texts:
+        elif event.index in thoughts or place not in self._lengths:
             self._thought(event.choice, event.index).seal = event.seal
         else:
-            text = Text(text="".join(self._texts[place]))
-            self._memory.keep_text(self._caller, text, event.seal, "".join(self._said[event.choice]))
+            self._memory.keep_text(self._said[event.choice], self._lengths[place], event.seal)
 
 
 class _Thought:
-    """A part of thinking as a stream brings it."""
+    """A part of thinking as a stream brings it. One that is too long to be remembered is not gathered any further."""
 
-    __slots__ = ("seal", "texts", "whole")
+    __slots__ = ("_length", "_texts", "seal", "whole")
 
     def __init__(self) -> None:
-        self.texts: list[str] = []
+        self._texts: list[str] = []
+        self._length = 0
         self.seal: Seal | None = None
         self.whole: Reasoning | None = None
 
+    def add(self, text: str) -> None:
+        self._length += len(text)
+        if self._length <= LARGEST:
+            self._texts.append(text)
+        else:
+            self._texts.clear()
+
     @property
     def part(self) -> Reasoning:
-        return self.whole or Reasoning(text="".join(self.texts), seal=self.seal)
+        seal = self.seal if self._length <= LARGEST else None
+        return self.whole or Reasoning(text="".join(self._texts), seal=seal)
