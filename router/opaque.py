@@ -19,7 +19,7 @@ from providers.dialect import Asked, Dialect, WireRequest
 from providers.provider import Provider
 from router.admission import Plan
 from router.answers import kept, stream_end_of
-from router.exchange import Exchange, Ready
+from router.exchange import Exchange, Ready, said
 from router.gateway import OTHER
 from router.record import AttemptRecord
 from router.relay import Passing
@@ -78,10 +78,7 @@ class OpaqueExchange(Exchange):
             "x-request-id": self.record.id,
         }
         for name in _PASSED:
-            value = self.incoming.headers.get(name)
-            if value is not None:
-                if not value.isascii():
-                    raise MalformedRequest(f"the header {name} must be ASCII", param=name)
+            if (value := said(self.incoming.headers, name)) is not None:
                 headers[name] = value
         return headers
 
