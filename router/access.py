@@ -62,8 +62,9 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def owner(self) -> str:
-        """Whose memories these are: no two issuers share a subject."""
-        return f"{self.issuer or ''}\0{self.subject}"
+        """Whose memories these are: no two issuers share a subject, and no token's subject is a key."""
+        kind = "key" if self.key is not None else self.name
+        return f"{kind}\0{self.issuer or ''}\0{self.subject}"
 
 
 LOCAL = Caller(name="local", subject="local")

@@ -55,6 +55,7 @@ from router.transport import Clocks, UpstreamCall
 
 ERROR_BODY = 64 << 10
 _PASSED = frozenset({"idempotency-key", "traceparent", "tracestate"})
+_LISTS = frozenset({"anthropic-beta", "openai-beta", "tracestate"})  # may stand in several headers (RFC 9110, 5.3)
 _ANSWERS = frozenset({200, 201, 202, 203})
 _JSON_TYPES = ("application/json", "text/json")
 
@@ -435,10 +436,7 @@ class Exchange:
             if self._has_own_key:
                 passed = passed | upstream.passes_with_key
         for name in passed:
-            value = incoming.get(name)
-            if value is not None:
-                if not value.isascii():
-                    raise MalformedRequest(f"the header {name} must be ASCII", param=name)
+            if (value := said(incoming, name)) is not None:
                 headers[name] = value
         if provider.name == UNLISTED:
             headers["via"] = f"1.1 {self.gateway.instance}"
@@ -520,6 +518,8 @@ class Exchange:
         chunks = call.chunks()
         first = await opening(chunks)
         if is_whole_answer(call.headers, first):
+            if upstream is self.dialect and not self._is_understood(asked):
+                return await self._as_it_came(asked, upstream, call, first)
             source: Source = await self._unfolded(asked, upstream, call, first, attempt)
             held, done = source.close(), True
         else:
@@ -570,6 +570,20 @@ class Exchange:
         response = upstream.decode_response(WireResponse(status=call.status, headers=dict(call.headers), body=body))
         return self._translating(Unfolding(response), asked, attempt)
 
+    def _is_understood(self, asked: Asked) -> bool:
+        """Can the request be read as more than something to be relayed?"""
+        try:
+            self._canonical(asked)
+        except CallerError:
+            return False
+        return True
+
+    async def _as_it_came(self, asked: Asked, upstream: Dialect, call: UpstreamCall, first: bytes) -> None:
+        """A whole answer to what only the upstream understands: no stream can be made of it here."""
+        self.record.stream = False
+        body = first + await call.read(self.generation.settings.limits.upstream_body)
+        await self._answer(asked, upstream, WireResponse(status=call.status, headers=dict(call.headers), body=body))
+
     async def _begin(self, source: Source, call: UpstreamCall) -> None:
         self.record.status = 200
         headers = {
@@ -613,6 +627,18 @@ class Exchange:
     def _shown(self, error: RouterError) -> RouterError:
         """What the caller may see: an upstream's own status when the key is the caller's own."""
         return with_own_status(error) if self._has_own_key and isinstance(error, UpstreamError) else error
+
+
+def said(headers: Any, name: str) -> str | None:
+    """A caller's header as it goes on; None where there is none. MalformedRequest for what is not ASCII."""
+    value: str | None = headers.get(name)
+    if value is None:
+        return None
+    if name in _LISTS:
+        value = ", ".join(headers.getall(name))
+    if not value.isascii():
+        raise MalformedRequest(f"the header {name} must be ASCII", param=name)
+    return value
 
 
 def _encoded(

@@ -4,8 +4,8 @@ For what has no other side to be translated to: audio, images, files, batches. N
 are streamed, multipart and binary alike; the way in, credentials, limits, retries, metrics and log are those of every
 other exchange, and answers of our own are in OpenAI's envelope.
 
-A body that is small and says so is held, so that it can be sent again as usual; any other is read while it is sent,
-once: an attempt that has begun to read it is the last one.
+A body that is small and says so is held, so that it can be sent again as usual; so is one that a target signs. Any
+other is read while it is sent, once: an attempt that has begun to read it is the last one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from providers.dialect import Asked, Dialect, WireRequest
 from providers.provider import Provider
 from router.admission import Plan
 from router.answers import kept, stream_end_of
-from router.exchange import Exchange, Ready
+from router.exchange import Exchange, Ready, said
 from router.gateway import OTHER
 from router.record import AttemptRecord
 from router.relay import Passing
@@ -36,6 +36,8 @@ _KEPT = (
     *("content-type", "content-length", "content-disposition", "content-range", "content-language"),
     *("accept-ranges", "etag", "last-modified"),
 )
+#: What the client unpacks on its way. A body in any other coding comes as it is, and so must be told.
+_UNPACKED = frozenset({"gzip", "deflate", "br", "zstd"})
 
 
 class OpaqueExchange(Exchange):
@@ -49,8 +51,10 @@ class OpaqueExchange(Exchange):
         limits, target = self.generation.settings.limits, self.incoming.target
         self.record.operation = OPAQUE
         body = b""
+        if "#" in target:
+            raise MalformedRequest("the path holds characters that belong percent-encoded")
         passing = await self.door.passing(limits)
-        if passing.length is not None and passing.length <= HELD:
+        if (passing.length is not None and passing.length <= HELD) or self._is_signed(match):
             body = await self.door.body(limits, self.alarm)
             self.record.bytes_in = len(body)
         else:
@@ -60,6 +64,12 @@ class OpaqueExchange(Exchange):
         wire = WireRequest(method=self.incoming.method, path=path, headers=self._said(), body=body)
         return Asked(wire=wire, params={}, body={}, top={}, model="", task=OPAQUE, stream=True)
 
+    def _is_signed(self, match: Match) -> bool:
+        """Does the credential of a target depend on the body?"""
+        rows = self.generation.providers
+        targets, _ = self.generation.table.targets(match.route, "")
+        return any(rows[target.provider].auth.startswith("aws_sigv4") for target in targets)
+
     def _said(self) -> dict[str, str]:
         headers = {
             "accept": "*/*",
@@ -68,10 +78,7 @@ class OpaqueExchange(Exchange):
             "x-request-id": self.record.id,
         }
         for name in _PASSED:
-            value = self.incoming.headers.get(name)
-            if value is not None:
-                if not value.isascii():
-                    raise MalformedRequest(f"the header {name} must be ASCII", param=name)
+            if (value := said(self.incoming.headers, name)) is not None:
                 headers[name] = value
         return headers
 
@@ -105,7 +112,7 @@ class OpaqueExchange(Exchange):
         route = match.route.path if match is not None else ""
         wire = WireRequest(
             method=asked.method,
-            path=below(provider.base_url, route, asked.path),
+            path=_without(below(provider.base_url, route, asked.path), _ours(provider)),
             query=dict(provider.query),
             headers={**asked.headers, **provider.headers},
             body=asked.body,
@@ -163,8 +170,11 @@ class OpaqueExchange(Exchange):
     def _answered(self, call: UpstreamCall) -> dict[str, str]:
         """The answer's head: what tells how to read the body, without anything that an upstream says to us alone."""
         found = {name: call.headers[name] for name in _KEPT if name in call.headers}
-        if "content-encoding" in call.headers:
-            found.pop("content-length", None)  # the body was unpacked on its way
+        coding = call.headers.get("content-encoding", "").strip().lower()
+        if coding in _UNPACKED:
+            found.pop("content-length", None)
+        elif coding:
+            found["content-encoding"] = coding
         secret = self._secret
         if secret is not None:
             found = {name: scrubbed(value, secret) for name, value in found.items()}
@@ -187,7 +197,18 @@ def below(base_url: str, pattern: str, path: str) -> str:
 
 def _query(target: str) -> str:
     """The query as it came, without the credential that it may hold for us."""
-    parts = [part for part in target.partition("?")[2].split("&") if part]
-    ours = [part for part in parts if unquote_plus(part.partition("=")[0]) == "key"]
-    others = [part for part in parts if part not in ours]
-    return f"?{'&'.join(others)}" if others else ""
+    query = target.partition("?")[2]
+    return _without(f"?{query}", frozenset({"key"})) if query else ""
+
+
+def _ours(provider: Provider) -> frozenset[str]:
+    """Parameters of the URL that are the row's to say: a caller's of the same name must not come before them."""
+    kind, _, name = provider.auth.partition(":")
+    return frozenset(provider.query) | ({name} if kind == "query" else set())
+
+
+def _without(path: str, names: frozenset[str]) -> str:
+    """A path and query without the parameters of these names."""
+    path, _, query = path.partition("?")
+    kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in names]
+    return f"{path}?{'&'.join(kept)}" if kept else path

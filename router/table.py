@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Literal, TypeAlias
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
 
@@ -130,6 +130,7 @@ LONGEST_MODEL = 256
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([A-Za-z_]+))?\}")
 _MODEL_AND_TASK = re.compile(r"\{model\}:\{task\}")
 _LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
+_MOST_DECODED = 3  # times that a path is looked at, in case somebody behind us decodes it once more
 _NOT_IN_A_TARGET = re.compile(r"[^\x21-\x7e]|\\")
 _HALF_ENCODED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TASK = "model_and_task"
@@ -436,9 +437,19 @@ def _expression(segment: Segment, named: bool) -> str:
 
 
 def _check_rest(rest: str | None) -> None:
-    """What stands in the place of a `*` goes on as it came: it must not lead elsewhere."""
+    """What stands in the place of a `*` goes on as it came: it must not lead elsewhere, however it is read there.
+
+    Some servers decode twice, some take what is behind a `;` away before they look for dots.
+    """
     for step in rest.split("/") if rest is not None else ():
-        _decoded(step, False)
+        text = _decoded(step, False)
+        for _ in range(_MOST_DECODED):
+            _check_steps(text, False)
+            _check_steps(text.partition(";")[0], False)
+            again = unquote(text)
+            if again == text:
+                break
+            text = again
 
 
 def _params(raw: dict[str, str]) -> dict[str, str]:
@@ -464,12 +475,17 @@ def _decoded(text: str, slashes: bool) -> str:
             text = unquote_to_bytes(text).decode("utf-8")
         except UnicodeDecodeError:
             raise MalformedRequest("the path is not UTF-8") from None
+    _check_steps(text, slashes)
+    return text
+
+
+def _check_steps(text: str, slashes: bool) -> None:
+    """What would be another path where it is read again."""
     steps = text.split("/")
     if (len(steps) > 1 and not slashes) or any(step in ("", ".", "..") for step in steps):
         raise MalformedRequest("a segment of the path is empty, or holds a slash or dots that would lead elsewhere")
     if _CONTROL.search(text) or "\\" in text:
         raise MalformedRequest("the path holds control characters")
-    return text
 
 
 def fits_star(pattern: str, text: str) -> bool:

@@ -6,11 +6,14 @@ most clients drop fields that they do not know. So what was given out is remembe
 by the call's id or the answer's text, and put back where it is missing, for a target that can read it. Ollama's clients
 drop ids, too: a call that comes without one is known by its name and arguments, the last one if there were several.
 
-Bounded in bytes, oldest first out; nothing is written to disk.
+Bounded in bytes, oldest first out; nothing is written to disk. What an answer said is known by a running digest, so
+that neither a long stream nor a history of many parts costs more than its length. Each memory goes back once per
+request.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Collection
 from hashlib import blake2b
@@ -32,7 +35,9 @@ from providers.canonical.stream import (
 from providers.canonical.turns import whole_turns
 
 LIMIT = 32 << 20
+LARGEST = LIMIT // 8  # of one entry: what is larger would push out what many others need
 _OVERHEAD = 300  # bytes of an entry beside its text
+_PIECES = 64  # of a stream's text that wait for their digest
 
 
 class _Kept(NamedTuple):
@@ -48,8 +53,35 @@ class _Kept(NamedTuple):
     @property
     def size(self) -> int:
         seals = [self.seal, *(thought.seal for thought in self.thoughts)]
-        texts = sum(len(thought.text) for thought in self.thoughts)
-        return _OVERHEAD + texts + sum(len(seal.value) for seal in seals if seal is not None)
+        texts = sum(sys.getsizeof(thought.text) for thought in self.thoughts)
+        return _OVERHEAD + texts + sum(sys.getsizeof(seal.value) for seal in seals if seal is not None)
+
+
+class _Said:
+    """All that an answer has said so far, known by its digest. Pieces wait for it a few at a time: it is cheaper so."""
+
+    __slots__ = ("_hash", "_pieces", "nothing")
+
+    def __init__(self, caller: str) -> None:
+        self._hash = blake2b(_encoded(f"text\0{caller}\0"), digest_size=16)
+        self._pieces: list[str] = []
+        self.nothing = True
+
+    def add(self, text: str) -> None:
+        if text:
+            self.nothing = False
+            self._pieces.append(text)
+            if len(self._pieces) >= _PIECES:
+                self._digest()
+
+    def _digest(self) -> None:
+        self._hash.update(_encoded("".join(self._pieces)))
+        self._pieces.clear()
+
+    @property
+    def key(self) -> bytes:
+        self._digest()
+        return self._hash.digest()
 
 
 class SealMemory:
@@ -64,14 +96,13 @@ class SealMemory:
         return len(self._kept)
 
     # ── keeping ────────────────────────────────────────────────────────────────────
-    def keep_text(self, caller: str, text: Text, seal: Seal, said: str | None = None) -> None:
-        """`said`: the text of the answer up to and with this part, where it had more than this one.
+    def keep_text(self, said: _Said, length: int, seal: Seal) -> None:
+        """`said`: the text of the answer up to and with the part that is sealed, which has `length` characters.
 
         What says nothing at all is not remembered: nothing tells it from another answer without text.
         """
-        said = text.text if said is None else said
-        if said:
-            self._put(_text_key(caller, said), _Kept(seal, len(text.text)))
+        if not said.nothing:
+            self._put(said.key, _Kept(seal, length))
 
     def keep_call(self, caller: str, identifier: str, *, seal: Seal | None, thoughts: tuple[Reasoning, ...]) -> None:
         """Of a call: its own seal, and the thinking since the call before it. Only what is sealed is remembered."""
@@ -86,6 +117,8 @@ class SealMemory:
             self._put(_words_key(caller, call), kept)
 
     def _put(self, key: bytes, kept: _Kept) -> None:
+        if kept.size > LARGEST:
+            return
         old = self._kept.pop(key, None)
         if old is not None:
             self._size -= old.size
@@ -97,15 +130,15 @@ class SealMemory:
 
     def keep_all(self, caller: str, response: ChatResponse) -> None:
         for choice in response.choices:
-            said = ""
+            said = _Said(caller)
             thoughts: list[Reasoning] = []
             for part in choice.parts:
                 if isinstance(part, Reasoning):
                     thoughts.append(part)
                 elif isinstance(part, Text):
-                    said += part.text
+                    said.add(part.text)
                     if part.seal is not None:
-                        self.keep_text(caller, part, part.seal, said)
+                        self.keep_text(said, len(part.text), part.seal)
                 elif isinstance(part, ToolCall):
                     self.keep_call(caller, part.id, seal=part.seal, thoughts=tuple(thoughts))
                     self.keep_words(caller, part)
@@ -119,43 +152,63 @@ class SealMemory:
         """
         if not self._kept:
             return request
+        back = _Restoring(self._kept, caller, origins)
         # Clients of Gemini send a stream back in the pieces in which it came: what is known belongs to all of a turn.
         turns = whole_turns(request.messages)
-        messages = tuple(self._message(caller, message, origins) for message in turns)
+        messages = tuple(back.message(message) for message in turns)
         if all(new is old for new, old in zip(messages, turns, strict=True)):
             return request
         return msgspec.structs.replace(request, messages=messages)
 
-    def _message(self, caller: str, message: Message, origins: Collection[str] | None) -> Message:
+
+class _Restoring:
+    """One request on its way: what is remembered goes back into it, each memory once."""
+
+    def __init__(self, kept: OrderedDict[bytes, _Kept], caller: str, origins: Collection[str] | None) -> None:
+        self._kept = kept
+        self._caller = caller
+        self._origins = origins
+        self._used: set[bytes] = set()
+
+    def message(self, message: Message) -> Message:
         if message.role != "assistant":
             return message
         parts: list[AnyPart] = []
-        said = ""
+        step = 0  # where the parts since the last call begin
+        said = _Said(self._caller)
         brought = {part.seal.value for part in message.parts if part.seal is not None}
         for part in message.parts:
             if isinstance(part, Text):
-                said += part.text
-                parts += self._text(caller, part, said, brought, origins)
+                said.add(part.text)
+                parts += self._text(part, said, brought)
             elif isinstance(part, ToolCall):
-                kept = self._kept.get(_call_key(caller, part.id))
+                kept = self._take(_call_key(self._caller, part.id))
                 if kept is None and part.invented_id:
-                    kept = self._kept.get(_words_key(caller, part))
+                    kept = self._take(_words_key(self._caller, part))
                 if kept is not None:
-                    part = _put_back(part, kept, parts, brought, origins)
+                    parts[step:] = self._thought_of(kept, parts[step:], brought)
+                    part = self._sealed(part, kept)
                 parts.append(part)
+                step = len(parts)
             else:
                 parts.append(part)
         if len(parts) == len(message.parts) and all(new is old for new, old in zip(parts, message.parts, strict=True)):
             return message
         return msgspec.structs.replace(message, parts=tuple(parts))
 
-    def _text(
-        self, caller: str, part: Text, said: str, brought: set[str], origins: Collection[str] | None
-    ) -> list[AnyPart]:
+    def _take(self, key: bytes) -> _Kept | None:
+        """What is kept under the key, if this request has not had it yet: a history has each answer once."""
+        kept = self._kept.get(key)
+        if kept is None or key in self._used:
+            return None
+        self._used.add(key)
+        return kept
+
+    def _text(self, part: Text, said: _Said, brought: set[str]) -> list[AnyPart]:
         """The text with its seal; one that was sealed in its last piece only is taken apart there again."""
-        kept = self._kept.get(_text_key(caller, said)) if part.seal is None and part.text else None
+        kept = self._take(said.key) if part.seal is None and part.text else None
         seal = None if kept is None else kept.seal
-        if kept is None or seal is None or seal.value in brought or not _readable(seal, origins):
+        if kept is None or seal is None or seal.value in brought or not _readable(seal, self._origins):
             return [part]
         if kept.length >= len(part.text):
             return [msgspec.structs.replace(part, seal=seal)]
@@ -165,25 +218,25 @@ class SealMemory:
             Text(text=part.text[cut:], seal=seal, at=part.at),
         ]
 
+    def _thought_of(self, kept: _Kept, step: list[AnyPart], brought: set[str]) -> list[AnyPart]:
+        """The parts before a call, with the thinking that led to it where it was: at their beginning."""
+        missing = [
+            thought
+            for thought in kept.thoughts
+            if thought.seal is not None and thought.seal.value not in brought and _readable(thought.seal, self._origins)
+        ]
+        if not missing:
+            return step
+        told = "".join(part.text for part in step if isinstance(part, Reasoning))
+        if told and told != "".join(thought.text for thought in missing):
+            return step
+        # The caller brought the words without the seals, or nothing: ours stand for both.
+        return [*missing, *(part for part in step if not isinstance(part, Reasoning))]
 
-def _put_back(
-    call: ToolCall, kept: _Kept, before: list[AnyPart], brought: set[str], origins: Collection[str] | None
-) -> ToolCall:
-    """The call with its seal. The thinking that led to it goes where it was: to the beginning of its step, `before`."""
-    missing = [
-        thought
-        for thought in kept.thoughts
-        if thought.seal is not None and thought.seal.value not in brought and _readable(thought.seal, origins)
-    ]
-    if missing:
-        begin = max((i + 1 for i, part in enumerate(before) if isinstance(part, ToolCall)), default=0)
-        told = "".join(part.text for part in before[begin:] if isinstance(part, Reasoning))
-        if not told or told == "".join(thought.text for thought in missing):
-            # The caller brought the words without the seals, or nothing: ours stand for both.
-            before[begin:] = [*missing, *(part for part in before[begin:] if not isinstance(part, Reasoning))]
-    if call.seal is not None or kept.seal is None or not _readable(kept.seal, origins):
-        return call
-    return msgspec.structs.replace(call, seal=kept.seal)
+    def _sealed(self, call: ToolCall, kept: _Kept) -> ToolCall:
+        if call.seal is not None or kept.seal is None or not _readable(kept.seal, self._origins):
+            return call
+        return msgspec.structs.replace(call, seal=kept.seal)
 
 
 def _readable(seal: Seal, origins: Collection[str] | None) -> bool:
@@ -196,7 +249,7 @@ def _bare(thought: Reasoning) -> Reasoning:
 
 
 def _call_key(caller: str, identifier: str) -> bytes:
-    return _digest(f"call\0{caller}\0{identifier}")
+    return blake2b(_encoded(f"call\0{caller}\0{identifier}"), digest_size=16).digest()
 
 
 def _words_key(caller: str, call: ToolCall) -> bytes:
@@ -205,15 +258,11 @@ def _words_key(caller: str, call: ToolCall) -> bytes:
         arguments = msgspec.json.encode(msgspec.json.decode(call.arguments), order="sorted").decode()
     except msgspec.DecodeError:
         arguments = call.arguments
-    return _digest(f"words\0{caller}\0{call.name}\0{arguments}")
+    return blake2b(_encoded(f"words\0{caller}\0{call.name}\0{arguments}"), digest_size=16).digest()
 
 
-def _text_key(caller: str, said: str) -> bytes:
-    return _digest(f"text\0{caller}\0{said}")
-
-
-def _digest(what: str) -> bytes:
-    return blake2b(what.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 class SealWatch:
@@ -223,17 +272,9 @@ class SealWatch:
         self._memory = memory
         self._caller = caller
         self._calls: dict[tuple[int, int], _Call] = {}
-        self._said: dict[int, list[_Run]] = {}  # by choice, as it came
+        self._lengths: dict[tuple[int, int], int] = {}  # of texts
+        self._said: dict[int, _Said] = {}  # by choice
         self._thoughts: dict[int, dict[int, _Thought]] = {}  # by choice and part, since its last call
-
-    def see_text(self, event: TextDelta) -> None:
-        """`see` for most of the events."""
-        runs = self._said.get(event.choice)
-        if runs is None:
-            runs = self._said[event.choice] = []
-        if not runs or runs[-1].part != event.index:
-            runs.append(_Run(event.index))
-        runs[-1].texts.append(event.text)
 
     def see(self, event: StreamEvent) -> None:
         kind = type(event)
@@ -242,18 +283,16 @@ class SealWatch:
             self.see_text(event)
         elif kind is ReasoningDelta:
             assert isinstance(event, ReasoningDelta)
-            self._thought(event.choice, event.index).texts.append(event.text)
+            self._thought(event.choice, event.index).add(event.text)
         elif kind is ToolCallStart:
             assert isinstance(event, ToolCallStart)
             self._called(event)
         elif kind is ToolCallDelta:
             assert isinstance(event, ToolCallDelta)
-            self._calls[event.choice, event.index].arguments.append(event.arguments)
+            self._calls[event.choice, event.index].add(event.arguments)
         elif kind is PartEnd:
             assert isinstance(event, PartEnd)
-            call = self._calls.get((event.choice, event.index))
-            if call is not None:
-                self._memory.keep_words(self._caller, call.whole)
+            self._ended(event)
         elif kind is SealDelta:
             assert isinstance(event, SealDelta)
             self._sealed(event)
@@ -261,6 +300,15 @@ class SealWatch:
             assert isinstance(event, PartWhole)
             if isinstance(event.part, Reasoning):
                 self._thought(event.choice, event.index).whole = event.part
+
+    def see_text(self, event: TextDelta) -> None:
+        """`see` for most of the events."""
+        place = (event.choice, event.index)
+        self._lengths[place] = self._lengths.get(place, 0) + len(event.text)
+        said = self._said.get(event.choice)
+        if said is None:
+            said = self._said[event.choice] = _Said(self._caller)
+        said.add(event.text)
 
     def _thought(self, choice: int, index: int) -> _Thought:
         return self._thoughts.setdefault(choice, {}).setdefault(index, _Thought())
@@ -270,60 +318,69 @@ class SealWatch:
         self._calls[event.choice, event.index] = _Call(event.id, event.name, thoughts)
         self._memory.keep_call(self._caller, event.id, seal=None, thoughts=thoughts)
 
+    def _ended(self, event: PartEnd) -> None:
+        call = self._calls.get((event.choice, event.index))
+        if call is not None and call.whole is not None:
+            self._memory.keep_words(self._caller, call.whole)
+
     def _sealed(self, event: SealDelta) -> None:
         place = (event.choice, event.index)
         thoughts = self._thoughts.get(event.choice, {})
         if place in self._calls:
             call = self._calls[place]
             self._memory.keep_call(self._caller, call.id, seal=event.seal, thoughts=call.thoughts)
-        elif event.index in thoughts or not (told := self._told(event)):
+        elif event.index in thoughts or place not in self._lengths:
             self._thought(event.choice, event.index).seal = event.seal
         else:
-            said = "".join(["".join(run.texts) for run in self._said[event.choice]])
-            self._memory.keep_text(self._caller, Text(text="".join(told)), event.seal, said)
-
-    def _told(self, event: SealDelta) -> list[str]:
-        """The pieces of the text that is sealed; none where it is no text."""
-        runs = self._said.get(event.choice, ())
-        return [text for run in runs if run.part == event.index for text in run.texts]
-
-
-class _Run:
-    """Pieces of one text that came without another's between them."""
-
-    __slots__ = ("part", "texts")
-
-    def __init__(self, part: int) -> None:
-        self.part = part
-        self.texts: list[str] = []
+            self._memory.keep_text(self._said[event.choice], self._lengths[place], event.seal)
 
 
 class _Call:
-    """A call as a stream brings it, and the thinking before it."""
+    """A call as a stream brings it, and the thinking before it. Endless arguments are not gathered to their end."""
 
-    __slots__ = ("arguments", "id", "name", "thoughts")
+    __slots__ = ("_length", "_pieces", "id", "name", "thoughts")
 
     def __init__(self, identifier: str, name: str, thoughts: tuple[Reasoning, ...]) -> None:
         self.id = identifier
         self.name = name
         self.thoughts = thoughts
-        self.arguments: list[str] = []
+        self._pieces: list[str] = []
+        self._length = 0
+
+    def add(self, arguments: str) -> None:
+        self._length += len(arguments)
+        if self._length <= LARGEST:
+            self._pieces.append(arguments)
+        else:
+            self._pieces.clear()
 
     @property
-    def whole(self) -> ToolCall:
-        return ToolCall(id=self.id, name=self.name, arguments="".join(self.arguments))
+    def whole(self) -> ToolCall | None:
+        """None where it was too long."""
+        if self._length > LARGEST:
+            return None
+        return ToolCall(id=self.id, name=self.name, arguments="".join(self._pieces))
 
 
 class _Thought:
-    """A part of thinking as a stream brings it."""
+    """A part of thinking as a stream brings it. One that is too long to be remembered is not gathered any further."""
 
-    __slots__ = ("seal", "texts", "whole")
+    __slots__ = ("_length", "_texts", "seal", "whole")
 
     def __init__(self) -> None:
-        self.texts: list[str] = []
+        self._texts: list[str] = []
+        self._length = 0
         self.seal: Seal | None = None
         self.whole: Reasoning | None = None
 
+    def add(self, text: str) -> None:
+        self._length += len(text)
+        if self._length <= LARGEST:
+            self._texts.append(text)
+        else:
+            self._texts.clear()
+
     @property
     def part(self) -> Reasoning:
-        return self.whole or Reasoning(text="".join(self.texts), seal=self.seal)
+        seal = self.seal if self._length <= LARGEST else None
+        return self.whole or Reasoning(text="".join(self._texts), seal=seal)

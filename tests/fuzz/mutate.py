@@ -98,7 +98,7 @@ class JsonMutator:
                 break
             inner, key = self._dice.choice(places(root))
             self._dice.choice(self._CHANGES)(self, inner, key, root)
-        return root.get("", None)
+        return root.get("")
 
     def write(self, value: Json) -> bytes:
         ascii_only = self._dice.random() < 0.5

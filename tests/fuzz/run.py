@@ -14,8 +14,8 @@ import resource
 import signal
 import sys
 import time
-import tracemalloc
 import traceback
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field

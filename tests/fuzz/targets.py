@@ -32,7 +32,6 @@ from providers.canonical.errors import (
     CallerError,
     MalformedRequest,
     RouterError,
-    StreamTruncated,
     TransportError,
     UpstreamError,
     mask,

@@ -54,6 +54,21 @@ def reason(shown: Credential | None, access: Access | None = None, now: float = 
     return caught.value.reason
 
 
+def test_a_tokens_subject_cannot_be_a_key() -> None:
+    """Nor anybody else: what is remembered of one caller is never another's."""
+    access = door()
+    callers = [
+        access.verify(Credential(KEY), NOW),
+        access.verify(Credential(token(sub="key:team-a")), NOW),
+        access.verify(Credential(token(sub="local")), NOW),
+        access.verify(Credential(token(sub="alice")), NOW),
+        access.verify(Credential("other"), NOW),
+        LOCAL,
+    ]
+
+    assert 6 == len({caller.owner for caller in callers})
+
+
 # ── which credential (J01) ─────────────────────────────────────────────────────────────
 
 

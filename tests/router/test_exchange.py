@@ -557,6 +557,30 @@ async def test_signatures_survive_a_client_that_drops_them() -> None:
         assert "x-isthmus-loss" not in second.headers
 
 
+async def test_what_only_the_upstream_understands_is_given_as_it_came() -> None:
+    """A stream was asked for with state that the upstream holds, and the answer is whole: JSON, and nobody's fault."""
+    lane = Lane("responses", "responses")
+    async with between() as (gateway, upstream):
+        upstream.script(lane.whole("all at once"))
+        answer = await ask(gateway, lane, stream=True, previous_response_id="resp_1")
+
+        assert (200, "application/json") == (answer.status, answer.headers["content-type"])
+        assert "all at once" == lane.text_of(answer.json)
+        assert 1 == gateway.metric("isthmus_requests_total", outcome="ok")
+
+
+async def test_a_list_in_several_headers_arrives_whole() -> None:
+    """Betas may be named one by one (RFC 9110 section 5.3)."""
+    lane = Lane("anthropic", "anthropic")
+    async with between() as (gateway, upstream):
+        upstream.script(lane.whole())
+        headers = [("anthropic-beta", "one,two"), ("anthropic-beta", "three"), ("content-type", "application/json")]
+        async with gateway.session.post(gateway.url + lane.path(), json=lane.body(), headers=headers) as response:
+            assert 200 == response.status
+
+        assert "one,two, three" == upstream.requests[0].header("anthropic-beta")
+
+
 # ── smaller promises ───────────────────────────────────────────────────────────────────
 
 

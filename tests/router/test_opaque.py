@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import time
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from router.opaque import HELD, below
 from tests.answers import openai_error
@@ -47,6 +52,7 @@ routes:
   - {path: /v1/moderations, speaks: opaque, to: [{provider: up}]}
   - {path: /team/v1/images/*, speaks: opaque, to: [{provider: up}, {provider: other}]}
 """
+AWS = 'base_url: "$up/v1", speaks: [openai.chat], auth: "aws_sigv4:us-east-1", secret: env:KEY'
 MULTIPART = {"content-type": "multipart/form-data; boundary=xyz"}
 
 
@@ -159,6 +165,15 @@ async def test_any_method_reaches_the_provider(method: str) -> None:
         ("/v1/files/%00", 400),
         ("/v1/files/a%", 400),
         ("/v1/files/a\\b", 400),
+        ("/v1/files/..;/chat", 400),
+        ("/v1/files/%2e%2e%3b/chat", 400),
+        ("/v1/files/%252e%252e/chat", 400),
+        ("/v1/files/%25252e%25252e/chat", 400),
+        ("/v1/files/a%252fb", 400),
+        ("/v1/files/a#b", 400),
+        ("/v1/files/a?b=c#d", 400),
+        ("/v1/files/a;v=1", 200),
+        ("/v1/files/a%2525b", 200),
         ("http://elsewhere.example/v1/files/a", 200),
     ],
 )
@@ -170,6 +185,64 @@ async def test_no_path_leads_elsewhere(target: str, code: int) -> None:
 
         assert code == got.code
         assert (1 if code == 200 else 0) == len(upstream.requests)
+
+
+@pytest.mark.parametrize("auth", ["bearer", "query:token"])
+async def test_what_a_row_says_in_the_url_is_not_the_callers_to_say(auth: str) -> None:
+    """A server that reads the first of two parameters must read ours."""
+    table = TABLE.replace("headers: {x-team", f'auth: "{auth}", headers: {{x-team')
+    async with (
+        FakeUpstream() as upstream,
+        running(table, {"KEY": KEY}, up=upstream.url, other="http://127.0.0.1:9", body="5s") as gateway,
+    ):
+        upstream.script(json_answer({}))
+        await raw_call(gateway.port, "GET", "/v1/files?v=1&%76=3&token=theirs&V=4&a")
+        own = "" if auth == "bearer" else f"&token={KEY}"
+        theirs = "token=theirs&" if auth == "bearer" else ""
+
+        assert f"/v1/files?{theirs}V=4&a&v=2{own}" == upstream.requests[0].target
+
+
+@pytest.mark.parametrize("size", [10, HELD * 2])
+async def test_a_signature_is_of_the_body_the_place_and_the_time(size: int) -> None:
+    """AWS's: whatever is signed is held, and botocore comes to the same signature."""
+    table = TABLE.replace('base_url: "$up/v1", speaks: [openai.chat], secret: env:KEY', AWS)
+    secret = "AKIDEXAMPLEXXXXXXXX:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    async with (
+        FakeUpstream() as upstream,
+        running(table, {"KEY": secret}, up=upstream.url, other="http://127.0.0.1:9", body="5s") as gateway,
+    ):
+        upstream.script(json_answer({}))
+        await gateway.post("/v1/files/a?b=1", b"x" * size)
+        request = upstream.requests[0]
+        again = AWSRequest(request.method, upstream.url + request.target, {}, request.body)
+        again.headers["content-type"] = request.header("content-type")
+        stamp = request.header("x-amz-date")
+        again.context["timestamp"] = stamp
+        again.headers["x-amz-date"] = stamp
+        signer = SigV4Auth(Credentials(*secret.split(":")), "bedrock", "us-east-1")
+        signature = signer.signature(signer.string_to_sign(again, signer.canonical_request(again)), again)
+
+        assert abs(time.time() - datetime.strptime(f"{stamp}+0000", "%Y%m%dT%H%M%SZ%z").timestamp()) < 60
+        assert f"Signature={signature}" in request.header("authorization")
+
+
+async def test_a_coding_that_we_cannot_unpack_is_told() -> None:
+    """What is unpacked on the way loses its coding; any other body comes as it is, with its coding and length."""
+    async with between() as (gateway, upstream):
+        upstream.script(
+            answer(200, gzip.compress(b"hello"), headers={"Content-Encoding": "gzip"}),
+            answer(200, b"uryyb", headers={"Content-Encoding": "rot13"}),
+        )
+        unpacked = await gateway.get("/v1/files/a")
+        packed = await gateway.get("/v1/files/a")
+
+        assert (b"hello", None) == (unpacked.body, unpacked.headers.get("content-encoding"))
+        assert (b"uryyb", "rot13", "5") == (
+            packed.body,
+            packed.headers.get("content-encoding"),
+            packed.headers.get("content-length"),
+        )
 
 
 async def test_other_methods_are_refused() -> None:

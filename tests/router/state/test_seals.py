@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from providers.canonical.chat import (
@@ -15,8 +17,8 @@ from providers.canonical.chat import (
     Text,
     ToolCall,
 )
-from providers.canonical.stream import unfold
-from router.state.seals import SealMemory, SealWatch
+from providers.canonical.stream import ReasoningDelta, SealDelta, TextDelta, ToolCallStart, unfold
+from router.state.seals import LARGEST, SealMemory, SealWatch
 
 SEAL = Seal(value="signed", origin="gemini")
 CALL = ToolCall(id="call_1", name="f", arguments="{}", seal=SEAL)
@@ -222,3 +224,69 @@ def test_a_call_that_is_no_json_is_known_by_its_letters() -> None:
     assert [None, SEAL] == seals(
         memory.restore("me", history(ToolCall(id="x", name="f", arguments='{"a', invented_id=True)))
     )
+
+
+# ── what a hostile history may cost ────────────────────────────────────────────────────
+
+
+def test_a_memory_goes_back_once_per_request() -> None:
+    """A history that names one call again and again does not multiply the thinking before it."""
+    memory = SealMemory()
+    memory.keep_call("me", "call_1", seal=SEAL, thoughts=(Reasoning(text="x" * 1000, seal=SEAL),))
+    calls = [ToolCall(id="call_1", name="f", arguments="{}")] * 50
+    restored = memory.restore("me", history(*calls, *calls))
+
+    assert 1 == sum(isinstance(part, Reasoning) for part in restored.messages[1].parts)
+    assert 1 == sum(part.seal == SEAL for part in restored.messages[1].parts if isinstance(part, ToolCall))
+
+
+def test_a_history_of_many_parts_costs_what_it_weighs() -> None:
+    """20,000 texts and as many calls: linear, not their product."""
+    memory = SealMemory()
+    memory.keep_all("me", ANSWER)
+    for number in range(20_000):
+        memory.keep_call("me", f"call_{number}", seal=None, thoughts=(Reasoning(text="t", seal=SEAL),))
+    texts = [Text(text="x" * 100)] * 20_000
+    calls = [ToolCall(id=f"call_{number}", name="f", arguments="{}") for number in range(20_000)]
+    began = time.process_time()
+    memory.restore("me", history(*texts, *calls))
+
+    assert time.process_time() - began < 2.0
+
+
+def test_a_stream_that_signs_every_piece_costs_what_it_weighs() -> None:
+    """And it is not held: only its digest is."""
+    watch = SealWatch(SealMemory(), "me")
+    began = time.process_time()
+    for number in range(20_000):
+        watch.see(TextDelta(index=number, text="x" * 200))
+        watch.see(SealDelta(index=number, seal=SEAL))
+
+    assert time.process_time() - began < 2.0
+
+
+def test_what_is_too_large_pushes_nothing_out() -> None:
+    """One answer with endless thinking must not cost others what they need."""
+    memory = SealMemory()
+    memory.keep_all("me", ANSWER)
+    before = len(memory)
+    endless = (Reasoning(text="é" * LARGEST, seal=SEAL),)
+    memory.keep_call("you", "call_2", seal=SEAL, thoughts=endless)
+    watch = SealWatch(memory, "you")
+    for _ in range(LARGEST // 1000 + 2):
+        watch.see(ReasoningDelta(text="x" * 1000))
+    watch.see(SealDelta(seal=SEAL))
+    watch.see(ToolCallStart(index=1, id="call_3", name="f"))
+
+    assert [None, SEAL, SEAL] == seals(memory.restore("me", BARE))
+    assert before == len(memory)
+
+
+def test_wide_characters_are_weighed_as_they_are_held() -> None:
+    """The limit is in bytes of memory: an emoji holds four."""
+    memory = SealMemory(limit=100_000)
+    for number in range(10):
+        thoughts = (Reasoning(text="😀" * 5_000, seal=SEAL),)
+        memory.keep_call("me", f"call_{number}", seal=None, thoughts=thoughts)
+
+    assert 4 == len(memory)
