@@ -201,7 +201,7 @@ def test_modalities_and_tier() -> None:
 
 
 def test_citations_count_characters() -> None:
-    """Offsets of bytes become offsets of characters; a segment whose text stands elsewhere is found, if it is anywhere."""
+    """Offsets of bytes become offsets of characters; a segment whose text stands elsewhere is found there."""
     text = "Größe: 5 €."
     segment = {"startIndex": len("Größe: ".encode()), "endIndex": len("Größe: 5 €".encode()), "text": "5 €"}
     wrong = {"endIndex": 3, "text": "elsewhere"}
@@ -385,3 +385,27 @@ def test_logprobs_are_told() -> None:
         "chosenCandidates": [{"token": "Hi", "logProbability": -0.5}],
         "topCandidates": [{"candidates": [{"token": "Ho", "logProbability": -1.0}]}],
     } == told(response)["candidates"][0]["logprobsResult"]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"groundingSupports": 8},
+        {"groundingSupports": [{"segment": {"endIndex": 1, "text": "H"}, "groundingChunkIndices": 1}]},
+    ],
+)
+def test_sources_that_are_none(metadata: Any) -> None:
+    """Grounding in a form that nobody documented gives no citations, and no fault."""
+    body = {
+        "candidates": [
+            {
+                "content": {"role": "model", "parts": [{"text": "Hi"}]},
+                "finishReason": "STOP",
+                "groundingMetadata": metadata,
+            }
+        ]
+    }
+
+    response = GEMINI.decode_response(WireResponse(status=200, body=json.dumps(body).encode()))
+
+    assert (Text(text="Hi"),) == response.choices[0].parts

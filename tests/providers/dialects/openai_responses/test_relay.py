@@ -37,7 +37,7 @@ def tap(**fields: Any) -> StreamRelay:
 
 
 def test_recorded_streams_pass_byte_for_byte() -> None:
-    """Whatever stands in them; usage is read on the way."""
+    """Whatever stands in them, to the first end (one recording holds two streams); usage is read on the way."""
     count = 0
     for case in recorded():
         data = (case.get("response_sse") or "").encode()
@@ -47,7 +47,8 @@ def test_recorded_streams_pass_byte_for_byte() -> None:
         out = relay.feed(data) + relay.close()
         count += 1
 
-        assert data.rstrip() == out.rstrip(), case["id"]
+        assert data.startswith(out.rstrip()), case["id"]
+        assert data[len(out) :].lstrip()[:23] in (b"", b"event: response.created"), case["id"]
         assert relay.usage is not None, case["id"]
         assert relay.finished
     assert count >= 70
@@ -145,9 +146,9 @@ def test_a_body_instead_of_a_stream() -> None:
             relay.close()
 
 
-def test_comments_and_chats_end_mark_pass() -> None:
-    """And half an emoji, which some upstreams send."""
-    data = b": ping\n\n" + b'data: {"type":"x","delta":"\\ud83d"}\n\n' + sse(COMPLETED) + b"data: [DONE]\n\n"
+def test_comments_and_half_an_emoji_pass() -> None:
+    """And what comes after the end, as the end mark of chats, is not read, in the same packet or in the next."""
+    data = b": ping\n\n" + b'data: {"type":"x","delta":"\\ud83d"}\n\n' + sse(COMPLETED)
     relay = tap()
 
-    assert data == relay.feed(data) + relay.close()
+    assert data == relay.feed(data + b"data: [DONE]\n\n") + relay.close()
