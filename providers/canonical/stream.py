@@ -335,7 +335,10 @@ def fold(events: Iterable[StreamEvent]) -> ChatResponse:
 
 
 def unfold(response: ChatResponse) -> Iterator[StreamEvent]:
-    """A stream that spells the answer: each part in one delta. fold(unfold(x)) == x."""
+    """A stream that spells the answer: each part in one delta. fold(unfold(x)) == x.
+
+    Choices that share a number, as some upstreams write them, are given one each.
+    """
     yield ResponseStart(
         dialect=response.dialect,
         id=response.id,
@@ -345,13 +348,16 @@ def unfold(response: ChatResponse) -> Iterator[StreamEvent]:
         system_fingerprint=response.system_fingerprint,
         extra=response.extra,
     )
+    taken: set[int] = set()
     for choice in response.choices:
+        number = choice.index if choice.index not in taken else max(taken) + 1
+        taken.add(number)
         for index, part in enumerate(choice.parts):
-            yield from _unfold_part(choice.index, index, part)
+            yield from _unfold_part(number, index, part)
         if choice.logprobs is not None:
-            yield LogprobsDelta(choice=choice.index, logprobs=choice.logprobs)
+            yield LogprobsDelta(choice=number, logprobs=choice.logprobs)
         if choice.finish is not None:
-            yield ChoiceEnd(choice=choice.index, finish=choice.finish, extra=choice.extra)
+            yield ChoiceEnd(choice=number, finish=choice.finish, extra=choice.extra)
     if response.usage is not None:
         yield UsageUpdate(usage=response.usage)
     yield ResponseEnd(blocked=response.blocked)

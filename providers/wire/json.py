@@ -230,7 +230,12 @@ def splice(fields: Mapping[str, msgspec.Raw], replace: Mapping[str, Json], drop:
 
 
 def escape_lines(data: bytes) -> bytes:
-    """JSON with U+2028, U+2029 and U+0085 escaped: line readers in common clients split on them."""
+    """JSON in one line, with U+2028, U+2029 and U+0085 escaped: line readers in common clients split on them.
+
+    Line ends in JSON stand between its values only: of arguments that a model wrote prettily.
+    """
+    if b"\n" in data or b"\r" in data:
+        data = data.replace(b"\n", b"").replace(b"\r", b"")
     if b"\xe2\x80" in data:
         data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     if b"\xc2\x85" in data:
@@ -239,6 +244,20 @@ def escape_lines(data: bytes) -> bytes:
 
 
 # ── taking fields ──────────────────────────────────────────────────────────────────────
+
+
+def as_text(value: Json) -> str:
+    """A text of an upstream's answer; TypeError for anything else, which readers tell as the upstream's fault."""
+    if type(value) is not str:
+        raise TypeError(f"a string expected, not {kind_of(value)}")
+    return value
+
+
+def as_number(value: Json) -> float:
+    """A number of an upstream's answer; TypeError as `as_text`."""
+    if type(value) is not float and type(value) is not int:
+        raise TypeError(f"a number expected, not {kind_of(value)}")
+    return value
 
 
 def path(at: str, key: str) -> str:

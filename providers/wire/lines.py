@@ -16,7 +16,8 @@ _SPACE = b" \t\r\n"
 class JsonArrayDecoder:
     """Gives each element of one top-level JSON array as soon as it is complete. Elements are objects.
 
-    `finished` once the closing bracket has come. Anything else at the top level raises BadUpstreamBytes.
+    `finished` once the closing bracket has come: what follows is not read. Anything else at the top level raises
+    BadUpstreamBytes, after the elements that were complete before it.
     """
 
     def __init__(self, limit: int = 16 << 20) -> None:
@@ -27,12 +28,26 @@ class JsonArrayDecoder:
         self._depth = 0
         self._in_string = False
         self._opened = False
+        self._fault: BadUpstreamBytes | None = None
         self.finished = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The elements that are complete now."""
-        self._buffer += data
+        if self._fault is not None:
+            raise self._fault
         elements: list[bytes] = []
+        try:
+            self._read(data, elements)
+        except BadUpstreamBytes as fault:
+            self._fault = fault
+            if not elements:
+                raise
+        return elements
+
+    def _read(self, data: bytes, elements: list[bytes]) -> None:
+        if self.finished:
+            return
+        self._buffer += data
         while self._step(elements):
             pass
         if self._start < 0:
@@ -44,10 +59,9 @@ class JsonArrayDecoder:
             self._start = 0
         if len(self._buffer) > self._limit:
             raise BadUpstreamBytes("the upstream sent an element larger than the limit")
-        return elements
 
     def _step(self, elements: list[bytes]) -> bool:
-        """Takes the next structural byte; False when there is none."""
+        """Takes the next structural byte; False when there is none, or all is said."""
         match = _TOKEN.search(self._buffer, self._at)
         if match is None:
             self._between(len(self._buffer))
@@ -62,11 +76,11 @@ class JsonArrayDecoder:
             return True
         self._between(match.start())
         self._at = match.end()
-        if token == b'"':
+        if token == b'"' and self._start >= 0:
             self._in_string = not self._in_string
         elif not self._in_string:
             self._bracket(token, match.start(), elements)
-        return True
+        return not self.finished
 
     def _between(self, end: int) -> None:
         """Outside an element only commas and white space may stand."""
@@ -77,9 +91,9 @@ class JsonArrayDecoder:
         if self._start < 0:
             if token == b"[" and not self._opened:
                 self._opened = True
-            elif token == b"]" and self._opened and not self.finished:
+            elif token == b"]" and self._opened:
                 self.finished = True
-            elif token == b"{" and self._opened and not self.finished:
+            elif token == b"{" and self._opened:
                 self._start, self._depth = at, 1
             else:
                 raise BadUpstreamBytes("the upstream's stream is not a JSON array of objects")
@@ -92,7 +106,9 @@ class JsonArrayDecoder:
                 self._start = -1
 
     def close(self) -> bytes:
-        """What is left over at the end of the input."""
+        """What is left over at the end of the input. Raises a fault that waits."""
+        if self._fault is not None:
+            raise self._fault
         return bytes(self._buffer).strip(_SPACE + b",") if not self.finished else b""
 
 

@@ -66,8 +66,9 @@ class SseDecoder:
         self._check()
         if not self._started:
             data = self._skip_bom(data)
-        self._crlf = self._crlf or b"\r" in data
-        if self._lines is None and b"\n" not in data and not data.endswith(b"\r"):
+        returns = b"\r" in data
+        self._crlf = self._crlf or returns
+        if self._lines is None and not returns and b"\n" not in data:
             self._hold(data)
             self._check()
             return None

@@ -354,3 +354,9 @@ def test_what_structured_output_keeps_to() -> None:
     assert known == compiled["properties"]["at"]
     assert {"type": "integer", "default": 1, "description": "minimum: 0"} == compiled["properties"]["age"]
     assert ["properties.age.minimum", "properties.odd.format"] == [one.path for one in relaxed]
+
+
+@pytest.mark.parametrize("kind", [{}, [], {"a": 1}, True])
+def test_a_type_of_gemini_that_is_none(kind: Any) -> None:
+    """A caller may write anything there; it stays as it is written."""
+    assert {"type": kind, "description": "x"} == from_openapi({"type": kind, "description": "x"})

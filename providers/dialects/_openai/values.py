@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from providers.canonical.chat import CacheMark, Media, TokenLogprob
+from providers.wire.json import as_number, as_text
 
 Json: TypeAlias = Any
 Object: TypeAlias = dict[str, Json]
@@ -93,8 +94,9 @@ def to_url(media: Media, own: bool) -> str | None:
 
 
 def read_token(raw: Object) -> TokenLogprob:
+    """One token of an answer; TypeError, ValueError or KeyError for what is none."""
     rest = dict(raw)
-    token, logprob = rest.pop("token"), rest.pop("logprob")
+    token, logprob = as_text(rest.pop("token")), as_number(rest.pop("logprob"))
     spelled = rest.pop("bytes", None)
     top = rest.pop("top_logprobs", None)
     return TokenLogprob(

@@ -68,7 +68,10 @@ _PATIENCE = 8  # how often an event may turn out to be another before it is no l
 
 
 class _Block:
-    """A block under way: `kind` is text, reasoning, call, or one that is given out whole when it is complete."""
+    """A block under way: `kind` is text, reasoning, call, or one that is given out whole when it is complete.
+
+    `index` is the part's number, which one that comes whole has only when it is given out.
+    """
 
     __slots__ = ("index", "kind", "pieces", "start")
 
@@ -209,7 +212,7 @@ class Decoder:
         block = self._blocks.get(place)
         if block is None or block.kind != kind:
             block = self._open(place, kind, events)
-            if kind == "reasoning" and "text" not in told:
+            if kind == "reasoning" and type(told.get("text")) is not str:
                 events.append(ReasoningDelta(index=block.index, text=""))
         if type(text := told.get("text")) is str:
             events.append(ReasoningDelta(index=block.index, text=text))
@@ -235,9 +238,13 @@ class Decoder:
         """A new block at a place; what was open there is closed."""
         if place in self._blocks:
             self._close_block(place, events)
-        block = self._blocks[place] = _Block(kind, self._next, start or {})
-        self._next += 1
+        whole = kind == "redacted" or kind not in _UNDERSTOOD
+        block = self._blocks[place] = _Block(kind, -1 if whole else self._number(), start or {})
         return block
+
+    def _number(self) -> int:
+        self._next += 1
+        return self._next - 1
 
     def _block_stop(self, body: Object, events: list[StreamEvent]) -> None:
         place = _place(body)
@@ -257,6 +264,7 @@ class Decoder:
 
     def _whole(self, block: _Block, events: list[StreamEvent]) -> None:
         """A block that is of use only as a whole."""
+        block.index = self._number()
         if block.kind == "redacted":
             events.append(PartWhole(index=block.index, part=redacted(_joined(block.pieces))))
             return
@@ -277,7 +285,7 @@ class Decoder:
     # ── the end ────────────────────────────────────────────────────────────────────
 
     def _stop(self, body: Object, events: list[StreamEvent]) -> None:
-        for place in sorted(self._blocks, key=lambda place: self._blocks[place].index):
+        for place in list(self._blocks):
             self._close_block(place, events)
         finish = finish_of(body.get("stopReason"), self._calls)
         check_usable(finish, self._useful)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from providers.canonical.chat import AnyPart, ChatResponse, Choice, Citation, Reasoning, Text, ToolCall
 from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
 from providers.dialect import WireResponse
-from providers.wire.json import decode_upstream
+from providers.wire.json import as_text, decode_upstream
 
 from .errors import decode_error
 from .words import NAME, Json, Object, finish_of, read_citations, read_logprobs, read_usage
@@ -67,11 +67,11 @@ def read_parts(message: Object) -> tuple[list[AnyPart], list[Json]]:
     for i, item in enumerate([{"type": "text", "text": content}] if type(content) is str else content):
         if item.get("type") == "thinking" or "thinking" in item:
             if item["thinking"]:
-                parts.append(Reasoning(text=item["thinking"]))
+                parts.append(Reasoning(text=as_text(item["thinking"])))
         elif item["text"] or i in cited:
-            parts.append(Text(text=item["text"], citations=tuple(cited.get(i, ()))))
+            parts.append(Text(text=as_text(item["text"]), citations=tuple(cited.get(i, ()))))
     if message.get("tool_plan"):
-        parts.append(Reasoning(text=message["tool_plan"]))
+        parts.append(Reasoning(text=as_text(message["tool_plan"])))
     for call in message.get("tool_calls") or ():
         parts.append(read_call(call))
     return parts, elsewhere
@@ -79,7 +79,9 @@ def read_parts(message: Object) -> tuple[list[AnyPart], list[Json]]:
 
 def read_call(raw: Object) -> ToolCall:
     function = raw.get("function") or {}
-    return ToolCall(id=raw["id"], name=function["name"], arguments=function.get("arguments") or "{}")
+    return ToolCall(
+        id=as_text(raw["id"]), name=as_text(function["name"]), arguments=as_text(function.get("arguments") or "{}")
+    )
 
 
 def _cited(message: Object) -> tuple[dict[int, list[Citation]], list[Json]]:

@@ -23,7 +23,7 @@ from providers.canonical.stream import (
     UsageUpdate,
 )
 from providers.dialect import WireResponse
-from providers.wire.json import UNREADABLE, decode_upstream, encode
+from providers.wire.json import UNREADABLE, as_text, decode_upstream, encode
 from providers.wire.sse import SseDecoder, parse
 
 from .errors import decode_error
@@ -137,7 +137,8 @@ class Decoder:
         body = decode_upstream(data)
         if type(body) is not dict:
             raise BadUpstreamBytes("the upstream sent an event that is not an object")
-        read = _EVENTS.get(body.get("type", ""))
+        kind = body.get("type")
+        read = _EVENTS.get(kind) if type(kind) is str else None
         if read is None:
             if type(body.get("message")) is str or body.get("error"):
                 raise decode_error(WireResponse(status=200, body=data))
@@ -177,28 +178,29 @@ class Decoder:
     def _content_start(self, body: Object, out: list[StreamEvent]) -> None:
         content = _message(body).get("content") or {}
         kind = ReasoningDelta if content.get("type") == "thinking" else TextDelta
-        text = content.get("thinking" if kind is ReasoningDelta else "text")
-        if text:
-            self._say(body.get("index"), kind, text, out)
+        said = content.get("thinking" if kind is ReasoningDelta else "text")
+        if said:
+            self._say(body.get("index"), kind, said, out)
 
     def _content_delta(self, body: Object, out: list[StreamEvent]) -> None:
         content = body["delta"]["message"]["content"]
-        if text := content.get("text"):
-            self._say(body.get("index"), TextDelta, text, out)
-        elif text := content.get("thinking"):
-            self._say(body.get("index"), ReasoningDelta, text, out)
+        if said := content.get("text"):
+            self._say(body.get("index"), TextDelta, said, out)
+        elif said := content.get("thinking"):
+            self._say(body.get("index"), ReasoningDelta, said, out)
         if body.get("logprobs"):
             out.append(LogprobsDelta(logprobs=read_logprobs([body["logprobs"]])))
 
     def _plan_delta(self, body: Object, out: list[StreamEvent]) -> None:
-        text = _message(body).get("tool_plan")
-        if text:
-            self._say(_PLAN, ReasoningDelta, text, out)
+        said = _message(body).get("tool_plan")
+        if said:
+            self._say(_PLAN, ReasoningDelta, said, out)
 
-    def _say(self, place: Json, kind: type, text: str, out: list[StreamEvent]) -> None:
+    def _say(self, place: Json, kind: type, value: Json, out: list[StreamEvent]) -> None:
+        said = as_text(value)
         if self._open is None or self._open != place or self._kind is not kind:
             self._begin(place, kind, out)
-        out.append(kind(index=self._parts - 1, text=text))
+        out.append(kind(index=self._parts - 1, text=said))
 
     def _begin(self, place: Json, kind: type, out: list[StreamEvent]) -> None:
         self._shut(out)
@@ -230,21 +232,24 @@ class Decoder:
     def _call_start(self, body: Object, out: list[StreamEvent]) -> None:
         self._shut(out)
         call = body["delta"]["message"]["tool_calls"]
+        identifier, name = as_text(call["id"]), as_text(call["function"]["name"])
+        if body.get("index") in self._calls:
+            self._call_end(body, out)  # nobody has said that it is over
         part = self._calls[body.get("index")] = self._parts
         self._parts += 1
         self._called = True
-        out.append(ToolCallStart(index=part, id=call["id"], name=call["function"]["name"]))
+        out.append(ToolCallStart(index=part, id=identifier, name=name))
         if call["function"].get("arguments"):
             self._argue(part, call["function"]["arguments"], out)
 
     def _call_delta(self, body: Object, out: list[StreamEvent]) -> None:
-        text = body["delta"]["message"]["tool_calls"]["function"].get("arguments")
-        if text:
-            self._argue(self._calls[body.get("index")], text, out)
+        said = body["delta"]["message"]["tool_calls"]["function"].get("arguments")
+        if said:
+            self._argue(self._calls[body.get("index")], said, out)
 
-    def _argue(self, part: int, text: str, out: list[StreamEvent]) -> None:
+    def _argue(self, part: int, value: Json, out: list[StreamEvent]) -> None:
+        out.append(ToolCallDelta(index=part, arguments=as_text(value)))
         self._argued.add(part)
-        out.append(ToolCallDelta(index=part, arguments=text))
 
     def _call_end(self, body: Object, out: list[StreamEvent]) -> None:
         part = self._calls.pop(body.get("index"))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from providers.canonical.chat import Citation, Finish, FinishReason, Logprobs, TokenLogprob, Usage
+from providers.wire.json import as_number, as_text
 
 Json: TypeAlias = Any
 Object: TypeAlias = dict[str, Json]
@@ -88,5 +89,6 @@ def read_logprobs(items: list[Object]) -> Logprobs:
     tokens: list[TokenLogprob] = []
     for item in items:
         for i, (identifier, logprob) in enumerate(zip(item["token_ids"], item.get("logprobs") or ())):
-            tokens.append(TokenLogprob(token="" if i else item.get("text") or "", logprob=logprob, id=identifier))
+            piece = "" if i else as_text(item.get("text") or "")
+            tokens.append(TokenLogprob(token=piece, logprob=as_number(logprob), id=identifier))
     return Logprobs(content=tuple(tokens))

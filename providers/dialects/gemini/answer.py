@@ -411,7 +411,8 @@ def citations_for(text: str, index: int, metadata: Mapping[str, Json]) -> tuple[
     data = text.encode("utf-8", "surrogatepass")
     chunks = metadata.get("groundingChunks") or []
     found: list[Citation] = []
-    for support in metadata.get("groundingSupports") or []:
+    supports = metadata.get("groundingSupports")
+    for support in supports if type(supports) is list else ():
         segment = support.get("segment") if type(support) is dict else None
         if type(segment) is not dict or segment.get("partIndex") not in (None, 0, index):
             continue
@@ -419,7 +420,8 @@ def citations_for(text: str, index: int, metadata: Mapping[str, Json]) -> tuple[
         if first is None:
             continue
         last = first + len(str(segment["text"]))
-        for number in support.get("groundingChunkIndices") or []:
+        numbers = support.get("groundingChunkIndices")
+        for number in numbers if type(numbers) is list else ():
             source = _source(chunks, number)
             if source is not None:
                 found.append(Citation(url=source.get("uri"), title=source.get("title"), start=first, end=last))

@@ -421,7 +421,7 @@ def _decode_tool_config(work: _Decoding, body: dict[str, Json]) -> None:
         mode = calling.get("mode")
         known = _MODES.get(mode.upper()) if type(mode) is str else None
         names = calling.get("allowedFunctionNames")
-        if isinstance(mode, str) and known is not None and (names is None or all(type(name) is str for name in names)):
+        if isinstance(mode, str) and known is not None and _are_names(names):
             rest = {key: item for key, item in calling.items() if key not in ("mode", "allowedFunctionNames")}
             work.fields["tool_choice"] = ToolChoice(
                 mode=known,  # type: ignore[arg-type]  # the values of _MODES
@@ -434,6 +434,10 @@ def _decode_tool_config(work: _Decoding, body: dict[str, Json]) -> None:
             del config["functionCallingConfig"]
     for key, item in config.items():
         work.extra[f"toolConfig.{key}"] = item
+
+
+def _are_names(value: Json) -> bool:
+    return value is None or (type(value) is list and all(type(name) is str and name for name in value))
 
 
 def _decode_safety(work: _Decoding, body: dict[str, Json]) -> tuple[SafetySetting, ...]:

@@ -69,6 +69,8 @@ class Frames:
             end = self._held.index(element) + len(element)
             frames.append((element, bytes(self._held[:end])))
             del self._held[:end]
+        if self._array.finished:
+            del self._held[self._held.index(b"]") + 1 :]
         return frames
 
     def close(self) -> tuple[list[Frame], bytes]:
@@ -84,4 +86,6 @@ class Frames:
         self._held.clear()
         if self.form == "object":
             return [(held, held)], b""
+        if self.form == "array":
+            self._array.close()
         return [], held

@@ -161,7 +161,7 @@ class Relay:
             self._writer.passed()
             written.append(raw)
         else:
-            written.append(self._writer.frame(msgspec.json.format(payload.strip(), indent=-1)))
+            written.append(self._writer.frame(_compact(payload.strip())))
         self.started = True
 
     def _read(self, payload: bytes) -> None:
@@ -170,10 +170,15 @@ class Relay:
             raise BadUpstreamBytes("the upstream's stream holds something that is no object")
         if "error" in body:
             raise decode_error(WireResponse(status=200, body=payload))
-        for candidate in body.get("candidates") or ():
+        candidates = body.get("candidates") or ()
+        if type(candidates) not in (list, tuple):
+            raise BadUpstreamBytes("the upstream's stream holds candidates that are no array")
+        for candidate in candidates:
             if type(candidate) is not dict:
                 raise BadUpstreamBytes("the upstream's stream holds a candidate that is no object")
             index = candidate.get("index") or 0
+            if type(index) is not int:
+                raise BadUpstreamBytes("the upstream's stream holds a candidate without a proper index")
             self._open[index] = self._open.get(index, False) or finish_word(candidate) is not None
         feedback = body.get("promptFeedback")
         if type(feedback) is dict and feedback.get("blockReason"):
@@ -213,3 +218,11 @@ class Relay:
 
     def error(self, error: RouterError) -> bytes:
         return self._writer.fault(error)
+
+
+def _compact(payload: bytes) -> bytes:
+    """The same JSON in one line; what only the lenient reader takes is written anew."""
+    try:
+        return msgspec.json.format(payload, indent=-1)
+    except msgspec.DecodeError:
+        return wire_json.encode(wire_json.decode_upstream(payload))

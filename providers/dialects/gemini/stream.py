@@ -314,7 +314,7 @@ class Decoder:
         if not self._started:
             self._start(body, events)
         try:
-            candidates = body.get("candidates")
+            candidates = wire_json.take_list(body, "candidates")
             if candidates:
                 raws = raw_answer(payload) if b'"args"' in payload else []
                 for i, candidate in enumerate(candidates):
@@ -353,10 +353,10 @@ class Decoder:
         if type(candidate) is not dict:
             raise BadUpstreamBytes("the upstream's stream holds a candidate that is no object")
         index = candidate.get("index") or 0
+        if type(index) is not int:
+            raise BadUpstreamBytes("the upstream's stream holds a candidate without a proper index")
         choice = self._choices.get(index)
         if choice is None:
-            if type(index) is not int:
-                raise BadUpstreamBytes("the upstream's stream holds a candidate without a proper index")
             choice = self._choices[index] = _Choice(index)
         for key in candidate:
             if key not in _CANDIDATE:

@@ -108,12 +108,13 @@ def read_usage(body: Mapping[str, Json]) -> Usage | None:
 
 
 def read_logprobs(raw: list[Object]) -> Logprobs:
+    """TypeError, ValueError or KeyError for what is none."""
     return Logprobs(content=tuple(_token(one) for one in raw))
 
 
 def _token(raw: Object) -> TokenLogprob:
     rest = dict(raw)
-    token, logprob = rest.pop("token"), rest.pop("logprob")
+    token, logprob = wire_json.as_text(rest.pop("token")), wire_json.as_number(rest.pop("logprob"))
     spelled, top = rest.pop("bytes", None), rest.pop("top_logprobs", None)
     return TokenLogprob(
         token=token,

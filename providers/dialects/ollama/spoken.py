@@ -6,6 +6,7 @@ of one turn are brought into the order of its calls. Only ids that a server of t
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
@@ -169,6 +170,10 @@ class Writer:
         data = _bytes_of(part)
         if data is None:
             raise refuse(at, "the target reads images only as data, not by URL")
+        try:
+            binascii.a2b_base64(data, strict_mode=True)
+        except ValueError:
+            raise MalformedRequest(f"{at}: the image is not base64", param=at) from None
         if part.detail not in (None, "auto"):
             self._losses.append(dropped(join(part.at, "detail"), "the target knows no resolution of images"))
         if part.name is not None:

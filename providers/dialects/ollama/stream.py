@@ -20,7 +20,7 @@ from providers.canonical.stream import (
     UsageUpdate,
 )
 from providers.dialect import WireResponse
-from providers.wire.json import decode_upstream
+from providers.wire.json import as_text, decode_upstream
 from providers.wire.lines import LineDecoder
 
 from .answer import read_logprobs, read_usage
@@ -99,9 +99,9 @@ class Decoder:
         thinking = spoken.get("thinking")
         if thinking:
             self._text(ReasoningDelta, thinking, out)
-        text = spoken.get("content" if message is not None else "response")
-        if text:
-            self._text(TextDelta, text, out)
+        said = spoken.get("content" if message is not None else "response")
+        if said:
+            self._text(TextDelta, said, out)
         if message is not None and len(message) > 2:
             self._unusual(message, data, body.get("created_at"), out)
         if body.get("logprobs"):
@@ -121,12 +121,13 @@ class Decoder:
             )
         )
 
-    def _text(self, kind: type, text: str, out: list[StreamEvent]) -> None:
+    def _text(self, kind: type, value: Json, out: list[StreamEvent]) -> None:
+        said = as_text(value)
         if self._open is not kind:
             self._shut(out)
             self._open = kind
             self._parts += 1
-        out.append(kind(index=self._parts - 1, text=text))
+        out.append(kind(index=self._parts - 1, text=said))
 
     def _shut(self, out: list[StreamEvent]) -> None:
         if self._open is not None:

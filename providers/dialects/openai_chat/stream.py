@@ -36,7 +36,7 @@ from providers.dialect import WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.frames import LINES, last_event, stray_json
 from providers.dialects._openai.values import Json, Object
-from providers.wire.json import UNREADABLE, decode_upstream, encode
+from providers.wire.json import UNREADABLE, as_text, decode_upstream, encode
 from providers.wire.sse import SseDecoder, parse
 
 from .messages import arguments_text, details_text, read_audio, read_image
@@ -374,7 +374,7 @@ class _Choice:
             return
         if delta.get("refusal"):
             self._refused = True
-            self._text(RefusalDelta, delta["refusal"], out)
+            self._text(RefusalDelta, as_text(delta["refusal"]), out)
         for call in delta.get("tool_calls") or ():
             self._tool_call(call, out)
         if type(delta.get("function_call")) is dict:

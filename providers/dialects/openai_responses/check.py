@@ -130,6 +130,11 @@ def _text(value: Json, at: str) -> None:
         raise wrong(at, "a string", value)
 
 
+def _name(value: Json, at: str) -> None:
+    if type(value) is not str or not value:
+        raise MalformedRequest(f"{at} must be a non-empty string", param=at)
+
+
 def _text_or_none(value: Json, at: str) -> None:
     if value is not None:
         _text(value, at)
@@ -149,9 +154,9 @@ def _texts_or_none(value: Json, at: str) -> None:
 
 
 _ITEMS: Mapping[str, Mapping[str, Check]] = {
-    "function_call": {"call_id": _text, "name": _text, "arguments": _text, "id": _text_or_none},
+    "function_call": {"call_id": _text, "name": _name, "arguments": _text, "id": _text_or_none},
     "function_call_output": {"call_id": _text_or_none, "output": _content, "id": _text_or_none},
-    "custom_tool_call": {"call_id": _text, "name": _text, "input": _text, "id": _text_or_none},
+    "custom_tool_call": {"call_id": _text, "name": _name, "input": _text, "id": _text_or_none},
     "custom_tool_call_output": {"call_id": _text, "output": _content, "id": _text_or_none},
     "reasoning": {
         "summary": _texts,

@@ -43,6 +43,8 @@ def checked(wire: WireResponse) -> Object:
     output = body.get("output")
     if body.get("error") and not output:
         raise fault(body["error"], wire.status) if "output" in body else decode_error(wire, NAME)
+    if not isinstance(body.get("status"), str | None):
+        raise BadUpstreamBytes("the upstream's answer is not a response")
     if body.get("status") in _FAILED:
         raise fault(body.get("error"), wire.status)
     if type(output) is not list:

@@ -293,6 +293,8 @@ class ResponsesStreamDecoder:
     def _say(self, item: _Item, event: Object, kind: Any, text: str, out: list[StreamEvent]) -> None:
         key = event.get("content_index") or 0
         slot = item.slots.get(key)
+        if slot is not None and slot.kind is not kind and not slot.ended:
+            self._end_slot(slot, out)
         if slot is None or slot.ended:
             slot = self._open_slot(item, key, kind, out)
             out.append(kind(index=slot.part, text=text, extra=slot.extra))
@@ -316,6 +318,8 @@ class ResponsesStreamDecoder:
         if type(text) is not str:
             return
         slot = item.slots.get(event.get("content_index") or 0)
+        if slot is not None and slot.kind is not kind:
+            slot = None
         if slot is None or len(text) > slot.length:
             self._say(item, event, kind, text[slot.length :] if slot is not None else text, out)
 
@@ -334,7 +338,7 @@ class ResponsesStreamDecoder:
         if key not in item.slots:
             self._say(item, {"content_index": key}, TextDelta, "", out)
         slot = item.slots[key]
-        if slot.ended:
+        if slot.ended or slot.kind is not TextDelta:
             return
         for raw in raws:
             slot.cited += 1
@@ -365,9 +369,12 @@ class ResponsesStreamDecoder:
     def _end_texts(self, item: _Item, out: list[StreamEvent]) -> None:
         for slot in item.slots.values():
             if not slot.ended:
-                slot.ended = True
-                out.append(PartEnd(index=slot.part))
+                self._end_slot(slot, out)
         self._talking = None
+
+    def _end_slot(self, slot: _Slot, out: list[StreamEvent]) -> None:
+        slot.ended = True
+        out.append(PartEnd(index=slot.part))
 
     # ── calls ──────────────────────────────────────────────────────────────────────
 

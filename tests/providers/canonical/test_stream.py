@@ -235,3 +235,12 @@ def test_a_part_needs_an_opening() -> None:
     """Folding a stream that was never checked says so."""
     with pytest.raises(GrammarError):
         fold([START, ToolCallDelta(arguments="x")])
+
+
+def test_choices_that_share_a_number_are_given_one_each() -> None:
+    """Some upstreams number none of their choices, or all alike."""
+    same = tuple(Choice(index=0, parts=(Text(text=word),), finish=Finish(reason="stop")) for word in "abc")
+
+    told = fold(check(unfold(ChatResponse(choices=same))))
+
+    assert [(0, "a"), (1, "b"), (2, "c")] == [(one.index, one.parts[0].text) for one in told.choices]  # type: ignore[union-attr]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest
 from providers.wire import json
+from providers.wire.json import as_number, as_text, escape_lines
 
 # ── reading ────────────────────────────────────────────────────────────────────────────
 
@@ -183,3 +184,26 @@ def test_takes_a_field_of_its_type(take: Any, good: Any, bad: Any, kind: str) ->
 def test_a_whole_float_is_an_integer() -> None:
     """As protobuf's JSON form has it."""
     assert 3 == json.take_integer({"k": 3.0}, "k")
+
+
+def test_line_ends_between_values_go() -> None:
+    """Arguments that a model wrote prettily must not break an event or a line in two; those in texts are escaped."""
+    assert b'{"a": [1,2],"b":"\\n"}' == escape_lines(b'{"a":\r\n [1,\n2],\n"b":"\\n"}')
+
+
+@pytest.mark.parametrize("value", [None, 1, [], {}, True])
+def test_a_text_is_a_text(value: object) -> None:
+    """What readers of answers take for a text is one."""
+    with pytest.raises(TypeError):
+        as_text(value)
+
+    assert "x" == as_text("x")
+
+
+@pytest.mark.parametrize("value", [None, "1", [], {}, True])
+def test_a_number_is_a_number(value: object) -> None:
+    """A boolean is none."""
+    with pytest.raises(TypeError):
+        as_number(value)
+
+    assert (1, 0.5) == (as_number(1), as_number(0.5))

@@ -46,11 +46,32 @@ def test_an_array_may_be_empty() -> None:
     assert [] == elements(b" [ ] ", 1)
 
 
-@pytest.mark.parametrize("data", [b"{}", b"[1]", b'["a"]', b"[{}]{", b"[{}]]", b"[[]]", b"x[", b"[{} x {}]"])
+@pytest.mark.parametrize("data", [b"{}", b"[1]", b'["a"]', b"[[]]", b"x[", b'[ "x'])
 def test_other_things_are_refused(data: bytes) -> None:
-    """Only one array of objects, and nothing between or after but white space and commas."""
+    """Only one array of objects, and nothing before or between but white space and commas."""
     with pytest.raises(BadUpstreamBytes):
         JsonArrayDecoder().feed(data)
+
+
+@pytest.mark.parametrize("data", [b"[{} x {}]", b'[{} "', b"[{},[]]"])
+def test_elements_before_a_fault_are_given_out_first(data: bytes) -> None:
+    """The fault comes with the next bytes, or with the end: as when the packets are cut there."""
+    decoder = JsonArrayDecoder()
+
+    assert [b"{}"] == decoder.feed(data)
+    with pytest.raises(BadUpstreamBytes):
+        decoder.feed(b" ")
+    with pytest.raises(BadUpstreamBytes):
+        decoder.close()
+
+
+@pytest.mark.parametrize("rest", [b"{", b"]", b"x", b"\n"])
+def test_what_follows_the_array_is_not_read(rest: bytes) -> None:
+    """In the same packet or in the next."""
+    one, other = JsonArrayDecoder(), JsonArrayDecoder()
+
+    assert [b"{}"] == one.feed(b"[{}]" + rest) == other.feed(b"[{}]") + other.feed(rest)
+    assert (True, b"") == (one.finished, one.close())
 
 
 def test_an_element_is_bounded() -> None:

@@ -116,3 +116,11 @@ def test_events_before_an_endless_one_are_given_out() -> None:
 def test_writing() -> None:
     """What is written is read back."""
     assert [(b"x", None), (b"y", b"e"), (None, None)] == said(encode_event(b"x"), encode_event(b"y", b"e"), PING)
+
+
+def test_single_returns_end_lines_wherever_they_stand() -> None:
+    """An event whose only line ends are CRs in the middle of a packet is complete, and is given out."""
+    decoder = SseDecoder()
+
+    assert [(b"x", None, b"data: x\r\r")] == decoder.feed(b"data: x\r\rdata")
+    assert b"data" == decoder.close()

@@ -383,3 +383,18 @@ def test_recorded_streams_say_what_botocore_reads(case: Json) -> None:
     ]
     counted = next((body["usage"]["outputTokens"] for kind, body in frames if kind == "metadata"), None)
     assert counted == (response.usage.output_tokens if response.usage else None)
+
+
+def test_a_block_that_comes_whole_is_numbered_when_it_comes() -> None:
+    """Those that were begun later and ended sooner stand before it."""
+    image = start(0, image={"format": "png"})
+    shown = delta(0, image={"source": {"bytes": "AAAA"}})
+
+    found = parts(image, shown, delta(1, text="a"), stop(1), stop(0))
+
+    assert [Text, Media] == [type(part) for part in found]
+
+
+def test_reasoning_whose_text_is_none() -> None:
+    """A part is opened for it all the same."""
+    assert (Reasoning(text=""),) == parts(delta(0, reasoningContent={"text": 5}), stop(0))

@@ -124,3 +124,19 @@ def test_a_failure_with_something_to_show() -> None:
     [choice] = read(body("ERROR", content=[{"type": "text", "text": "Hi"}])).choices
 
     assert choice.finish and ("error", 1) == (choice.finish.reason, len(choice.parts))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": [{"type": "text", "text": 3}]},
+        {"content": [{"type": "thinking", "thinking": True}]},
+        {"tool_plan": 7},
+        {"tool_calls": [{"id": 2, "function": {"name": "f", "arguments": "{}"}}]},
+        {"tool_calls": [{"id": "c", "function": {"name": "f", "arguments": True}}]},
+    ],
+)
+def test_texts_are_texts(message: Any) -> None:
+    """Anything else in their place is the upstream's fault."""
+    with pytest.raises(BadUpstreamBytes):
+        read({"message": message})

@@ -214,3 +214,34 @@ def test_what_came_before_a_fault_is_given_out_first() -> None:
     for again in (lambda: decoder.feed(b"x"), decoder.close):
         with pytest.raises(UpstreamFailed, match="it broke"):
             again()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        event("content-delta", index=0, message={"content": {"text": {"a": 1}}}),
+        event("content-delta", index=0, message={"content": {"thinking": [1]}}),
+        event("tool-plan-delta", message={"tool_plan": 5}),
+        event("tool-call-start", index=0, message={"tool_calls": {"id": 1, "function": {"name": "f"}}}),
+        event("tool-call-start", index=0, message={"tool_calls": {"id": "c", "function": {"name": None}}}),
+        event(
+            "tool-call-start", index=0, message={"tool_calls": {"id": "c", "function": {"name": "f", "arguments": 1}}}
+        ),
+    ],
+)
+def test_texts_are_texts(odd: Any) -> None:
+    """Anything else in their place is the upstream's fault."""
+    with pytest.raises(BadUpstreamBytes):
+        events(sse(START, odd, end()))
+
+
+def test_kinds_of_events_that_are_no_words_are_passed_over() -> None:
+    """As those that are not known yet."""
+    assert events(sse(START, end())) == events(sse(START, b'data: {"type": [["x"]]}\n\n', end()))
+
+
+def test_a_call_that_begins_again_ends_the_one_before() -> None:
+    """Where nobody has said that it is over."""
+    found = fold(events(sse(START, call_events(0, "{}")[0], *call_events(0, '{"a":1}'), end("TOOL_CALL"))))
+
+    assert ["{}", '{"a":1}'] == [part.arguments for part in found.choices[0].parts if isinstance(part, ToolCall)]

@@ -385,3 +385,27 @@ def test_logprobs_are_told() -> None:
         "chosenCandidates": [{"token": "Hi", "logProbability": -0.5}],
         "topCandidates": [{"candidates": [{"token": "Ho", "logProbability": -1.0}]}],
     } == told(response)["candidates"][0]["logprobsResult"]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"groundingSupports": 8},
+        {"groundingSupports": [{"segment": {"endIndex": 1, "text": "H"}, "groundingChunkIndices": 1}]},
+    ],
+)
+def test_sources_that_are_none(metadata: Any) -> None:
+    """Grounding in a form that nobody documented gives no citations, and no fault."""
+    body = {
+        "candidates": [
+            {
+                "content": {"role": "model", "parts": [{"text": "Hi"}]},
+                "finishReason": "STOP",
+                "groundingMetadata": metadata,
+            }
+        ]
+    }
+
+    response = GEMINI.decode_response(WireResponse(status=200, body=json.dumps(body).encode()))
+
+    assert (Text(text="Hi"),) == response.choices[0].parts

@@ -220,3 +220,15 @@ def test_the_wrong_field_is_named(body: Json, field: str) -> None:
         decoded({**HI, **body})
 
     assert field == caught.value.param
+
+
+@pytest.mark.parametrize("names", [-5, "f", [""], [1], {"f": 1}])
+def test_allowed_names_that_are_none(names: Any) -> None:
+    """A choice of tools in a form that is not understood stays as it was written."""
+    calling = {"mode": "ANY", "allowedFunctionNames": names}
+    body = {"contents": [{"parts": [{"text": "Hi"}]}], "toolConfig": {"functionCallingConfig": calling}}
+
+    found = decoded(body)
+
+    assert found.tool_choice is None
+    assert {"toolConfig.functionCallingConfig": calling} == dict(found.extra or {})

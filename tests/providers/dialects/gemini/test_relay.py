@@ -230,3 +230,26 @@ def test_usage_can_be_counted_elsewhere() -> None:
     tap.usage = None
 
     assert None is tap.usage
+
+
+@pytest.mark.parametrize("candidates", [True, 1, [{"index": {"a": 1}}], [{"index": [0]}]])
+def test_candidates_that_are_none(candidates: Any) -> None:
+    """They are the upstream's fault, not ours."""
+    with pytest.raises(BadUpstreamBytes):
+        relay().feed(b"data: " + json.dumps({"candidates": candidates}).encode() + b"\n\n")
+
+
+def test_half_an_emoji_in_another_form() -> None:
+    """An array is passed on as events, even where only the lenient reader takes an element."""
+    out = relay().feed(b'[{"candidates":[{"content":{"parts":[{"text":"\\ud83d"}]}}]}')
+
+    assert b'data: {"candidates":[{"content":{"parts":[{"text":"\xef\xbf\xbd"}]}}]}\n\n' == out
+
+
+@pytest.mark.parametrize("rest", [b",D", b"]", b"\n\n"])
+def test_what_follows_the_array_is_not_passed_on(rest: bytes) -> None:
+    """In the same packet or in the next."""
+    data = b'[{"candidates":[{"finishReason":"STOP","index":0}]}]'
+    one, other = relay("json"), relay("json")
+
+    assert one.feed(data + rest) + one.close() == other.feed(data) + other.close() == data

@@ -40,6 +40,7 @@ from tests.providers.dialects.gemini.spoken import (
     Json,
     candidate,
     chunks,
+    decoded,
     events,
     request,
     sse,
@@ -401,3 +402,29 @@ def _joined(parts: Any) -> list[Any]:
         else:
             found.append(one)
     return found
+
+
+@pytest.mark.parametrize("value", [True, 1, "x", {}])
+def test_candidates_are_an_array(value: Json) -> None:
+    """Anything else is the upstream's fault."""
+    with pytest.raises(BadUpstreamBytes):
+        events(sse({"candidates": value}))
+
+
+@pytest.mark.parametrize("index", [[0], {"a": 1}, "1"])
+def test_an_index_is_a_number(index: Json) -> None:
+    """Anything else is the upstream's fault."""
+    with pytest.raises(BadUpstreamBytes):
+        events(sse({"candidates": [candidate({"text": "x"}) | {"index": index}]}))
+
+
+def test_prettily_written_arguments_stay_in_their_event() -> None:
+    """Line ends between the values of a call's arguments do not end the line of the event."""
+    call = ToolCall(id="c", name="f", arguments='{\n  "city": "Paris",\r\n  "n": 1.50\n}')
+    encoder = GEMINI.stream_encoder(decoded({"contents": [{"parts": [{"text": "Hi"}]}]}, alt="sse"), [])
+    whole = ChatResponse(choices=(Choice(parts=(call,), finish=Finish(reason="tool_calls")),))
+
+    out = b"".join([*map(encoder.feed, unfold(whole)), encoder.close()])
+
+    assert b'"args":{  "city": "Paris",  "n": 1.50},' in out
+    assert all(line.startswith(b"data: {") for line in out.split(b"\n\n") if line)

@@ -304,3 +304,9 @@ def test_a_conversation_of_an_openai_client() -> None:
     assert {"tool_choice", "parallel_tool_calls"} == {
         loss.field for loss in in_callers_words(losses, request, chat.paths)
     }
+
+
+def test_an_image_is_base64() -> None:
+    """What the server could not read is refused before it is sent."""
+    with pytest.raises(MalformedRequest, match="not base64"):
+        user(Media(kind="image", base64="ha th", at="messages[0].content[0]"))

@@ -144,3 +144,10 @@ def test_a_line_has_a_limit() -> None:
     with pytest.raises(BadUpstreamBytes):
         for _ in range(20):
             decoder.feed(b'{"message": ')
+
+
+@pytest.mark.parametrize("message", [{"content": 6}, {"content": [""]}, {"thinking": 5}])
+def test_texts_are_texts(message: Any) -> None:
+    """Anything else in their place is the upstream's fault."""
+    with pytest.raises(BadUpstreamBytes):
+        events(ndjson({"model": "m", "message": message, "done": False}, line(done="stop")))

@@ -527,3 +527,10 @@ def test_any_json_is_read_or_refused(chunks: list[Any]) -> None:
     for data in (sse(*chunks), sse(*[chunk(one if isinstance(one, dict) else {}) for one in chunks], STOP)):
         with suppress(BadUpstreamBytes, StreamTruncated, UpstreamError):
             assert events(data)
+
+
+@pytest.mark.parametrize("value", [1, ["no"], {"text": "no"}])
+def test_a_refusal_is_a_text(value: Any) -> None:
+    """Anything else in its place is the upstream's fault."""
+    with pytest.raises(BadUpstreamBytes):
+        answer(chunk({"refusal": value}), STOP)

@@ -152,3 +152,16 @@ def test_every_recorded_request_passes() -> None:
             assert (body["model"], body.get("stream") is True) == (asked.model, asked.stream)
     assert count >= 250
     assert SENT.is_valid({"model": "m", "input": "Hi"})
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "function_call", "call_id": "c", "name": "", "arguments": "{}"},
+        {"type": "custom_tool_call", "call_id": "c", "name": "", "input": ""},
+    ],
+)
+def test_a_call_has_a_name(item: Any) -> None:
+    """No target could say what was called."""
+    with pytest.raises(MalformedRequest, match=r"input\[0\].name must be a non-empty string"):
+        ask(input=[item])

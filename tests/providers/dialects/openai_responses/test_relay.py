@@ -146,8 +146,8 @@ def test_a_body_instead_of_a_stream() -> None:
             relay.close()
 
 
-def test_comments_and_chats_end_mark_pass() -> None:
-    """And half an emoji, which some upstreams send."""
+def test_comments_and_half_an_emoji_pass() -> None:
+    """Some upstreams send both; so does the end mark of chats, where one says it."""
     data = b": ping\n\n" + b'data: {"type":"x","delta":"\\ud83d"}\n\n' + sse(COMPLETED) + b"data: [DONE]\n\n"
     relay = tap()
 

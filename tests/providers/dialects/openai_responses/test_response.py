@@ -330,3 +330,10 @@ def test_answers_in_the_background_are_not_done() -> None:
     assert RESPONSES.relay_response(queued, ask(background=True)) is None
     with pytest.raises(UpstreamFailed):
         RESPONSES.relay_response(queued, ask())
+
+
+@pytest.mark.parametrize("status", [{}, [], 1])
+def test_a_status_that_is_no_word(status: Any) -> None:
+    """It is the upstream's fault."""
+    with pytest.raises(BadUpstreamBytes):
+        RESPONSES.decode_response(answered({"output": [], "status": status}))

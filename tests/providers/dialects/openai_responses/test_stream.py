@@ -526,3 +526,13 @@ def test_nonsense_is_an_error_or_a_legal_stream(found: list[Any], ends: bool) ->
     stream = [{**fields, "type": kind} for kind, fields in found]
     with suppress(BadUpstreamBytes, StreamTruncated, UpstreamError):
         events(sse(CREATED, *stream, *([completed(message("x"))] if ends else [])))
+
+
+def test_a_text_that_turns_into_a_refusal() -> None:
+    """Two kinds of parts at the same place are two parts."""
+    piece = event("response.output_text.delta", output_index=0, content_index=0, delta="!")
+    refused = {"type": "message", "id": "m", "role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
+
+    found = fold(events(sse(piece, event("response.completed", response=response(refused)))))
+
+    assert [Text(text="!"), Refusal(text="No.")] == list(found.choices[0].parts)
