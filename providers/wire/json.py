@@ -198,7 +198,7 @@ def has_duplicates(data: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
 
     try:
         stdlib.loads(data, object_pairs_hook=collect, parse_int=len)
-    except ValueError:
+    except (ValueError, RecursionError):
         return True  # all that counts has been read: what cannot be is a field that a second one hides
     return len(keys) != len(set(keys))
 

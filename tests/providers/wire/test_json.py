@@ -207,3 +207,82 @@ def test_a_number_is_a_number(value: object) -> None:
         as_number(value)
 
     assert (1, 0.5) == (as_number(1), as_number(0.5))
+
+
+# ── field by field ─────────────────────────────────────────────────────────────────────
+
+
+def _whole(data: bytes, **limits: int) -> object:
+    """What `read_object` stands for."""
+    try:
+        return json.decode_object(data, **limits), json.top_level(data)
+    except MalformedRequest as fault:
+        return fault.message
+
+
+def _by_field(data: bytes, **limits: int) -> object:
+    try:
+        return json.read_object(data, **limits)
+    except MalformedRequest as fault:
+        return fault.message
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    body=st.dictionaries(st.sampled_from(["tools", "model", "é", "a b"]), _VALUES), space=st.sampled_from([0, 1, None])
+)
+def test_field_by_field_is_the_whole(body: dict[str, object], space: int | None) -> None:
+    """Read in pieces, with tools that may have come before, an object is what it is as a whole."""
+    data = stdlib.dumps(body, indent=space).encode()
+
+    assert _whole(data) == _by_field(data) == _by_field(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b'{"tools":}',
+        b'{"tools":[1,]}',
+        b'{"tools":["\\ud83d"]}',
+        b'{"tools":["\xff"]}',
+        b'{"tools":[1e999]}',
+        b'{"tools":[' + b"1" * 40 + b"]}",
+        b'{"tools":' + b"[" * 9 + b"]" * 9 + b"}",
+        b'{"a":' + b"[" * 9 + b"]" * 9 + b',"tools":[' + b"1" * 40 + b"]}",
+        b'{"tools":' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b'{"a":1,"tools":[1,2,3,4,5,6,7,8,9,10]}',
+        b'{"a":1} x',
+    ],
+)
+def test_field_by_field_finds_the_same_faults(data: bytes) -> None:
+    """Limits and complaints are those of the whole, also where the same tools were good under other limits."""
+    _by_field(data)
+
+    assert _whole(data, depth=8, values=10) == _by_field(data, depth=8, values=10)
+    assert _whole(data, depth=64, values=100) == _by_field(data, depth=64, values=100)
+
+
+def test_tools_that_came_before_are_the_same_object() -> None:
+    """What was made of them can be found by it."""
+    data = b'{"tools":[{"type":"function","function":{"name":"same"}}]}'
+
+    assert json.read_object(data)[0]["tools"] is json.read_object(data)[0]["tools"]
+
+
+@pytest.mark.parametrize("hidden", [b'"\xff"', b"1e999", b"1" * 400])
+def test_a_field_hidden_by_a_second_one_may_be_broken(hidden: bytes) -> None:
+    """Where a field that does not count cannot be read at all, it is still there twice."""
+    data = b'{"a":' + hidden + b',"b":[1],"a":1}'
+    body, top = json.read_object(data)
+
+    assert body == {"a": 1, "b": [1]}
+    assert json.has_duplicates(data, top)

@@ -1,0 +1,260 @@
+"""Usual messages and tools that came before take a shorter way: it must give what the long one gives."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from providers.canonical.chat import CacheMark, ChatRequest, Citation, Message, Seal, Text, Tool, ToolCall, ToolResult
+from providers.canonical.errors import RouterError
+from providers.canonical.loss import Losses
+from providers.dialect import Asked, WireRequest
+from providers.dialects import DIALECTS
+from providers.wire import memory
+from providers.wire.memory import TOOLS
+
+Json = Any
+
+CALLERS = ("openai.chat", "openai.responses", "anthropic.messages", "gemini", "ollama.chat")
+UPSTREAMS = (*CALLERS, "cohere.chat", "bedrock.converse")
+#: Where each encoder looks for the plain message.
+ENCODERS = {
+    "openai.chat": "providers.dialects.openai_chat.spoken",
+    "openai.responses": "providers.dialects.openai_responses.written",
+    "anthropic.messages": "providers.dialects.anthropic.messages",
+    "gemini": "providers.dialects.gemini.contents",
+    "ollama.chat": "providers.dialects.ollama.spoken",
+    "cohere.chat": "providers.dialects.cohere.messages",
+    "bedrock.converse": "providers.dialects.bedrock.messages",
+}
+EVERY = pytest.mark.parametrize("name", CALLERS)
+EVERY_UPSTREAM = pytest.mark.parametrize("name", UPSTREAMS)
+
+# ── encoding ───────────────────────────────────────────────────────────────────────────
+
+TEXTS = st.sampled_from(["", " ", "\n\u2028", "words", "words ", "é😀"]) | st.text(max_size=5)
+PARTS = st.builds(
+    Text,
+    text=TEXTS,
+    seal=st.none() | st.none() | st.none() | st.just(Seal(value="s", origin="gemini")),
+    cache=st.none() | st.none() | st.none() | st.just(CacheMark(ttl="5m")),
+    citations=st.just(()) | st.just(()) | st.just((Citation(url="https://example.com"),)),
+    extra=st.none() | st.none() | st.just({"x": 1}),
+)
+CALL = ToolCall(id="call_1", name="get_weather", arguments="{}")
+RESULT = ToolResult(call_id="call_1", parts=(Text(text="12"),))
+
+
+@st.composite
+def conversations(draw: Any) -> tuple[Message, ...]:
+    """Messages of any role, mostly one text each; sometimes a call with its result."""
+    messages: list[Message] = []
+    for i in range(draw(st.integers(1, 6))):
+        at = f"messages[{i}]"
+        if draw(st.integers(0, 5)) == 0:
+            before = tuple(draw(st.lists(PARTS, max_size=1)))
+            messages.append(Message(role="assistant", parts=(*before, CALL), at=at))
+            messages.append(Message(role="tool", parts=(RESULT,), at=at))
+            continue
+        role = draw(st.sampled_from(["user", "user", "assistant", "assistant", "system"]))
+        parts = tuple(draw(st.lists(PARTS, min_size=1, max_size=1) | st.lists(PARTS, max_size=2)))
+        named = draw(st.sampled_from([None, None, None, "someone"]))
+        messages.append(Message(role=role, parts=parts, name=named, at=at))
+    return tuple(messages)
+
+
+def written(name: str, request: ChatRequest) -> object:
+    """The body and its losses, or the refusal, for which nobody counts losses."""
+    losses: Losses = []
+    try:
+        wire = DIALECTS[name].encode_request(request, losses)
+    except RouterError as error:
+        return type(error), error.message, error.param
+    return wire.body, wire.headers, wire.path, losses
+
+
+@EVERY_UPSTREAM
+@settings(max_examples=60)
+@given(messages=conversations())
+def test_a_plain_message_is_written_as_any_other(name: str, messages: tuple[Message, ...]) -> None:
+    """The same bytes, the same losses, the same refusals."""
+    request = ChatRequest(dialect="another", model="some-model", messages=messages, max_output_tokens=9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module(ENCODERS[name]), "plain_text", lambda message: None)
+        expected = written(name, request)
+
+    assert expected == written(name, request)
+
+
+# ── tools that came before ─────────────────────────────────────────────────────────────
+
+SCHEMAS = st.sampled_from(
+    [
+        {"type": "object", "properties": {"place": {"type": "string", "pattern": "x+"}}, "required": ["place"]},
+        {"type": "object", "properties": {"n": {"type": ["integer", "null"], "minimum": 1}}},
+        {"properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"enum": [1, "x", None]}}},
+        {"type": "object", "additionalProperties": False, "properties": {}},
+        {},
+    ]
+)
+
+
+@st.composite
+def functions(draw: Any) -> list[Json]:
+    """Tools as a caller of openai.chat writes them."""
+    tools: list[Json] = []
+    for i in range(draw(st.integers(1, 3))):
+        function: Json = {"name": f"tool_{i}", "description": draw(TEXTS), "parameters": draw(SCHEMAS)}
+        function |= draw(st.sampled_from([{}, {"strict": True}, {"strict": None}, {"x_more": [1]}]))
+        tool = {"type": "function", "function": function}
+        tool |= draw(st.sampled_from([{}, {}, {"cache_control": {"type": "ephemeral"}}, {"x_beside": 1}]))
+        tools.append(draw(st.sampled_from([tool, tool, tool, tool, {"type": "web_search"}])))
+    return tools
+
+
+def asked(name: str, request: ChatRequest) -> Asked:
+    """The request as a caller of the dialect sends it."""
+    dialect = DIALECTS[name]
+    wire = dialect.encode_request(request, [])
+    params = {"model": request.model, "task": "generateContent"} if name == "gemini" else {}
+    return dialect.read(WireRequest(path=wire.path, query=wire.query, body=wire.body), params)
+
+
+def origin(tools: list[Json]) -> ChatRequest:
+    body = {"model": "some-model", "messages": [{"role": "user", "content": "hi"}], "tools": tools, "max_tokens": 9}
+    dialect = DIALECTS["openai.chat"]
+    return dialect.decode_request(dialect.read(WireRequest(path="/", body=msgspec.json.encode(body)), {}))
+
+
+@contextmanager
+def nothing_kept() -> Iterator[None]:
+    """While nobody remembers anything."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TOOLS, "made_of", lambda value: None)
+        patch.setattr(TOOLS, "read", lambda text: None)
+        patch.setattr(TOOLS, "keep", lambda text, value, about: None)
+        yield
+
+
+@EVERY
+@settings(max_examples=40)
+@given(tools=functions())
+def test_tools_that_came_before_mean_the_same(name: str, tools: list[Json]) -> None:
+    """In each language: what is read of them the second time is what is read of them when nothing is kept."""
+    request = origin([tool for tool in tools if "function" in tool] or tools)
+    try:
+        first = asked(name, request)
+    except RouterError:
+        return  # a kind of tool that this language does not have
+    second = DIALECTS[name].decode_request(asked(name, request))
+    with nothing_kept():
+        expected = DIALECTS[name].decode_request(asked(name, request))
+
+    assert DIALECTS[name].decode_request(first) == second == expected
+    assert not second.tools or second.tools is DIALECTS[name].decode_request(first).tools
+
+
+@EVERY_UPSTREAM
+@settings(max_examples=40)
+@given(
+    tools=functions(),
+    more=st.sampled_from(
+        [
+            {},
+            {"parallel_tool_calls": False},
+            {"tool_choice": {"type": "function", "function": {"name": "tool_0"}}},
+            {"tool_choice": "none"},
+            {"tool_choice": "required"},
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}},
+        ]
+    ),
+    model=st.sampled_from(["some-model", "gemini-3-pro", "gemini-2.0-flash", "claude-opus-4-8", "claude-3-haiku"]),
+)
+def test_tools_that_came_before_are_written_the_same(name: str, tools: list[Json], more: Json, model: str) -> None:
+    """The same bytes and losses for each upstream, however often, for each model and beside other fields."""
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "tools": tools, "max_tokens": 9, **more}
+    wire = WireRequest(path="/", body=msgspec.json.encode(body))
+    chat = DIALECTS["openai.chat"]
+
+    def sent() -> object:
+        request = chat.decode_request(chat.read(wire, {}))
+        return written(name, msgspec.structs.replace(request, dialect="another"))
+
+    with nothing_kept():
+        expected = sent()
+
+    assert [expected, expected] == [sent(), sent()]
+
+
+@EVERY
+def test_nobody_changes_what_is_kept(name: str) -> None:
+    """Calls share the tools that came before: reading, relaying and writing leave them as they were."""
+    function = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}, "strict": True}
+    tools = [{"type": "function", "function": {**function, "name": f"f{i}"}} for i in range(2)]
+    call = asked(name, origin(tools))
+    request = DIALECTS[name].decode_request(call)
+    before = copy.deepcopy(call.body["tools"]), msgspec.json.encode(request.tools)
+    for upstream in UPSTREAMS:
+        for _ in range(2):
+            DIALECTS[upstream].encode_request(request, [])
+            DIALECTS[upstream].encode_request(
+                msgspec.structs.replace(request, tools=tuple(tool for tool in request.tools if isinstance(tool, Tool))),
+                [],
+            )
+    DIALECTS[name].relay_request(call, "another-model", [])
+
+    assert memory.TOOLS.made_of(call.body["tools"]) is not None
+    assert before == (call.body["tools"], msgspec.json.encode(request.tools))
+
+
+# ── checking and reading ───────────────────────────────────────────────────────────────
+
+ODD = st.sampled_from([None, 0, True, [], {}, ["user"], "", "nobody"])
+ROLES = st.sampled_from(["user", "assistant", "system", "model", "developer", "tool"]) | ODD
+CONTENTS = TEXTS | ODD
+
+
+def body_of(name: str, message: Json) -> Json:
+    """A request with this one message, in which a key that nobody knows makes it take the long way."""
+    if name == "gemini":
+        content = {"parts": [{"text": message["content"]}]} if "content" in message else {"parts": []}
+        content |= {key: value for key, value in message.items() if key != "content"}
+        return {"contents": [content]}
+    where = "input" if name == "openai.responses" else "messages"
+    return {"model": "some-model", "max_tokens": 9, where: [message]}
+
+
+def fate(name: str, message: Json) -> object:
+    """What is wrong with it, or what it means without the unknown key."""
+    dialect = DIALECTS[name]
+    params = {"model": "some-model", "task": "generateContent"} if name == "gemini" else {}
+    wire = WireRequest(path="/", body=msgspec.json.encode(body_of(name, message)))
+    try:
+        request = dialect.decode_request(dialect.read(wire, params))
+    except RouterError as error:
+        return type(error), error.message, error.param
+    return [msgspec.structs.replace(one, extra=None, parts=tuple(map(_bare, one.parts))) for one in request.messages]
+
+
+def _bare(part: Any) -> Any:
+    """Without the unknown key, wherever a language keeps it."""
+    form = {key: value for key, value in (part.form or {}).items() if key != "outer"}
+    return msgspec.structs.replace(part, extra=None, form=form or None)
+
+
+@EVERY
+@given(role=ROLES, content=CONTENTS, left_out=st.sampled_from([None, None, None, "role", "content"]))
+def test_a_plain_message_is_read_as_any_other(name: str, role: Json, content: Json, left_out: str | None) -> None:
+    """The same complaints, and the same meaning, as of a message with a key that nobody knows."""
+    message = {"role": role, "content": content}
+    message.pop(left_out or "", None)
+
+    assert fate(name, {**message, "x_unknown": 1}) == fate(name, message)
