@@ -178,8 +178,9 @@ def _put_back(
     if missing:
         begin = max((i + 1 for i, part in enumerate(before) if isinstance(part, ToolCall)), default=0)
         told = "".join(part.text for part in before[begin:] if isinstance(part, Reasoning))
-        if not told or told == "".join(thought.text for thought in missing):
-            # The caller brought the words without the seals, or nothing: ours stand for both.
+        if told in "".join(thought.text for thought in missing):
+            # The caller brought the words without the seals, or nothing, or the last piece of a stream, as npm's openai
+            # gathers fields that it does not know: ours stand for both.
             before[begin:] = [*missing, *(part for part in before[begin:] if not isinstance(part, Reasoning))]
     if call.seal is not None or kept.seal is None or not _readable(kept.seal, origins):
         return call

@@ -209,3 +209,9 @@ def talk_langchain(agents_python: Path) -> Iterator[Client]:
 def talk_pydantic_ai(agents_python: Path) -> Iterator[Client]:
     with _module(agents_python, "pydantic_ai_agent") as program:
         yield program
+
+
+@pytest.fixture(scope="session")
+def talk_node(node_clients: NodeClients) -> Iterator[Client]:
+    with _program(node_clients.node, node_clients.directory / "talk.mjs") as program:
+        yield program

@@ -23,6 +23,10 @@ TALKERS = [
     Talker("talk_genai_2", "generate", "gemini"),
     Talker("talk_genai_3", "generate", "gemini"),
     Talker("talk_ollama", "chat", "ollama.chat", ids=False),
+    Talker("talk_node", "chat", "openai.chat"),
+    Talker("talk_node", "responses", "openai.responses"),
+    Talker("talk_node", "anthropic", "anthropic.messages"),
+    Talker("talk_node", "google", "gemini"),
 ]
 UPSTREAMS = list(SCRIPTED)
 everywhere = pytest.mark.parametrize("upstream", UPSTREAMS)
