@@ -228,9 +228,10 @@ class _Restoring:
         if not missing:
             return step
         told = "".join(part.text for part in step if isinstance(part, Reasoning))
-        if told and told != "".join(thought.text for thought in missing):
+        if told not in "".join(thought.text for thought in missing):
             return step
-        # The caller brought the words without the seals, or nothing: ours stand for both.
+        # The caller brought the words without the seals, or nothing, or the last piece of a stream, as npm's openai
+        # gathers fields that it does not know: ours stand for both.
         return [*missing, *(part for part in step if not isinstance(part, Reasoning))]
 
     def _sealed(self, call: ToolCall, kept: _Kept) -> ToolCall:

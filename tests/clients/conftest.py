@@ -11,12 +11,16 @@ import contextlib
 import json
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import certifi
 import pytest
+import pytest_asyncio
+
+if TYPE_CHECKING:
+    from tests.clients.matrix import Matrix, Talker
 
 Json = Any
 ROOT = Path(__file__).parent.parent.parent
@@ -156,6 +160,22 @@ def genai_3() -> Client:
 # ── talkers: the same conversation through each library (tests/clients/talkers) ──────────────
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def here_are_all() -> AsyncIterator[Matrix]:
+    """One gateway before upstreams of every language, for a module whose tests share its loop."""
+    from tests.clients.matrix import matrix
+
+    async with matrix() as found:
+        yield found
+
+
+@pytest.fixture
+def client_of(request: pytest.FixtureRequest, talker: Talker) -> Client:
+    """The library of the test's `talker`."""
+    found: Client = request.getfixturevalue(talker.library)
+    return found
+
+
 def _talks(module: str) -> Client:
     """Imported here, if it is installed."""
     return InProcess(pytest.importorskip(f"tests.clients.talkers.{module}").run)
@@ -208,4 +228,10 @@ def talk_langchain(agents_python: Path) -> Iterator[Client]:
 @pytest.fixture(scope="session")
 def talk_pydantic_ai(agents_python: Path) -> Iterator[Client]:
     with _module(agents_python, "pydantic_ai_agent") as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def talk_node(node_clients: NodeClients) -> Iterator[Client]:
+    with _program(node_clients.node, node_clients.directory / "talk.mjs") as program:
         yield program

@@ -14,6 +14,7 @@ from google import genai
 from google.genai import types
 
 from tests import corpus
+from tests.clients.conftest import Client
 from tests.fakes import Answer, FakeUpstream, json_answer, status
 from tests.running import Running, running
 
@@ -220,3 +221,17 @@ async def test_the_demo_embeds_for_everybody() -> None:
 
         assert 64 == len(theirs.data[0].embedding)
         assert theirs.data[0].embedding == googles.json["embedding"]["values"] == ollamas.json["embeddings"][0]
+
+
+@pytest.mark.parametrize("model", PATHS)
+async def test_langchains_client_gets_vectors_from_every_upstream(model: str, talk_langchain: Client) -> None:
+    """Documents go as one batch, a query by itself; both come back as numbers."""
+    async with between() as (gateway, upstream):
+        upstream.script(said(model, VECTORS), said(model, VECTORS[:1]))
+        door = {"url": gateway.url, "key": "none"}
+        told = await talk_langchain.ask(
+            door, "embed", kind="embeddings", model=model, texts=["one", "two"], dimensions=3
+        )
+
+        assert [VECTORS, VECTORS[0]] == told["said"]
+        assert 2 == len(upstream.requests)

@@ -68,7 +68,12 @@ PARAMS: dict[str, list[dict[str, str]]] = {
     "ollama.chat": [{"task": task} for task in ("chat", "chat", "generate", "embed", "embeddings")],
     "anthropic.messages": [{}, {}, {"task": "count_tokens"}],
 }
-HEADERS = [{}, {"anthropic-beta": "a,b", "anthropic-version": "2023-06-01"}, {"openai-beta": "é"}, {"anthropic-beta": ""}]
+HEADERS = [
+    {},
+    {"anthropic-beta": "a,b", "anthropic-version": "2023-06-01"},
+    {"openai-beta": "é"},
+    {"anthropic-beta": ""},
+]
 
 
 class Broken(AssertionError):
@@ -453,11 +458,16 @@ def _fed(decoder: Any, chunks: Sequence[bytes]) -> tuple[list[Any], Any]:
 def path(data: bytes) -> None:
     """An upstream named in a path: understood or refused, and a log never shows the key."""
     target, prefix = data.decode("latin-1"), "/api/v1/proxy/"
-    listed = [upstream_path.Listed("openai", "https://api.openai.com/v1"), upstream_path.Listed("g", "https://g.example")]
+    listed = [
+        upstream_path.Listed("openai", "https://api.openai.com/v1"),
+        upstream_path.Listed("g", "https://g.example"),
+    ]
     dice = dice_of(data)
     shown = upstream_path.redacted(target, prefix, dice.choice([None, listed]))
     try:
-        found = upstream_path.parse(target, prefix, listed, unlisted=dice.choice([True, False, ("*.example",)]), default=True)
+        found = upstream_path.parse(
+            target, prefix, listed, unlisted=dice.choice([True, False, ("*.example",)]), default=True
+        )
     except upstream_path.PathProblem as problem:
         holds(problem.status in (400, 403, 404), "a status that is none")
         return
@@ -547,16 +557,58 @@ def _bytes() -> list[Target]:
         Target("frames", "bytes", frames, amazon, _stream_mutate(amazon, AMAZON)),
         Target("path", "bytes", path, lambda: PATHS, _change_path),
         Target("yaml", "bytes", yaml, _tables, _change_table),
-        Target("hints", "bytes", hints, lambda: [b"Wed, 21 Oct 2026 07:28:00 GMTWed, 21 Oct 2026 07:27:00 GMT", b"30"], change_bytes),
+        Target(
+            "hints",
+            "bytes",
+            hints,
+            lambda: [b"Wed, 21 Oct 2026 07:28:00 GMTWed, 21 Oct 2026 07:27:00 GMT", b"30"],
+            change_bytes,
+        ),
     ]
 
 
-_HEADS = ["https://api.openai.com/v1", "api.openai.com/v1", "openai", "default", "https:/g.example", "https://x.example:443/a/b"]
-_HEADS += ["https%3A%2F%2Fapi.openai.com%2Fv1", "https%253A%252F%252Fx.example%252Fv1", "http://[::1]:80", "https://user@x.example"]
+_HEADS = [
+    "https://api.openai.com/v1",
+    "api.openai.com/v1",
+    "openai",
+    "default",
+    "https:/g.example",
+    "https://x.example:443/a/b",
+]
+_HEADS += [
+    "https%3A%2F%2Fapi.openai.com%2Fv1",
+    "https%253A%252F%252Fx.example%252Fv1",
+    "http://[::1]:80",
+    "https://user@x.example",
+]
 _KEYS = ["sk-abcdefghijklmnopqrstuvwx", "-", "", "a%2Fb", "%2e%2e", "AIzaabcdefghijklmnop", "key%2520key"]
-_TAILS = ["/chat/completions", "/v1/messages", "/embeddings", "/v1beta/models/gemini-2.5-flash:generateContent", "/api/chat"]
+_TAILS = [
+    "/chat/completions",
+    "/v1/messages",
+    "/embeddings",
+    "/v1beta/models/gemini-2.5-flash:generateContent",
+    "/api/chat",
+]
 PATHS = [f"/api/v1/proxy/{head}/{key}{tail}".encode() for head in _HEADS for key in _KEYS for tail in _TAILS]
-_ODD_PATHS = [b"%", b"%2f", b"%252f", b"..", b"/", b"//", b"\\", b"@", b"#", b"?", b":", b"%00", b"\xe9", b"[", b"]", b".", b";"]
+_ODD_PATHS = [
+    b"%",
+    b"%2f",
+    b"%252f",
+    b"..",
+    b"/",
+    b"//",
+    b"\\",
+    b"@",
+    b"#",
+    b"?",
+    b":",
+    b"%00",
+    b"\xe9",
+    b"[",
+    b"]",
+    b".",
+    b";",
+]
 
 
 def _change_path(dice: Random, data: bytes) -> bytes:
@@ -573,11 +625,48 @@ def _change_path(dice: Random, data: bytes) -> bytes:
 def _tables() -> Sequence[bytes]:
     table = (seeds.SPECS.parent.parent / "routes.yaml").read_bytes()
     parts = [part + b"\n" for part in re.split(rb"\n(?=[a-z])", table)]
-    return [table, *parts, b"a: &x [1, 2]\nb: *x\nc: {<<: *x, d: 0o17}\n", b"- a\n", b"a: |\n  text\n  more\nb: >-\n  x\n"]
+    return [
+        table,
+        *parts,
+        b"a: &x [1, 2]\nb: *x\nc: {<<: *x, d: 0o17}\n",
+        b"- a\n",
+        b"a: |\n  text\n  more\nb: >-\n  x\n",
+    ]
 
 
-_ODD_YAML = [b"&a ", b"*a", b"!!python/object:os.system ", b"<<: ", b"---\n", b"...\n", b"%YAML 1.2\n", b"? ", b"- ", b": ", b"{", b"}"]
-_ODD_YAML += [b"[", b"]", b"\t", b"|", b">", b"'", b'"', b"#", b"\x00", b"\xc2\x85", b"\xe2\x80\xa8", b"0x", b"9" * 40, b"  ", b"\r\n", b",", b"\xff"]
+_ODD_YAML = [
+    b"&a ",
+    b"*a",
+    b"!!python/object:os.system ",
+    b"<<: ",
+    b"---\n",
+    b"...\n",
+    b"%YAML 1.2\n",
+    b"? ",
+    b"- ",
+    b": ",
+    b"{",
+    b"}",
+]
+_ODD_YAML += [
+    b"[",
+    b"]",
+    b"\t",
+    b"|",
+    b">",
+    b"'",
+    b'"',
+    b"#",
+    b"\x00",
+    b"\xc2\x85",
+    b"\xe2\x80\xa8",
+    b"0x",
+    b"9" * 40,
+    b"  ",
+    b"\r\n",
+    b",",
+    b"\xff",
+]
 
 
 def _change_table(dice: Random, data: bytes) -> bytes:

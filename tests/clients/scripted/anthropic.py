@@ -88,7 +88,7 @@ class Anthropic(Scripted):
             return {"type": "thinking", "thinking": part.text, "signature": part.seal}
         if isinstance(part, Called):
             return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments}
-        return {"type": "text", "text": part.text, "citations": None}
+        return {"type": "text", "text": part.text}
 
     def _message(self, parts: Sequence[Part], reason: str | None) -> Json:
         head = {"id": f"msg_{self.answer_id}", "type": "message", "role": "assistant", "model": self.model}

@@ -158,12 +158,13 @@ def test_thinking_between_calls_belongs_to_the_call_behind_it() -> None:
 
 
 def test_words_that_came_back_without_their_seal_get_it_again() -> None:
-    """A client that shows thinking as text sends that text, and no more; other words are its own, and stay."""
+    """A client that shows thinking as text sends that text, or its last piece; other words are its own, and stay."""
     memory = remembered(ChatResponse(choices=(Choice(parts=(THOUGHT, FIRST)),)), stream=False)
     same = memory.restore("me", history(Reasoning(text="The weather, then."), FIRST)).messages[1].parts
+    piece = memory.restore("me", history(Reasoning(text=", then."), FIRST)).messages[1].parts
     edited = history(Reasoning(text="Something else."), FIRST)
 
-    assert (KEPT, FIRST) == same
+    assert (KEPT, FIRST) == same == piece
     assert edited is memory.restore("me", edited)
 
 
