@@ -12,7 +12,7 @@ Clients of ollama.chat ask beside the route on which they talk (`beside`): `GET 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Literal, TypeAlias
@@ -40,6 +40,19 @@ def is_listing(path: str) -> bool:
     return _PATH.fullmatch(path) is not None
 
 
+def is_list(path: str) -> bool:
+    """Is this the path of a list itself? It has no other use: `/v1/models/x:generateContent` has."""
+    found = _PATH.fullmatch(path)
+    return found is not None and found[2] is None
+
+
+def dialect_of(path: str, headers: Container[str], query: Mapping[str, str]) -> str:
+    """The dialect in whose form a list is asked for, and in which a refusal is read."""
+    if not path.startswith("/v1/") or "x-goog-api-key" in headers or "key" in query:
+        return "gemini"
+    return "anthropic.messages" if "anthropic-version" in headers else "openai.chat"
+
+
 def answer(
     path: str, headers: Container[str], query: Mapping[str, str], names: Sequence[str], created: int
 ) -> WireResponse:
@@ -47,13 +60,8 @@ def answer(
     found = _PATH.fullmatch(path)
     if found is None:
         raise UnknownModel("there is no list of models at this path")
-    version, wanted = found.groups()
-    if version != "v1" or "x-goog-api-key" in headers or "key" in query:
-        one, many = _google, _google_list
-    elif "anthropic-version" in headers:
-        one, many = _anthropic, _anthropic_list
-    else:
-        one, many = _openai, _openai_list
+    wanted = found[2]
+    one, many = _FORMS[dialect_of(path, headers, query)]
     if wanted is None:
         body = many([one(name, created) for name in names])
     else:
@@ -93,6 +101,13 @@ def _anthropic_list(rows: list[Json]) -> Json:
         "first_id": ids[0] if ids else None,
         "last_id": ids[-1] if ids else None,
     }
+
+
+_FORMS: Mapping[str, tuple[Callable[[str, int], Json], Callable[[list[Json]], Json]]] = {
+    "gemini": (_google, _google_list),
+    "anthropic.messages": (_anthropic, _anthropic_list),
+    "openai.chat": (_openai, _openai_list),
+}
 
 
 # ── beside a route of ollama.chat ──────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import msgspec
 from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
 
 from router.explain import Question
 from router.metrics import CONTENT_TYPE, Metrics
@@ -121,9 +122,12 @@ class Admin:
             return _refusal(405, "method_not_allowed", "POST is asked for", {"Allow": "POST"})
         if (request.content_length or 0) > LONGEST_QUESTION:
             return _refusal(413, "payload_too_large", f"a question has at most {LONGEST_QUESTION} bytes")
-        body = await request.content.read(LONGEST_QUESTION + 1)
-        while not request.content.at_eof() and len(body) <= LONGEST_QUESTION:
-            body += await request.content.read(LONGEST_QUESTION + 1 - len(body))
+        try:
+            body = await request.content.read(LONGEST_QUESTION + 1)
+            while not request.content.at_eof() and len(body) <= LONGEST_QUESTION:
+                body += await request.content.read(LONGEST_QUESTION + 1 - len(body))
+        except RequestPayloadError:
+            return _refusal(400, "invalid_request", "the body cannot be read")
         if len(body) > LONGEST_QUESTION:
             return _refusal(413, "payload_too_large", f"a question has at most {LONGEST_QUESTION} bytes")
         try:

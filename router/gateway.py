@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from providers import listing
 from providers.canonical.errors import UpstreamDenied
@@ -14,7 +14,7 @@ from router.metrics import Metrics
 from router.policy.retries import RetryBudget, Row
 from router.settings import Settings
 from router.state.seals import SealMemory
-from router.table import OPAQUE, PolicySettings, Route, Target
+from router.table import OPAQUE, PolicySettings, Route, Target, plain_path
 from router.transport import Transport
 
 OTHER = "other"
@@ -86,17 +86,18 @@ class Generation:
         return model if model in self.models else OTHER
 
     def nearest(self, path: str) -> Route | None:
-        """The route most like a path that fits none: its dialect is what the caller reads."""
-        best, most = None, 1
+        """The route most like a path that fits none: its dialect is what the caller reads. The first of several."""
+        asked = plain_path(path).split("/")[1:]
+        best, most = None, 0
         for route in self.table.routes:
-            common = _common(route.path, path)
+            common = _common(route.path.split("/")[1:], asked)
             if common > most:
                 best, most = route, common
         return best
 
 
-def _common(a: str, b: str) -> int:
-    """How many characters two texts share at their beginning."""
+def _common(a: Sequence[str], b: Sequence[str]) -> int:
+    """How many segments two paths share at their beginning."""
     for index, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             return index

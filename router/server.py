@@ -28,7 +28,7 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from providers import listing
-from providers.canonical.errors import Overloaded, RouterError
+from providers.canonical.errors import MethodNotAllowed, Overloaded, RouterError
 from providers.dialect import WireResponse
 from providers.dialects import DIALECTS
 from router import admin
@@ -190,7 +190,8 @@ class Front:
             id=record.id,
         )
         door = HttpDoor(request, gateway.generation.settings.limits)
-        if path in gateway.generation.beside or (listing.is_listing(path) and request.method in ("GET", "HEAD")):
+        looks = request.method in ("GET", "HEAD")
+        if path in gateway.generation.beside or listing.is_list(path) or (looks and listing.is_listing(path)):
             return await self._list(incoming, path, door, record)
         await self._exchange(incoming, door, record)
         return door.response
@@ -226,8 +227,9 @@ class Front:
     async def _list(self, incoming: Incoming, path: str, door: HttpDoor, record: Record) -> web.StreamResponse:
         """The models that this caller may name, and what else clients ask beside their route."""
         generation = self.gateway.generation
-        route, question = generation.beside.get(path) or (generation.nearest(path) or generation.table.routes[0], None)
-        dialect = self.gateway.dialects[route.speaks]
+        route, question = generation.beside.get(path) or (None, None)
+        form = listing.dialect_of(path, incoming.headers, incoming.query) if route is None else route.speaks
+        dialect = self.gateway.dialects[form]
         try:
             access = generation.access
             credential, _ = split_credentials(incoming.headers, incoming.query, named=False, is_open=access.is_open)
@@ -236,6 +238,8 @@ class Front:
                 row.name for row in generation.settings.models if "*" not in row.name and allowed(caller, row.name)
             ]
             started = int(self.gateway.started_at)
+            if question is None and incoming.method not in ("GET", "HEAD"):
+                raise MethodNotAllowed("this path takes GET", allow=("GET", "HEAD"))
             if question is None:
                 answer = listing.answer(path, incoming.headers, incoming.query, names, started)
             else:

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from providers.canonical.errors import MalformedRequest, MethodNotAllowed, UnknownModel
-from providers.listing import Question, answer, beside, is_listing, reply
+from providers.listing import Question, answer, beside, dialect_of, is_list, is_listing, reply
 
 NAMES = ["fast", "team/smart"]
 SPECS = Path(__file__).parent.parent / "specs"
@@ -32,6 +32,28 @@ def test_those_are_not(path: str) -> None:
     """Nothing else is."""
 
     assert not is_listing(path)
+
+
+def test_a_list_has_no_other_use() -> None:
+    """One of its models may also be the beginning of a task."""
+    assert [True, True, False, False] == [
+        is_list(path) for path in ("/v1/models", "/v1beta/models", "/v1/models/fast", "/v1/chat/completions")
+    ]
+
+
+def test_a_refusal_is_read_in_the_form_that_was_asked_for() -> None:
+    """Path, key and version decide, as for the list."""
+    asked = [
+        ("/v1/models/x", (), {}),
+        ("/v1/models/x", ("anthropic-version",), {}),
+        ("/v1/models/x", ("anthropic-version", "x-goog-api-key"), {}),
+        ("/v1/models/x", (), {"key": "k"}),
+        ("/v1beta/models/x", (), {}),
+    ]
+
+    assert ["openai.chat", "anthropic.messages", "gemini", "gemini", "gemini"] == [
+        dialect_of(path, headers, query) for path, headers, query in asked
+    ]
 
 
 def test_openais_form() -> None:

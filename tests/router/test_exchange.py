@@ -13,7 +13,7 @@ import pytest
 from tests.answers import chat_answer, gemini_answer, openai_error
 from tests.fakes import HANG, HANG_UP, RESET, FakeUpstream, black_hole, dead_port, json_answer, raw, redirect, status
 from tests.lanes import ANSWERING, KEYS, LANES, TABLE, Lane
-from tests.raw import raw_request
+from tests.raw import raw_call, raw_request
 from tests.running import Answer, Running, running
 
 EVERY = [*LANES, *ANSWERING]
@@ -248,6 +248,45 @@ async def test_the_models_that_may_be_named_are_listed_in_the_callers_form() -> 
         assert ["models/openai-model", "models/gemini-model"] == [row["name"] for row in gemini.json["models"]][:2]
         assert gemini.json == by_key.json
         assert ("openai-model", 404) == (one.json["id"], none.status)
+
+
+async def test_a_refusal_of_a_list_is_in_its_form() -> None:
+    """Whatever else the table serves near that path."""
+    async with between() as (gateway, _):
+        chat = await gateway.get("/v1/models/nope")
+        gemini = await gateway.get("/v1/models/nope", headers={"x-goog-api-key": "k"})
+        anthropic = await gateway.get("/v1/models/nope", headers={"anthropic-version": "2023-06-01"})
+        wrong = await gateway.post("/v1/models", {})
+
+        assert {"message", "type", "param", "code"} == chat.json["error"].keys()
+        assert "NOT_FOUND" == gemini.json["error"]["status"]
+        assert "not_found_error" == anthropic.json["error"]["type"] and "error" == anthropic.json["type"]
+        assert (405, "GET, HEAD", "method_not_allowed") == (
+            wrong.status,
+            wrong.headers["allow"],
+            wrong.json["error"]["code"],
+        )
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [
+        ("/v1/mess", "openai"),
+        ("/v1/nothing", "openai"),
+        ("/v1/messages/batches", "anthropic"),
+        ("/v1beta/nothing", "gemini"),
+        ("/ollama/nothing", "ollama"),
+        ("http://else.where/ollama/nothing", "ollama"),
+        ("/nothing", "openai"),
+    ],
+)
+async def test_what_is_nowhere_is_told_as_the_nearest_route_tells(path: str, shape: str) -> None:
+    """By whole segments: `/v1/mess` is not nearer to messages than to anything else."""
+    async with between() as (gateway, _):
+        answer = await raw_call(gateway.port, "POST", path, b"{}")
+
+        assert 404 == answer.code
+        assert Lane(shape, "openai").problem(answer.json(), 404)["message"]
 
 
 # ── attempts ───────────────────────────────────────────────────────────────────────────
