@@ -18,7 +18,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("constraints.txt", "constraints-dev.txt", "tests/clients/genai2/constraints.txt")
+LOCKS = (
+    *("constraints.txt", "constraints-dev.txt", "tests/clients/genai2/constraints.txt"),
+    *("tests/fuzz/constraints.txt", "tests/engine/constraints.txt"),
+)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -54,6 +57,7 @@ RUNTIME = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
     [
         ("constraints.txt", RUNTIME + declared("build")),
         ("constraints-dev.txt", RUNTIME + declared("dev")),
+        ("tests/fuzz/constraints.txt", declared("fuzz")),
     ],
 )
 def test_locks_hold_what_is_declared(lock: str, requirements: list[Requirement]) -> None:
