@@ -22,7 +22,7 @@ APT = nginx-light prometheus
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 LOCKED = install --require-hashes --no-deps
 
-.PHONY: help install serve test check fix bench constraints dev clients system clean
+.PHONY: help install serve test fuzz check fix bench constraints dev clients system clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ serve: install ## serve ./routes.yaml on 127.0.0.1:8080 (admin on 8081)
 
 test: dev clients system ## every test that CI runs
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+fuzz: $(VENV)/.fuzz ## 10 minutes for each decoder: hours (ARGS="--seconds 60 stream:gemini")
+	$(BIN)/python -m tests.fuzz.run --seconds 600 $(ARGS)
 
 check: dev ## linters, types, dead code, floors, generated documents
 	$(BIN)/ruff check .
@@ -55,7 +58,7 @@ constraints: ## write the lock files anew (ARGS=--upgrade: newest versions)
 	@scripts/lock.sh $(TOOLS) $(ARGS)
 
 clean: ## remove every environment and cache
-	rm -rf $(VENV) $(OLDER) $(AGENTS) $(TOOLS) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDER) $(AGENTS) $(TOOLS) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz
 
 # ── set-up ──────────────────────────────────────────────────────────────────────────────────
 
@@ -71,6 +74,11 @@ dev: $(VENV)/.dev
 $(VENV)/.dev: $(VENV)/.runtime constraints-dev.txt
 	@echo "installing what tests and checks need into $(VENV)"
 	@$(PIP) $(LOCKED) -r constraints-dev.txt
+	@touch $@
+
+# Coverage for fuzzing; a system that the package has no build for is fuzzed without it.
+$(VENV)/.fuzz: $(VENV)/.dev tests/fuzz/constraints.txt
+	@$(PIP) $(LOCKED) -r tests/fuzz/constraints.txt || echo "isthmus: no atheris here; fuzzing goes unguided" >&2
 	@touch $@
 
 # The SDKs and agents of tests/clients that do not fit into $(VENV).

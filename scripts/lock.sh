@@ -1,5 +1,5 @@
 #!/bin/sh
-# lock.sh TOOLS [--upgrade]: writes every lock file from pyproject.toml and tests/clients.
+# lock.sh TOOLS [--upgrade]: writes every lock file from pyproject.toml, tests/clients and tests/engine.
 # Pins that still fit stay as they are, unless --upgrade is given. Lock files hold hashes and no addresses:
 # whoever installs takes them from their own index, and gets the same bytes or an error.
 set -eu
@@ -19,6 +19,8 @@ lock() {
 # Development first: the runtime lock takes its versions, so that what is tested is what is served.
 lock pyproject.toml --group dev --output-file constraints-dev.txt "$@"
 lock pyproject.toml --group build --constraints constraints-dev.txt --output-file constraints.txt "$@"
+lock --group fuzz --output-file tests/fuzz/constraints.txt "$@"
+lock tests/engine/requirements.in --output-file tests/engine/constraints.txt "$@"
 for list in older agents; do
     lock "tests/clients/$list/requirements.in" --output-file "tests/clients/$list/constraints.txt" "$@"
 done

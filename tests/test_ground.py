@@ -19,10 +19,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 LOCKS = (
-    "constraints.txt",
-    "constraints-dev.txt",
-    "tests/clients/older/constraints.txt",
-    "tests/clients/agents/constraints.txt",
+    *("constraints.txt", "constraints-dev.txt", "tests/fuzz/constraints.txt", "tests/engine/constraints.txt"),
+    *("tests/clients/older/constraints.txt", "tests/clients/agents/constraints.txt"),
 )
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -59,6 +57,7 @@ RUNTIME = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
     [
         ("constraints.txt", RUNTIME + declared("build")),
         ("constraints-dev.txt", RUNTIME + declared("dev")),
+        ("tests/fuzz/constraints.txt", declared("fuzz")),
     ],
 )
 def test_locks_hold_what_is_declared(lock: str, requirements: list[Requirement]) -> None:

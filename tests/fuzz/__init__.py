@@ -1,1 +1,1 @@
-"""Fuzzing of everything that reads what others wrote: see `targets.py` for the rules, `run.py` for the way to run it."""
+"""Fuzzing of everything that reads what others wrote: `targets.py` has the rules, `run.py` runs them."""

@@ -24,19 +24,8 @@ _MOST_PLACES = 3000
 
 #: Texts that something somewhere reads in a way of its own.
 TEXTS = [
-    *(
-        "",
-        " ",
-        "\n",
-        "\x00",
-        "\u2028\u2029\x85",
-        "\ufeff",
-        "\ud83d",
-        "\ude00\ud83d",
-        "\U0001f600",
-        "e\u0301\u202e",
-        "\uffff",
-    ),
+    *("", " ", "\n", "\x00", "\u2028\u2029\x85", "\ufeff", "\ud83d", "\ude00\ud83d", "\U0001f600"),
+    *("e\u0301\u202e", "\uffff"),
     *("null", "true", "[DONE]", "data: x\n\n", "\r\n\r\n", "{}", '{"a":', "{'a': 1}", "[1,2]", '"', "\\", "NaN"),
     *(
         "data:image/png;base64,AAAA",
@@ -51,34 +40,9 @@ TEXTS = [
 ]
 #: Numbers as JSON text; some are none.
 NUMBERS = [
-    *(
-        "0",
-        "-0",
-        "1",
-        "-1",
-        "2",
-        "0.0",
-        "1.0",
-        "-1.5",
-        "1e2",
-        "0.1e-400",
-        "1e308",
-        "1e309",
-        "-1e999",
-        "NaN",
-        "Infinity",
-    ),
-    *(
-        "2147483648",
-        "-2147483649",
-        "9007199254740993",
-        "18446744073709551616",
-        "1" + "0" * 40,
-        "9" * 5000,
-        "01",
-        "+1",
-        "1.",
-    ),
+    *("0", "-0", "1", "-1", "2", "0.0", "1.0", "-1.5", "1e2", "0.1e-400", "1e308", "1e309", "-1e999", "NaN"),
+    *("Infinity", "01", "+1", "1.", "2147483648", "-2147483649", "9007199254740993", "18446744073709551616"),
+    *("1" + "0" * 40, "9" * 5000),
 ]
 PLAIN: list[Json] = [None, True, False, {}, [], [[]], [{}], {"": None}, [None], "", 0, 1.5, "text", {"type": "text"}]
 
@@ -419,18 +383,9 @@ class StreamMutator:
 
     def _say(self, frames: list[Frame], at: int) -> list[Frame]:
         """Something that is no event of the dialect."""
-        said = [
-            b"[DONE]",
-            b"",
-            b"null",
-            b"[]",
-            b"{}",
-            b'"text"',
-            b"<html>",
-            b'{"error":{"message":"no"}}',
-            b'{"error":"x"}',
-        ]
-        frame = replace(frames[at], data=self._dice.choice([*said, b'{"message":"no"}']))
+        said = [b"[DONE]", b"", b"null", b"[]", b"{}", b'"text"', b"<html>"]
+        told = [b'{"error":{"message":"no"}}', b'{"error":"x"}', b'{"message":"no"}']
+        frame = replace(frames[at], data=self._dice.choice([*said, *told]))
         return [*frames[:at], frame, *frames[at:]]
 
     _CHANGES: tuple[Callable[[StreamMutator, list[Frame], int], list[Frame]], ...] = (

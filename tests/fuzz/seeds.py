@@ -31,24 +31,9 @@ _EMBEDDINGS: dict[str, list[Any]] = {
         {"model": "m", "input": [1, 2, 3]},
     ],
     "ollama.chat": [
-        {
-            "model": "m",
-            "input": ["Hi", "Ho"],
-            "truncate": True,
-            "dimensions": 2,
-            "options": {"num_ctx": 8},
-            "keep_alive": "5m",
-        },
+        {"model": "m", "input": ["Hi", "Ho"], "truncate": True, "dimensions": 2, "options": {"num_ctx": 8}},
         {"model": "m", "prompt": "Hi"},
-        {
-            "model": "m",
-            "prompt": "Hi",
-            "suffix": "!",
-            "images": ["AAAA"],
-            "system": "Be brief.",
-            "stream": False,
-            "raw": True,
-        },
+        {"model": "m", "prompt": "Hi", "suffix": "!", "images": ["AAAA"], "system": "Be brief.", "stream": False},
         {"model": "m", "prompt": "Hi", "think": "high", "format": {"type": "object"}, "options": {"temperature": 1}},
     ],
     "gemini": [
@@ -60,21 +45,11 @@ _EMBEDDINGS: dict[str, list[Any]] = {
 _VECTORS: dict[str, list[Any]] = {
     "openai.embeddings": [
         {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.1, -0.2]}], "model": "m"},
-        {
-            "data": [{"index": 1, "embedding": "AACAPwAAAAA="}, {"index": 0, "embedding": "AACAPwAAAAA="}],
-            "usage": {"prompt_tokens": 2, "total_tokens": 2},
-        },
+        {"data": [{"index": i, "embedding": "AACAPwAAAAA="} for i in (1, 0)], "usage": {"prompt_tokens": 2}},
     ],
     "ollama.chat": [{"model": "m", "embeddings": [[0.1, 0.2]], "prompt_eval_count": 2}, {"embedding": [0.1, 0.2]}],
     "gemini": [{"embedding": {"values": [0.1, 0.2]}}, {"embeddings": [{"values": [0.1]}, {"values": [0.2]}]}],
-    "cohere.chat": [
-        {
-            "id": "i",
-            "embeddings": {"float": [[0.1, 0.2]]},
-            "texts": ["Hi"],
-            "meta": {"billed_units": {"input_tokens": 1}},
-        }
-    ],
+    "cohere.chat": [{"id": "i", "embeddings": {"float": [[0.1, 0.2]]}, "meta": {"billed_units": {"input_tokens": 1}}}],
 }
 
 

@@ -241,7 +241,7 @@ class ChatStreamDecoder:
         if not _TOP.issuperset(chunk):
             self._unusual(chunk, data)
         usage = chunk.get("usage")
-        if usage:
+        if type(usage) is dict and usage:
             self._usage = usage
         if not self._started:
             self._start(chunk, bool(choices), out)
@@ -267,7 +267,7 @@ class ChatStreamDecoder:
             raise fault(data)
         if inside.get("error"):
             raise decode_error(WireResponse(status=200, body=_error_body(inside["error"])), NAME)
-        if inside.get("usage") and not chunk.get("usage"):
+        if type(inside.get("usage")) is dict and inside["usage"] and not chunk.get("usage"):
             self._usage = inside["usage"]
         extra = {key: value for key, value in chunk.items() if key not in _TOP}
         if self._started:

@@ -534,3 +534,9 @@ def test_a_refusal_is_a_text(value: Any) -> None:
     """Anything else in its place is the upstream's fault."""
     with pytest.raises(BadUpstreamBytes):
         answer(chunk({"refusal": value}), STOP)
+
+
+@pytest.mark.parametrize("usage", ["0", 1, [1], True])
+def test_a_usage_that_is_none(usage: Any) -> None:
+    """Counts in a form that nobody documented are no counts, and no fault."""
+    assert answer(chunk({"content": "Hi"}), STOP, {"choices": [], "usage": usage}).usage is None

@@ -1,0 +1,54 @@
+"""Every decoder for a share of 20 seconds (`ISTHMUS_FUZZ_SECONDS`), and again what it ever stumbled over.
+
+A group shares the seconds: the targets of one dialect are one, those of the wire formats, paths and tables another.
+On build machines each run tries the same inputs, at home others each time; a failure names its seed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from .run import attempt, fuzz
+from .targets import TARGETS
+
+SECONDS = float(os.environ.get("ISTHMUS_FUZZ_SECONDS", "20"))
+SHARES = Counter(target.group for target in TARGETS.values())
+#: {target, data (base64), was: what it did when it was found}
+FINDS = [json.loads(line) for line in (Path(__file__).parent / "finds.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_breaks(name: str) -> None:
+    """No crash, no hang, no unbounded memory, and the rules of the target, for every input that there was time for."""
+    target = TARGETS[name]
+    seed = 0 if os.environ.get("CI") else random.SystemRandom().getrandbits(32)
+
+    report = fuzz(target, SECONDS / SHARES[target.group], seed)
+
+    assert not report.finds, f"seed {seed}\n{report}"
+    assert report.cases > 0
+
+
+@pytest.mark.parametrize("find", FINDS, ids=lambda find: f"{find['target']}-{find['was'][:60]}")
+def test_finds_stay_mended(find: dict[str, str]) -> None:
+    """What fuzzing found once is tried for ever."""
+    again = attempt(TARGETS[find["target"]], base64.b64decode(find["data"]), measured=True)
+
+    assert again is None, again
+
+
+def test_every_dialect_is_fuzzed() -> None:
+    """A dialect that is added is fuzzed from then on, on every side that it has."""
+    sides = Counter(name.partition(":")[0] for name in TARGETS)
+
+    assert {"request": 6, "answer": 8, "error": 8, "stream": 7, "relay": 5} == {
+        side: sides[side] for side in ("request", "answer", "error", "stream", "relay")
+    }
