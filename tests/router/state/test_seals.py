@@ -15,7 +15,7 @@ from providers.canonical.chat import (
     Text,
     ToolCall,
 )
-from providers.canonical.stream import unfold
+from providers.canonical.stream import SealDelta, TextDelta, unfold
 from router.state.seals import SealMemory, SealWatch
 
 SEAL = Seal(value="signed", origin="gemini")
@@ -61,6 +61,19 @@ def test_an_empty_signed_end_comes_back_after_its_text() -> None:
     restored = memory.restore("me", history(Text(text="Hello"))).messages[1].parts
 
     assert (Text(text="Hello"), Text(text="", seal=SEAL)) == restored
+
+
+def test_texts_that_come_in_turns_are_told_apart() -> None:
+    """Pieces of two parts, one after the other: the signed one has its own text, said after all that came before it."""
+    memory, watched = SealMemory(), SealMemory()
+    watch = SealWatch(watched, "me")
+    for index, text in ((0, "a"), (1, "x"), (0, "b"), (1, "y"), (1, "z")):
+        watch.see(TextDelta(index=index, text=text))
+    watch.see(SealDelta(index=1, seal=SEAL))
+    memory.keep_text("me", Text(text="xyz"), SEAL, "axbyz")
+    asked = history(Text(text="axbyz"))
+
+    assert memory.restore("me", asked) == watched.restore("me", asked) != asked
 
 
 def test_a_text_signed_in_its_last_piece_is_taken_apart_there() -> None:
