@@ -275,6 +275,8 @@ class Caller:
 
 # ── measuring ──────────────────────────────────────────────────────────────────────────
 
+SAMPLE = 0.0007  # seconds of one: short, so that some of many are not disturbed
+ROUNDS = 100
 MOST_REQUEST = 2.0  # × the least: what a translated request may cost
 MOST_CHUNK = 2.5  # and a chunk of a translated stream
 
@@ -291,7 +293,7 @@ class Step:
     def __post_init__(self) -> None:
         self._timer = timeit.Timer(self.run, timer=time.process_time)
         once = min(self._timer.repeat(3, 1))
-        self._number = max(1, int(0.002 / max(once, 1e-6)))
+        self._number = max(1, int(SAMPLE / max(once, 1e-6)))
 
     def measure(self) -> None:
         self.best = min(self.best, self._timer.timeit(self._number) / self._number / self.per * 1e6)
@@ -361,14 +363,11 @@ def least(samples: Samples) -> tuple[Step, Step]:
     )
 
 
-def measure(steps: Iterable[Step], yardsticks: Iterable[Step], rounds: int) -> None:
-    """All of them in turn, again and again; the yardsticks more often, for everything is read against them."""
-    steps, yardsticks = list(steps), list(yardsticks)
+def measure(steps: Iterable[Step], rounds: int) -> None:
+    """All of them in turn, again and again, the yardsticks no more often than the others."""
+    steps = list(steps)
     for _ in range(rounds):
-        for i, step in enumerate(steps):
-            if i % 10 == 0:
-                for yardstick in yardsticks:
-                    yardstick.measure()
+        for step in steps:
             step.measure()
 
 
@@ -377,7 +376,7 @@ def pairs(rounds: int) -> list[Cost]:
     samples, callers, upstreams = sides()
     request, chunk = least(samples)
     found = [Pair(a, b) for a in callers for b in upstreams if a.dialect is not b.dialect]
-    measure([step for pair in found for step in (pair.request, pair.chunk, pair.answer)], (request, chunk), rounds)
+    measure([request, chunk, *(step for pair in found for step in (pair.request, pair.chunk, pair.answer))], rounds)
     return [
         cost
         for pair in found
@@ -398,7 +397,7 @@ def show_steps(rounds: int) -> None:
     for a, b in [(a, b) for a in callers for b in upstreams if b.dialect is not a.dialect]:
         run = lambda a=a, b=b: b.dialect.encode_request(a.request, [])  # noqa: E731  # one of many
         steps.append(Step(f"{b.dialect.name} encode_request from {a.dialect.name}", run))
-    measure(steps, (request, chunk), rounds)
+    measure([request, chunk, *steps], rounds)
     for step in (request, chunk, *sorted(steps, key=lambda step: step.name)):
         compared = step.best / (chunk if "chunk" in step.name else request).best
         print(f"{step.name:64}{step.best:8.2f} µs {compared:6.2f} × the least")
@@ -421,7 +420,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a third of the rounds")
     parser.add_argument("--steps", action="store_true", help="each dialect's share of a call, instead of whole pairs")
     options = parser.parse_args()
-    rounds = 10 if options.quick else 30
+    rounds = ROUNDS // 3 if options.quick else ROUNDS
     if options.steps:
         show_steps(rounds)
         return 0

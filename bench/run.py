@@ -453,7 +453,7 @@ def main() -> int:
         return 2
     options = _options()
     rows: list[Row] = []
-    costs = micro.pairs(10 if options.quick else 30) if "codecs" in _wanted(options) else []
+    costs = micro.pairs(micro.ROUNDS // 3 if options.quick else micro.ROUNDS) if "codecs" in _wanted(options) else []
     with tempfile.TemporaryDirectory() as folder:
         stand = Stand(Path(folder))
         try:

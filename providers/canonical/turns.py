@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import msgspec
 
@@ -26,7 +25,13 @@ def plain_text(message: Message) -> str | None:
 
 def has_neighbours(messages: Sequence[Message]) -> bool:
     """Do two messages of the model stand side by side?"""
-    return any(one.role == following.role == "assistant" for one, following in pairwise(messages))
+    before = ""
+    for message in messages:
+        role = message.role
+        if role == before == "assistant":
+            return True
+        before = role
+    return False
 
 
 def whole_turns(messages: Sequence[Message]) -> Sequence[Message]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json as stdlib
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -44,9 +44,15 @@ def decode_object(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALU
     return value
 
 
-def read_object(
-    data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES
-) -> tuple[dict[str, Json], dict[str, msgspec.Raw]]:
+class Read(NamedTuple):
+    """A caller's body: its fields, the same as they were written, and is it certain that none is there twice?"""
+
+    body: dict[str, Json]
+    top: dict[str, msgspec.Raw]
+    compact: bool  # an object as long as its fields, written compactly, holds nothing else
+
+
+def read_object(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES) -> Read:
     """`decode_object` and `top_level` in one, field by field: tools that were the same before are not read again.
 
     Those are shared by all calls that bring them: nobody may change them.
@@ -54,9 +60,11 @@ def read_object(
     try:
         top = _decode_raw(data)
         seen = 1
+        size = 1
         body: dict[str, Json] = {}
         others: list[Json] = []
         for key, raw in top.items():
+            size += len(key) + len(raw) + 4
             if key == "tools":
                 body[key], count = _remembered(bytes(raw), depth)
                 seen += count
@@ -65,10 +73,10 @@ def read_object(
                 others.append(value)
         seen += _count(others, depth - 1, depth)
     except (*UNREADABLE, MalformedRequest):
-        return decode_object(data, depth=depth, values=values), top_level(data)  # says what is wrong
+        return Read(decode_object(data, depth=depth, values=values), top_level(data), False)  # says what is wrong
     if seen > values:
         raise MalformedRequest(f"the body holds more than {values} values")
-    return body, top
+    return Read(body, top, size == len(data))
 
 
 def _remembered(data: bytes, depth: int) -> tuple[Json, int]:

@@ -24,6 +24,7 @@ from .words import Json, Object, invented, leftovers, make_form
 
 _encode = msgspec.json.encode
 _ABSENT: Any = object()
+_PLACES = tuple((f"messages[{i}]", f"messages[{i}].content") for i in range(256))
 _SPEAKERS = ("user", "assistant", "system")
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
@@ -112,8 +113,8 @@ def _plain(raw: Object, number: int) -> Message | None:
     role, content = raw["role"], raw.get("content")
     if len(raw) != 2 or not content or type(content) is not str or role not in _SPEAKERS:
         return None
-    at = f"messages[{number}]"
-    return Message(role=role, parts=(Text(text=content, at=f"{at}.content"),), at=at)
+    at, inside = _PLACES[number] if number < len(_PLACES) else (f"messages[{number}]", f"messages[{number}].content")
+    return Message(role=role, parts=(Text(text=content, at=inside),), at=at)
 
 
 def _message(raw: Object, at: str, number: int, waiting: _Open, written: Sequence[str]) -> Message:

@@ -21,7 +21,7 @@ ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function
 
 def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: int, messages: int, tools: int) -> Asked:
     data = wire.body
-    body, top = read_object(data, depth=depth, values=values)
+    body, top, compact = read_object(data, depth=depth, values=values)
     model = body.get("model")
     if type(model) is not str or not model:
         raise MalformedRequest("model must be a non-empty string", param="model")
@@ -34,7 +34,7 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     for key in ("tools", "functions"):
         if len(body.get(key) or ()) > tools:
             raise MalformedRequest(f"{key} has more than {tools} entries", param=key)
-    if has_duplicates(data, top):
+    if not compact and has_duplicates(data, top):
         raise MalformedRequest("a field of the object is there twice")
     options = body.get("stream_options") or {}
     return Asked(

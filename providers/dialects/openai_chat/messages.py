@@ -24,6 +24,7 @@ from .words import NAME, read_citation, take_seal
 
 _encode = msgspec.json.encode
 _ABSENT: Any = object()
+_PLACES = tuple((f"messages[{i}]", f"messages[{i}].content") for i in range(256))
 _SPEAKERS = ("user", "assistant", "system")
 _REASONING = ("reasoning_content", "reasoning")
 
@@ -39,8 +40,8 @@ def _plain(raw: Object, number: int) -> Message | None:
     role, content = raw["role"], raw.get("content")
     if len(raw) != 2 or type(content) is not str or role not in _SPEAKERS:
         return None
-    at = f"messages[{number}]"
-    return Message(role=role, parts=(Text(text=content, at=at + ".content"),), at=at)
+    at, inside = _PLACES[number] if number < len(_PLACES) else (f"messages[{number}]", f"messages[{number}].content")
+    return Message(role=role, parts=(Text(text=content, at=inside),), at=at)
 
 
 def _message(raw: Object, at: str, number: int, legacy: dict[str, str]) -> Message:

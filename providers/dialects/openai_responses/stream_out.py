@@ -95,9 +95,9 @@ class ResponsesStreamEncoder:
 
     def feed(self, event: StreamEvent, /) -> bytes:
         kind = type(event)
-        if kind is TextDelta and not event.choice and event.text:  # type: ignore[union-attr]  # it has them
-            part = self._open.get(event.index)  # type: ignore[union-attr]
-            if type(part) is _Text:
+        if kind is TextDelta:
+            part = self._open.get(event.index)  # type: ignore[union-attr]  # it has one
+            if type(part) is _Text and event.text and not event.choice:  # type: ignore[union-attr]
                 return self._piece(part, event.text)  # type: ignore[union-attr]
         if kind in _OF_A_CHOICE and event.choice:  # type: ignore[union-attr]  # those have one
             return self._elsewhere()

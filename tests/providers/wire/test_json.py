@@ -222,7 +222,7 @@ def _whole(data: bytes, **limits: int) -> object:
 
 def _by_field(data: bytes, **limits: int) -> object:
     try:
-        return json.read_object(data, **limits)
+        return json.read_object(data, **limits)[:2]
     except MalformedRequest as fault:
         return fault.message
 
@@ -282,7 +282,8 @@ def test_tools_that_came_before_are_the_same_object() -> None:
 def test_a_field_hidden_by_a_second_one_may_be_broken(hidden: bytes) -> None:
     """Where a field that does not count cannot be read at all, it is still there twice."""
     data = b'{"a":' + hidden + b',"b":[1],"a":1}'
-    body, top = json.read_object(data)
+    body, top, compact = json.read_object(data)
 
     assert body == {"a": 1, "b": [1]}
+    assert not compact
     assert json.has_duplicates(data, top)

@@ -65,6 +65,18 @@ def test_an_empty_signed_end_comes_back_after_its_text() -> None:
     assert (Text(text="Hello"), Text(text="", seal=SEAL)) == restored
 
 
+def test_texts_that_come_in_turns_are_told_apart() -> None:
+    """Pieces of two parts, one after the other: the signed one has its own text, said after all that came before it."""
+    memory = SealMemory()
+    watch = SealWatch(memory, "me")
+    for index, text in ((0, "a"), (1, "x"), (0, "b"), (1, "y"), (1, "z")):
+        watch.see(TextDelta(index=index, text=text))
+    watch.see(SealDelta(index=1, seal=SEAL))
+    restored = memory.restore("me", history(Text(text="axbyz"))).messages[1].parts
+
+    assert (Text(text="ax"), Text(text="byz", seal=SEAL)) == restored
+
+
 def test_a_text_signed_in_its_last_piece_is_taken_apart_there() -> None:
     """A client joins what came in two parts; only the second was signed."""
     memory = SealMemory()
