@@ -1,7 +1,8 @@
 """JSON Schema, checked: the one place that knows `jsonschema-rs`, which is an extra (`pip install isthmus[schema]`).
 
-Schemas come from callers. So nothing is fetched for a `$ref`, expressions may not backtrack for long, and of what is
-wrong with a large value only the first thing is looked for.
+Schemas come from callers. So nothing is fetched for a `$ref`, expressions may not backtrack for long, of what is wrong
+with a large value only the first thing is looked for, and what may take too many steps (`router/weighing.py`) is not
+begun.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from itertools import islice
 from typing import Any, NoReturn, TypeAlias
 
 from providers.wire.json import encode
+from router.weighing import steps
 
 _library: Any = None
 try:
@@ -24,6 +26,7 @@ Json: TypeAlias = Any
 
 AVAILABLE = _library is not None
 MOST_TOLD = 5
+MOST_STEPS = 5_000_000  # about a third of a second
 _SMALL = 32 << 10  # bytes of a value in which all faults are looked for
 _BACKTRACKS = 10_000
 _LONGEST = 200  # characters of one complaint
@@ -32,6 +35,8 @@ _LONGEST = 200  # characters of one complaint
 def check(schema: Mapping[str, Json], value: Json) -> list[str]:
     """What is wrong with a value: `at /items/0: 3 is not of type "string"`. Nothing when it fits, or when the schema is
     none that can be used. The extra must be installed."""
+    if steps(schema, value) > MOST_STEPS:
+        return []
     try:
         validator = _library.validator_for(
             dict(schema),

@@ -58,6 +58,7 @@ FLOORS = {
     "router.assembly": 4,  # the rest put together,
     "router.checks": 4,  # and looked over;
     "router.settings": 4,  # what comes of it
+    "router.weighing": 4,  # what they would cost comes before that;
     "router.validating": 4,  # whether schemas can be checked at all is asked when the file is read
     "router.tokens": 4,  # which keys are good is asked when the file is read
     "router.policy": 5,

@@ -59,3 +59,11 @@ def test_no_answer_takes_long(schema: dict[str, Any], value: Any) -> None:
 
     assert 1 == len(said)
     assert time.process_time() - started < 1.0
+
+
+def test_a_schema_that_would_never_end_checks_nothing() -> None:
+    """Two lines of it would hold everybody up for ever."""
+    rows: Any = {f"d{i}": {"anyOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(60)}
+    schema = {"$defs": {**rows, "d60": {"type": "object"}}, "$ref": "#/$defs/d0"}
+
+    assert [] == validating.check(schema, 1)
