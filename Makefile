@@ -7,6 +7,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 GENAI2 = .venv-genai2
 NODE = tests/clients/node
+ENGINE = .venv-engine
 TOOLS = .venv-lock
 
 # Passed on: make serve ARGS="--listen 127.0.0.1:9000", make test ARGS="-k streams",
@@ -21,10 +22,10 @@ APT = nginx-light prometheus
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 LOCKED = install --require-hashes --no-deps
 
-.PHONY: help install serve test fuzz check fix bench constraints dev clients system clean
+.PHONY: help install serve test fuzz engine-test check fix bench constraints dev clients engine system clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: $(VENV)/.runtime ## .venv with the console script .venv/bin/isthmus
 
@@ -36,6 +37,9 @@ test: dev clients system ## every test that CI runs
 
 fuzz: $(VENV)/.fuzz ## 10 minutes for each decoder: hours (ARGS="--seconds 60 stream:gemini")
 	$(BIN)/python -m tests.fuzz.run --seconds 600 $(ARGS)
+
+engine-test: dev engine ## calls to a genuine engine, which is compiled first (a quarter of an hour)
+	$(BIN)/python -m pytest tests/engine $(ARGS)
 
 check: dev ## linters, types, dead code, floors, generated documents
 	$(BIN)/ruff check .
@@ -57,7 +61,7 @@ constraints: ## write the lock files anew (ARGS=--upgrade: newest versions)
 	@scripts/lock.sh $(TOOLS) $(ARGS)
 
 clean: ## remove every environment and cache
-	rm -rf $(VENV) $(GENAI2) $(TOOLS) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz
+	rm -rf $(VENV) $(GENAI2) $(ENGINE) $(TOOLS) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz
 
 # ── set-up ──────────────────────────────────────────────────────────────────────────────────
 
@@ -81,11 +85,17 @@ $(VENV)/.fuzz: $(VENV)/.dev tests/fuzz/constraints.txt
 	@touch $@
 
 # The SDKs of tests/clients that do not fit into $(VENV).
+engine: $(ENGINE)/.ready
+
 clients: $(GENAI2)/.ready $(NODE)/node_modules/.ready
 
 $(GENAI2)/.ready: tests/clients/genai2/constraints.txt
 	@echo "installing the second Python client into $(GENAI2)"
 	@scripts/setup_clients.sh genai2 $(GENAI2)
+
+$(ENGINE)/.ready: tests/engine/constraints.txt
+	@echo "compiling the engine for $(ENGINE)"
+	@scripts/setup_clients.sh engine $(ENGINE)
 
 $(NODE)/node_modules/.ready: $(NODE)/package.json $(NODE)/package-lock.json
 	@echo "installing the JavaScript clients into $(NODE)/node_modules"
