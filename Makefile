@@ -8,6 +8,7 @@ BIN = $(VENV)/bin
 OLDER = .venv-older
 AGENTS = .venv-agents
 NODE = tests/clients/node
+ENGINE = .venv-engine
 TOOLS = .venv-lock
 
 # Passed on: make serve ARGS="--listen 127.0.0.1:9000", make test ARGS="-k streams",
@@ -22,10 +23,10 @@ APT = nginx-light prometheus
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 LOCKED = install --require-hashes --no-deps
 
-.PHONY: help install serve test fuzz check fix bench constraints dev clients system clean
+.PHONY: help install serve test fuzz engine-test check fix bench constraints dev clients engine system clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: $(VENV)/.runtime ## .venv with the console script .venv/bin/isthmus
 
@@ -37,6 +38,9 @@ test: dev clients system ## every test that CI runs
 
 fuzz: $(VENV)/.fuzz ## 10 minutes for each decoder: hours (ARGS="--seconds 60 stream:gemini")
 	$(BIN)/python -m tests.fuzz.run --seconds 600 $(ARGS)
+
+engine-test: dev engine ## calls to a genuine engine, which is compiled first (a quarter of an hour)
+	$(BIN)/python -m pytest tests/engine $(ARGS)
 
 check: dev ## linters, types, dead code, floors, generated documents
 	$(BIN)/ruff check .
@@ -58,7 +62,7 @@ constraints: ## write the lock files anew (ARGS=--upgrade: newest versions)
 	@scripts/lock.sh $(TOOLS) $(ARGS)
 
 clean: ## remove every environment and cache
-	rm -rf $(VENV) $(OLDER) $(AGENTS) $(TOOLS) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz
+	rm -rf $(VENV) $(OLDER) $(AGENTS) $(ENGINE) $(TOOLS) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz
 
 # ── set-up ──────────────────────────────────────────────────────────────────────────────────
 
@@ -91,6 +95,12 @@ $(OLDER)/.ready: tests/clients/older/constraints.txt
 $(AGENTS)/.ready: tests/clients/agents/constraints.txt
 	@echo "installing agents that others wrote into $(AGENTS)"
 	@scripts/setup_clients.sh python agents $(AGENTS)
+
+engine: $(ENGINE)/.ready
+
+$(ENGINE)/.ready: tests/engine/constraints.txt
+	@echo "compiling the engine for $(ENGINE)"
+	@scripts/setup_clients.sh engine $(ENGINE)
 
 $(NODE)/node_modules/.ready: $(NODE)/package.json $(NODE)/package-lock.json
 	@echo "installing the JavaScript clients into $(NODE)/node_modules"

@@ -1,5 +1,6 @@
 #!/bin/sh
-# setup_clients.sh python LIST DIR | node DIR | system PACKAGE...: one environment that tests use besides .venv.
+# setup_clients.sh python LIST DIR | node DIR | engine DIR | system PACKAGE...: one environment that tests use
+# besides .venv.
 # A machine that cannot have it (no npm, no registry, no root) still runs all other tests: this script then
 # says why and succeeds, the mark DIR/.ready is missing, and the tests that need it are skipped with a reason.
 set -eu
@@ -17,6 +18,17 @@ python)
     "$2/bin/python" -m pip --disable-pip-version-check --no-input -qq install --require-hashes --no-deps \
         -r "tests/clients/$1/constraints.txt" || skip "tests/clients/$1 could not be installed"
     touch "$2/.ready"
+    ;;
+engine)
+    command -v c++ >/dev/null || skip "no C++ compiler here"
+    scripts/make_venv.sh "$1" || skip "no environment for the engine"
+    # Small, and the same on every processor; only the library is wanted.
+    CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_CUDA=OFF -DGGML_OPENMP=OFF -DLLAVA_BUILD=OFF -DLLAMA_CURL=OFF"
+    CMAKE_ARGS="$CMAKE_ARGS -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TOOLS=OFF"
+    export CMAKE_ARGS
+    "$1/bin/python" -m pip --disable-pip-version-check --no-input -qq install --require-hashes --no-deps \
+        -r tests/engine/constraints.txt || skip "the engine could not be compiled"
+    touch "$1/.ready"
     ;;
 node)
     command -v node >/dev/null && command -v npm >/dev/null || skip "node and npm are not here"
@@ -49,7 +61,7 @@ system)
     install || { apt-get update -qq && install; } || skip "apt-get could not install$missing"
     ;;
 *)
-    echo "usage: setup_clients.sh python LIST DIR | node DIR | system PACKAGE..." >&2
+    echo "usage: setup_clients.sh python LIST DIR | node DIR | engine DIR | system PACKAGE..." >&2
     exit 2
     ;;
 esac

@@ -184,7 +184,8 @@ def guided(name: str, seconds: float, finds: Path) -> int:
         f"  guided: {units[1] if units else 0} inputs in {seconds:.0f} s, {int(done.returncode != 0)} finds", flush=True
     )
     if done.returncode:
-        print(done.stderr[-3000:], flush=True)
+        told = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("INFO:")]
+        print("\n".join(told[-60:]), flush=True)
     return int(done.returncode != 0)
 
 

@@ -424,7 +424,7 @@ class _Choice:
                 pieces = [inner] if type(inner) is str else [one.get("text") or "" for one in inner or ()]
                 for piece in pieces:
                     if piece:
-                        self._text(ReasoningDelta, piece, out)
+                        self._text(ReasoningDelta, as_text(piece), out)
             else:
                 self._whole(Opaque(dialect=NAME, kind=str(kind), raw=item), out)
 
@@ -453,9 +453,9 @@ class _Choice:
             **{key: value for key, value in audio.items() if key not in ("data", "transcript")},
         }
         if audio.get("data"):
-            self._sound.append(audio["data"])
+            self._sound.append(as_text(audio["data"]))
         if audio.get("transcript"):
-            self._said.append(audio["transcript"])
+            self._said.append(as_text(audio["transcript"]))
 
     # ── tool calls ─────────────────────────────────────────────────────────────────
 
@@ -465,7 +465,7 @@ class _Choice:
         kind = "custom" if custom else "function"
         inner = raw.get(kind) or {}
         if not call.name and inner.get("name"):
-            call.name = inner["name"]
+            call.name = as_text(inner["name"])
             call.kind = kind
         if call.seal is None and "extra_content" in raw:
             call.seal = take_seal(dict(raw))
@@ -475,7 +475,7 @@ class _Choice:
 
     def _call_for(self, raw: Object) -> _Call:
         """Which call a delta belongs to: a new id starts one; without an id the index decides."""
-        index, call_id = raw.get("index"), raw.get("id") or None
+        index, call_id = raw.get("index"), as_text(raw.get("id") or "") or None
         for call in reversed(self._calls):
             if call_id is not None and call.id == call_id:
                 return call

@@ -540,3 +540,20 @@ def test_a_refusal_is_a_text(value: Any) -> None:
 def test_a_usage_that_is_none(usage: Any) -> None:
     """Counts in a form that nobody documented are no counts, and no fault."""
     assert answer(chunk({"content": "Hi"}), STOP, {"choices": [], "usage": usage}).usage is None
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": 1}]}]},
+        {"audio": {"id": "a", "data": 1}},
+        {"audio": {"id": "a", "transcript": ["x"]}},
+        call(id=6, name="f", arguments="{}"),
+        call(id="c", name={"f": 1}, arguments="{}"),
+        {"tool_calls": [{"index": 0, "id": 6, "type": "custom", "custom": {"name": "f", "input": ""}}]},
+    ],
+)
+def test_texts_are_texts(delta: Any) -> None:
+    """Anything else in their place is the upstream's fault."""
+    with pytest.raises(BadUpstreamBytes):
+        answer(chunk(delta), STOP)

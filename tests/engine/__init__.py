@@ -1,0 +1,1 @@
+"""The gateway before a genuine engine: `make engine-test`. `make test` collects no folder `engine`."""
