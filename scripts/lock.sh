@@ -26,11 +26,12 @@ for list in older agents; do
 done
 
 if command -v npm >/dev/null; then
-    cd tests/clients/node
-    case " $* " in
-        *" --upgrade "*) rm -f package-lock.json ;;
-    esac
-    npm install --package-lock-only --silent
+    for list in node gemini_cli; do
+        case " $* " in
+            *" --upgrade "*) rm -f "tests/clients/$list/package-lock.json" ;;
+        esac
+        (cd "tests/clients/$list" && npm install --package-lock-only --silent)
+    done
 else
-    echo "isthmus: npm is not here; tests/clients/node/package-lock.json is left as it is" >&2
+    echo "isthmus: npm is not here; the package-lock.json files are left as they are" >&2
 fi

@@ -79,7 +79,9 @@ def test_what_is_tested_is_what_is_served() -> None:
     assert {name: development.get(name) for name in pins("constraints.txt")} == pins("constraints.txt")
 
 
-@pytest.mark.parametrize("lock", [*LOCKS, "tests/clients/node/package-lock.json"])
+@pytest.mark.parametrize(
+    "lock", [*LOCKS, "tests/clients/node/package-lock.json", "tests/clients/gemini_cli/package-lock.json"]
+)
 def test_locks_name_no_address(lock: str) -> None:
     """A lock file says what, never from where: each installs from their own index."""
     text = (ROOT / lock).read_text(encoding="utf-8")

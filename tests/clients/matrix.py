@@ -41,13 +41,15 @@ routes:
 class Talker(NamedTuple):
     """`library` is the fixture that runs it, `kind` what it is told to use, `speaks` what then goes over the wire.
 
-    `ids`: it sends the ids of calls back. Those who do not make their own, or leave them out.
+    `ids`: it sends the ids of calls back. Those who do not make their own, or leave them out. `prefix`: what it writes
+    before the names of tools.
     """
 
     library: str
     kind: str
     speaks: str
     ids: bool = True
+    prefix: str = ""
 
     def __str__(self) -> str:
         return f"{self.library}-{self.kind}"
@@ -77,9 +79,11 @@ class Matrix:
         *,
         stream: bool = False,
         echo: str = "whole",
+        refused: bool = False,
     ) -> Talk:
+        """`refused`: the upstream has something against it, and the test says what becomes of that."""
         foreign = talker.speaks != upstream
-        played = SCRIPTED[upstream](next(self._numbers), case, foreign=foreign, ids=talker.ids)
+        played = SCRIPTED[upstream](next(self._numbers), case, foreign=foreign, ids=talker.ids, prefix=talker.prefix)
         self._upstreams[upstream].always(played)
         told = await client.ask(
             self.door,
@@ -91,7 +95,7 @@ class Matrix:
             schema=case == "structured",
             echo=echo,
         )
-        assert not played.problems, played.problems
+        assert refused or not played.problems, played.problems
         return Talk(told, played)
 
 

@@ -30,11 +30,14 @@ def test_a_python_of_its_own_has_the_older_sdks(older_python: Path) -> None:
     assert ["1.", "2."] == [version[:2] for version in said.split()]
 
 
-def test_node_finds_both_sdks(node_clients: NodeClients) -> None:
-    """A script beside package.json can import both JavaScript SDKs."""
+def test_node_finds_the_sdks(node_clients: NodeClients) -> None:
+    """A script beside package.json can import the JavaScript SDKs of the vendors, and the AI SDK."""
     program = """
-        const [openai, google] = await Promise.all([import("openai"), import("@google/genai")]);
-        console.log(JSON.stringify([typeof openai.default, typeof google.GoogleGenAI]));
+        const [openai, anthropic, google, ai] = await Promise.all(
+            ["openai", "@anthropic-ai/sdk", "@google/genai", "ai"].map((name) => import(name)),
+        );
+        const found = [openai.default, anthropic.default, google.GoogleGenAI, ai.generateText];
+        console.log(JSON.stringify(found.map((one) => typeof one)));
     """
 
     said = subprocess.run(
@@ -45,4 +48,4 @@ def test_node_finds_both_sdks(node_clients: NodeClients) -> None:
         check=True,
     ).stdout
 
-    assert json.loads(said) == ["function", "function"]
+    assert json.loads(said) == ["function"] * 4
