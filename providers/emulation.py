@@ -208,12 +208,17 @@ def _calls(value: Json, names: set[str], seed: str) -> tuple[ToolCall, ...]:
     rows = value.get(_CALLS) if isinstance(value, Mapping) else None
     if not isinstance(rows, list) or not rows:
         return ()
-    if not all(isinstance(row, Mapping) and row.get("name") in names for row in rows):
+    if not all(isinstance(row, Mapping) and _is_one_of(row.get("name"), names) for row in rows):
         return ()
     return tuple(
         ToolCall(id=f"{seed}_{i}", name=row["name"], arguments=_arguments(row), invented_id=True)
         for i, row in enumerate(rows)
     )
+
+
+def _is_one_of(name: Json, names: set[str]) -> bool:
+    """A model may write anything in the place of a name."""
+    return type(name) is str and name in names
 
 
 def _arguments(row: Mapping[str, Json]) -> str:
