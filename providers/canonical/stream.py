@@ -167,10 +167,11 @@ def check(events: Iterable[StreamEvent]) -> list[StreamEvent]:
     seen: list[StreamEvent] = []
     parts: dict[tuple[int, int], type | None] = {}
     ended: set[int] = set()
+    counts: dict[int, int] = {}  # parts of each choice
     for event in events:
         _check_place(event, seen)
         if isinstance(event, PartEvent):
-            _check_part(event, parts, ended)
+            _check_part(event, parts, counts, ended)
         elif isinstance(event, ChoiceEnd):
             if event.choice in ended:
                 raise GrammarError(f"choice {event.choice} ended twice")
@@ -188,15 +189,18 @@ def _check_place(event: StreamEvent, seen: list[StreamEvent]) -> None:
         raise GrammarError(f"{type(event).__name__} after the end")
 
 
-def _check_part(event: PartEvent, parts: dict[tuple[int, int], type | None], ended: set[int]) -> None:
+def _check_part(
+    event: PartEvent, parts: dict[tuple[int, int], type | None], counts: dict[int, int], ended: set[int]
+) -> None:
     key = (event.choice, event.index)
     if event.choice in ended:
         raise GrammarError(f"{type(event).__name__} after choice {event.choice} ended")
     if key not in parts:
         if type(event) not in GRAMMAR:
             raise GrammarError(f"{type(event).__name__} opens no part")
-        if event.index != sum(1 for choice, _ in parts if choice == event.choice):
+        if event.index != counts.get(event.choice, 0):
             raise GrammarError(f"part {event.index} of choice {event.choice} out of order")
+        counts[event.choice] = event.index + 1
         parts[key] = None if type(event) is PartWhole else type(event)
         return
     opener = parts[key]

@@ -296,7 +296,7 @@ def take_integer(body: dict[str, Json], key: str, at: str = "") -> int | None:
     value = body.get(key)
     if value is None or type(value) is int:
         return value
-    if type(value) is float and value.is_integer():
+    if type(value) is float and value.is_integer() and abs(value) < _MAX_INTEGER:
         return int(value)
     raise wrong(path(at, key), "an integer", value)
 

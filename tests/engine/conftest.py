@@ -35,7 +35,7 @@ ENDING = ("--interrupt_requests", "False", "--logits_all", "True", "--verbose", 
 START = 60.0
 TABLE = """
 providers:
-  engine: {base_url: "$up/v1", speaks: [openai.chat], auth: none}
+  engine: {base_url: "$up/v1", speaks: [openai.chat], auth: none, quirks: [max_tokens]}
 models:
   babbler: [{provider: engine, model: babbler}]
 routes:
@@ -90,16 +90,24 @@ class Wire:
 
     def __init__(self, engine: int) -> None:
         self._engine = engine
+        self._tasks: list[asyncio.Task[None]] = []
         self.hung_up: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self.port = 0
 
-    async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.append(asyncio.create_task(self._join(reader, writer)))
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         theirs, ours = await asyncio.open_connection("127.0.0.1", self._engine)
-        back = asyncio.create_task(self._pass(theirs, writer))
-        await self._pass(reader, ours)
-        if not self.hung_up.done():
-            self.hung_up.set_result(time.monotonic())
-        await back
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._pass(theirs, writer))
+                await self._pass(reader, ours)
+                if not self.hung_up.done():
+                    self.hung_up.set_result(time.monotonic())
+        finally:
+            writer.close()
+            ours.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
@@ -108,14 +116,21 @@ class Wire:
                 await writer.drain()
         writer.close()
 
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # transports close in the loop's next round
+
 
 @pytest.fixture
 async def wire(engine: int) -> AsyncIterator[Wire]:
     tap = Wire(engine)
-    server = await asyncio.start_server(tap.join, "127.0.0.1", 0)
+    server = await asyncio.start_server(tap.joined, "127.0.0.1", 0)
     tap.port = server.sockets[0].getsockname()[1]
     yield tap
     server.close()
+    await tap.close()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ KNOWN: dict[tuple[str, str], str] = {
     ("relay stream whole anthropic", "vai-anthropic-messages-f674c9fdc3"): _JOINED,
     ("relay stream 3 anthropic", "vai-anthropic-messages-92c0db9b29"): _JOINED,
     ("relay stream 3 anthropic", "vai-anthropic-messages-f674c9fdc3"): _JOINED,
+    ("relay stream whole openai-responses", "vai-openai-responses-9a48912a8c"): _JOINED,
     ("relay stream 3 openai-responses", "vai-openai-responses-9a48912a8c"): _JOINED,
 }
 _CUT = "the recorder cut the picture short: Google's client wants whole base64"

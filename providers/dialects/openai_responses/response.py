@@ -217,8 +217,8 @@ def head(request: ChatRequest, identifier: str, model: str | None, created: int 
 
 def complete(body: Object, finish: Finish | None, items: list[Object], own: bool, losses: Losses) -> None:
     """Puts output and end into a response; an answer that was cut off breaks in its last item."""
-    said = [part for item in items for part in item.get("content") or () if type(part) is dict]
-    refused = any(part.get("type") == "refusal" for part in said)
+    contents = [item["content"] for item in items if type(item.get("content")) is list]
+    refused = any(type(part) is dict and part.get("type") == "refusal" for content in contents for part in content)
     end = ending(finish, own, refused)
     if not end.same and finish is not None:
         losses.append(approximated("status", f"the answer ended with {finish.raw or finish.reason}"))

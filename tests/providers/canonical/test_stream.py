@@ -244,3 +244,10 @@ def test_choices_that_share_a_number_are_given_one_each() -> None:
     told = fold(check(unfold(ChatResponse(choices=same))))
 
     assert [(0, "a"), (1, "b"), (2, "c")] == [(one.index, one.parts[0].text) for one in told.choices]  # type: ignore[union-attr]
+
+
+def test_many_parts_are_checked_in_a_row() -> None:
+    """The cost of checking grows with the number of events, not with its square."""
+    whole = [PartWhole(index=i, part=Opaque(dialect="x", kind="k", raw={})) for i in range(30_000)]
+
+    assert 30_003 == len(check([ResponseStart(), *whole, ChoiceEnd(finish=Finish(reason="stop")), ResponseEnd()]))

@@ -209,6 +209,15 @@ def test_a_number_is_a_number(value: object) -> None:
     assert (1, 0.5) == (as_number(1), as_number(0.5))
 
 
+@pytest.mark.parametrize("value", [1e308, -1e31])
+def test_an_integer_written_as_a_float_has_its_limit(value: float) -> None:
+    """As one that is written out: 3.0 is 3, and 1e308 would be 309 digits."""
+    with pytest.raises(MalformedRequest):
+        json.take_integer({"n": value}, "n")
+
+    assert 3 == json.take_integer({"n": 3.0}, "n")
+
+
 # ── field by field ─────────────────────────────────────────────────────────────────────
 
 
