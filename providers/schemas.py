@@ -558,7 +558,7 @@ def from_openapi(schema: Mapping[str, Json]) -> Schema:
         if value is None and key not in ("default", "example"):
             continue
         match key:
-            case "type" if value in _NUMBERED:
+            case "type" if type(value) is int and value in _NUMBERED:
                 result["type"] = _NUMBERED[value]
             case "type" if isinstance(value, str):
                 if not value.upper().endswith("UNSPECIFIED"):

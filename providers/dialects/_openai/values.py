@@ -95,6 +95,8 @@ def to_url(media: Media, own: bool) -> str | None:
 def read_token(raw: Object) -> TokenLogprob:
     rest = dict(raw)
     token, logprob = rest.pop("token"), rest.pop("logprob")
+    if type(token) is not str or type(logprob) not in (int, float):
+        raise TypeError("token")
     spelled = rest.pop("bytes", None)
     top = rest.pop("top_logprobs", None)
     return TokenLogprob(

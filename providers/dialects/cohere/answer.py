@@ -8,7 +8,7 @@ from providers.dialect import WireResponse
 from providers.wire.json import decode_upstream
 
 from .errors import decode_error
-from .words import NAME, Json, Object, finish_of, read_citations, read_logprobs, read_usage
+from .words import NAME, Json, Object, finish_of, read_citations, read_logprobs, read_usage, text_of
 
 _TOP = frozenset({"id", "finish_reason", "message", "usage", "logprobs"})
 _MESSAGE = frozenset({"role", "content", "tool_plan", "tool_calls", "citations"})
@@ -67,11 +67,11 @@ def read_parts(message: Object) -> tuple[list[AnyPart], list[Json]]:
     for i, item in enumerate([{"type": "text", "text": content}] if type(content) is str else content):
         if item.get("type") == "thinking" or "thinking" in item:
             if item["thinking"]:
-                parts.append(Reasoning(text=item["thinking"]))
+                parts.append(Reasoning(text=text_of(item["thinking"])))
         elif item["text"] or i in cited:
-            parts.append(Text(text=item["text"], citations=tuple(cited.get(i, ()))))
+            parts.append(Text(text=text_of(item["text"]), citations=tuple(cited.get(i, ()))))
     if message.get("tool_plan"):
-        parts.append(Reasoning(text=message["tool_plan"]))
+        parts.append(Reasoning(text=text_of(message["tool_plan"])))
     for call in message.get("tool_calls") or ():
         parts.append(read_call(call))
     return parts, elsewhere
@@ -79,7 +79,8 @@ def read_parts(message: Object) -> tuple[list[AnyPart], list[Json]]:
 
 def read_call(raw: Object) -> ToolCall:
     function = raw.get("function") or {}
-    return ToolCall(id=raw["id"], name=function["name"], arguments=function.get("arguments") or "{}")
+    arguments = text_of(function.get("arguments") or "{}")
+    return ToolCall(id=text_of(raw["id"]), name=text_of(function["name"]), arguments=arguments)
 
 
 def _cited(message: Object) -> tuple[dict[int, list[Citation]], list[Json]]:

@@ -24,7 +24,7 @@ from providers.wire.json import decode_upstream, encode
 from providers.wire.sse import SseDecoder
 
 from .errors import decode_error
-from .words import NAME, Json, Object, finish_of, read_citations, read_logprobs, read_usage
+from .words import NAME, Json, Object, finish_of, read_citations, read_logprobs, read_usage, text_of
 
 _LINES = (b"data:", b"event:", b"id:", b"retry:", b":")
 _PLAN = "plan"
@@ -91,7 +91,8 @@ class Decoder:
         body = decode_upstream(data)
         if type(body) is not dict:
             raise BadUpstreamBytes("the upstream sent an event that is not an object")
-        read = _EVENTS.get(body.get("type", ""))
+        kind = body.get("type")
+        read = _EVENTS.get(kind) if type(kind) is str else None
         if read is None:
             if type(body.get("message")) is str or body.get("error"):
                 raise decode_error(WireResponse(status=200, body=data))
@@ -152,7 +153,7 @@ class Decoder:
     def _say(self, place: Json, kind: type, text: str, out: list[StreamEvent]) -> None:
         if self._open is None or self._open != place or self._kind is not kind:
             self._begin(place, kind, out)
-        out.append(kind(index=self._parts - 1, text=text))
+        out.append(kind(index=self._parts - 1, text=text_of(text)))
 
     def _begin(self, place: Json, kind: type, out: list[StreamEvent]) -> None:
         self._shut(out)
@@ -187,7 +188,7 @@ class Decoder:
         part = self._calls[body.get("index")] = self._parts
         self._parts += 1
         self._called = True
-        out.append(ToolCallStart(index=part, id=call["id"], name=call["function"]["name"]))
+        out.append(ToolCallStart(index=part, id=text_of(call["id"]), name=text_of(call["function"]["name"])))
         if call["function"].get("arguments"):
             self._argue(part, call["function"]["arguments"], out)
 
@@ -198,7 +199,7 @@ class Decoder:
 
     def _argue(self, part: int, text: str, out: list[StreamEvent]) -> None:
         self._argued.add(part)
-        out.append(ToolCallDelta(index=part, arguments=text))
+        out.append(ToolCallDelta(index=part, arguments=text_of(text)))
 
     def _call_end(self, body: Object, out: list[StreamEvent]) -> None:
         part = self._calls.pop(body.get("index"))

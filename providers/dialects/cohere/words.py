@@ -58,6 +58,13 @@ def _count(raw: Object, key: str) -> int | None:
     return int(value) if isinstance(value, int | float) and type(value) is not bool else None
 
 
+def text_of(value: Json) -> str:
+    """A text of an answer. TypeError for what is none."""
+    if type(value) is not str:
+        raise TypeError("text")
+    return value
+
+
 def read_citations(raw: Object) -> list[Citation]:
     """One citation, as one per source: each source has its own address."""
     start, end = raw.get("start"), raw.get("end")
@@ -87,6 +94,7 @@ def read_logprobs(items: list[Object]) -> Logprobs:
     """Cohere gives a piece of text with the ids of its tokens: the text stands with the first of them."""
     tokens: list[TokenLogprob] = []
     for item in items:
+        text = text_of(item.get("text") or "")
         for i, (identifier, logprob) in enumerate(zip(item["token_ids"], item.get("logprobs") or ())):
-            tokens.append(TokenLogprob(token="" if i else item.get("text") or "", logprob=logprob, id=identifier))
+            tokens.append(TokenLogprob(token="" if i else text, logprob=logprob, id=identifier))
     return Logprobs(content=tuple(tokens))

@@ -170,10 +170,13 @@ class Relay:
             raise BadUpstreamBytes("the upstream's stream holds something that is no object")
         if "error" in body:
             raise decode_error(WireResponse(status=200, body=payload))
-        for candidate in body.get("candidates") or ():
+        candidates = body.get("candidates")
+        for candidate in candidates if type(candidates) is list else ():
             if type(candidate) is not dict:
                 raise BadUpstreamBytes("the upstream's stream holds a candidate that is no object")
             index = candidate.get("index") or 0
+            if type(index) is not int:
+                raise BadUpstreamBytes("the upstream's stream holds a candidate without a proper index")
             self._open[index] = self._open.get(index, False) or finish_word(candidate) is not None
         feedback = body.get("promptFeedback")
         if type(feedback) is dict and feedback.get("blockReason"):

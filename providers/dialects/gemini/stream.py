@@ -174,13 +174,19 @@ class Decoder:
         try:
             for payload, _ in self._frames.feed(data):
                 if payload and payload != b"[DONE]":
-                    self._chunk(payload, events)
+                    self._read(payload, events)
         except RouterError as fault:
             if not events:
                 raise
             self._fault = fault
         self.finished = self._frames.finished
         return events
+
+    def _read(self, payload: bytes, events: list[StreamEvent]) -> None:
+        try:
+            self._chunk(payload, events)
+        except (TypeError, ValueError, KeyError, AttributeError, IndexError):
+            raise BadUpstreamBytes("the upstream's stream holds a chunk that is not as it should be") from None
 
     def close(self) -> Sequence[StreamEvent]:
         if self._fault is not None:

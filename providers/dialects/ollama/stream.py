@@ -122,6 +122,8 @@ class Decoder:
         )
 
     def _text(self, kind: type, text: str, out: list[StreamEvent]) -> None:
+        if type(text) is not str:
+            raise TypeError("text")
         if self._open is not kind:
             self._shut(out)
             self._open = kind
