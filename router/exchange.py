@@ -568,8 +568,6 @@ class Exchange:
         limit = self.generation.settings.limits.upstream_body
         body = first + await call.read(limit)
         response = upstream.decode_response(WireResponse(status=call.status, headers=dict(call.headers), body=body))
-        if response.blocked is None and any(choice.finish is None for choice in response.choices):
-            raise BadUpstreamBytes("the upstream's answer does not say why it ended")
         return self._translating(Unfolding(response), asked, attempt)
 
     def _is_understood(self, asked: Asked) -> bool:
