@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeAlias
 
@@ -411,6 +411,13 @@ class Upstream:
         """The beginning of an event."""
         return b"data: " + text
 
+    def opened(self, event: Json) -> tuple[Json, Callable[[Json], bytes]]:
+        """The JSON value in an event, and what makes an event of another one."""
+        if not isinstance(event, bytes):
+            return event, as_bytes
+        head, mark, data = event.partition(b"data: ")
+        return json.loads(data), lambda value: head + mark + to_json(value) + b"\n\n"
+
     def told(self, body: Json) -> str:
         """What the user said in a request."""
         return body["messages"][0]["content"]  # type: ignore[no-any-return]
@@ -536,6 +543,9 @@ class OllamaUpstream(Upstream):
     def fault(self, message: str) -> Json:
         return to_json(self.error(500, message)) + b"\n"
 
+    def opened(self, event: Json) -> tuple[Json, Callable[[Json], bytes]]:
+        return json.loads(event), lambda value: to_json(value) + b"\n"
+
     def garbage(self, text: bytes) -> bytes:
         return text + b"\n"
 
@@ -593,6 +603,12 @@ class BedrockUpstream(Upstream):
 
     def fault(self, message: str) -> Json:
         return answers.bedrock_frame("internalServerException", {"message": message}, "exception")
+
+    def opened(self, event: Json) -> tuple[Json, Callable[[Json], bytes]]:
+        size = int.from_bytes(event[4:8], "big")
+        name = event[12 : 12 + size].partition(b":event-type\x07")[2]
+        kind = name[2 : 2 + int.from_bytes(name[:2], "big")].decode()
+        return json.loads(event[12 + size : -4]), lambda value: answers.bedrock_frame(kind, value)
 
     def garbage(self, text: bytes) -> bytes:
         return answers.bedrock_frame("contentBlockDelta", text)

@@ -192,6 +192,8 @@ def test_talk_before_a_call_is_kept() -> None:
         '{"tool_calls": []}',
         '{"tool_calls": [{"name": "unknown", "arguments": {}}]}',
         '{"tool_calls": [{"name": "f"}, 3]}',
+        '{"tool_calls": [{"name": ["f"]}]}',
+        '{"tool_calls": [{"name": {"f": 1}}]}',
         '{"tool_calls": {"name": "f"}}',
         '{"tool_calls": [{"name": "f", "arguments": {"a": 1}}',
         "[1, 2]",

@@ -311,6 +311,8 @@ def _keywords(value: Json) -> set[str]:
         ({"type": "ARRAY", "min_items": 2}, {"type": "array", "minItems": 2}),
         ({"type": "TYPE_UNSPECIFIED", "example": 1}, {"examples": [1]}),
         ({"type": "STRING", "description": None}, TEXT),
+        ({"type": ["STRING"]}, {"type": ["STRING"]}),
+        ({"type": {}}, {"type": {}}),
         ({"ref": "#/$defs/A", "defs": {"A": {"type": "STRING"}}}, {"$ref": "#/$defs/A", "$defs": {"A": TEXT}}),
     ],
 )

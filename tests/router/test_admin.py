@@ -159,3 +159,13 @@ async def test_answers_tell_no_versions(listener: Open, path: str) -> None:
 
     assert "isthmus" == headers["server"]
     assert not [word for word in ("aiohttp", "Python/", "python_info", TOKEN) if word in text]
+
+
+async def test_a_question_that_cannot_be_unpacked(listener: Open) -> None:
+    """A body that says it is packed and is not: the caller's fault, and no exception of ours."""
+    url = await listener()
+    headers = {"content-encoding": "gzip"}
+    async with ClientSession() as session, session.post(url + "/explain", data=b"{}", headers=headers) as answer:
+        body = await answer.json()
+
+    assert (400, "the body cannot be read") == (answer.status, body["error"]["message"])

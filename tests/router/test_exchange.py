@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from tests.answers import chat_answer, gemini_answer, openai_error
-from tests.fakes import HANG, HANG_UP, RESET, FakeUpstream, black_hole, dead_port, json_answer, raw, redirect, status
-from tests.lanes import ANSWERING, KEYS, LANES, TABLE, Lane
+from tests.answers import chat_answer, gemini_answer, openai_error, tool_call
+from tests.fakes import (
+    DONE,
+    HANG,
+    HANG_UP,
+    RESET,
+    FakeUpstream,
+    black_hole,
+    dead_port,
+    json_answer,
+    raw,
+    redirect,
+    status,
+)
+from tests.lanes import ANSWERING, KEYS, LANES, TABLE, Lane, as_bytes
 from tests.raw import raw_call, raw_request
 from tests.running import Answer, Running, running
 
@@ -454,6 +466,57 @@ async def test_u13_u22_an_answer_that_cannot_be_used_is_a_502(name: str, lane: L
         assert b"<html" not in answer.body and b"127.0.0.1" not in answer.body
 
 
+def oddly(value: Any) -> Iterator[Any]:
+    """The value with each of its parts, in turn, replaced by something of another kind."""
+    if isinstance(value, dict | list):
+        places = list(value) if isinstance(value, dict) else range(len(value))
+        for place in places:
+            for other in (*([[]], {"a": 1}, 7), *oddly(value[place])):
+                changed = dict(value) if isinstance(value, dict) else list(value)
+                changed[place] = other
+                yield changed
+
+
+def spoken(lane: Lane) -> Any:
+    """A whole answer that also thinks and calls, where one of these has shown weak."""
+    answer = lane.answer()
+    if lane.upstream == "cohere":
+        answer["message"] |= {"tool_calls": [tool_call("f", {"a": 1})], "tool_plan": "plan"}
+        answer["message"]["content"].append({"type": "thinking", "thinking": "hm"})
+        answer["message"]["citations"] = [{"start": 0, "end": 2, "text": "Hi", "sources": [], "content_index": 0}]
+        answer["logprobs"] = [{"token_ids": [1], "text": "Hi!", "logprobs": [-0.1]}]
+    if lane.upstream == "gemini":
+        segment = {"startIndex": 0, "endIndex": 2, "text": "Hi"}
+        supports = [{"segment": segment, "groundingChunkIndices": [0]}]
+        chunks = [{"web": {"uri": "https://x.example", "title": "x"}}]
+        token = {"token": "Hi", "logProbability": -0.1}
+        answer["candidates"][0] |= {
+            "groundingMetadata": {"groundingSupports": supports, "groundingChunks": chunks},
+            "logprobsResult": {"chosenCandidates": [token], "topCandidates": [{"candidates": [token]}]},
+        }
+    return answer
+
+
+@pytest.mark.parametrize("lane", [*EVERY, Lane("responses", "gemini")], ids=lambda lane: lane.name)
+async def test_u16_no_answer_makes_us_stumble(lane: Lane) -> None:
+    """Whatever stands in the place of a value, whole or in a stream: an answer, or a fault of the upstream's."""
+    async with between(attempts=1) as (gateway, upstream):
+        statuses = set()
+        for odd in oddly(spoken(lane)):
+            upstream.script(json_answer(odd))
+            statuses.add((await ask(gateway, lane)).status)
+        events = lane.events("a", "b")
+        for at, event in enumerate(events):
+            value, written = lane.talks.opened(event) if event != DONE else ({}, as_bytes)
+            for odd in oddly(value):
+                upstream.script(lane.sent(*events[:at], written(odd), *events[at + 1 :]))
+                answer = await gateway.post(lane.path(stream=True), lane.body(stream=True))
+                statuses.add(answer.status)
+                assert b"internal" not in answer.body, odd
+
+        assert {200, 502} >= statuses - {400, 404, 429, 503, 504}
+
+
 @lanes
 async def test_u13_an_html_error_page_is_not_shown(lane: Lane) -> None:
     """502 in dialect, without the page."""
@@ -618,6 +681,17 @@ async def test_a_list_in_several_headers_arrives_whole() -> None:
             assert 200 == response.status
 
         assert "one,two, three" == upstream.requests[0].header("anthropic-beta")
+
+
+@pytest.mark.parametrize("lane", LANES[1::2], ids=lambda lane: lane.name)
+async def test_a_whole_answer_that_gives_no_reason_makes_a_stream_with_an_end(lane: Lane) -> None:
+    """A stream ends with a finish or with an error, never with neither."""
+    async with between(attempts=1) as (gateway, upstream):
+        upstream.script(json_answer(gemini_answer("hello", finish=None)))
+        answer = await gateway.post(lane.path(stream=True), lane.body(stream=True))
+        heard = lane.hear(answer.body)
+
+        assert "hello" == heard.text and heard.complete
 
 
 # ── smaller promises ───────────────────────────────────────────────────────────────────

@@ -79,6 +79,8 @@ def decode_answer(data: bytes) -> ChatResponse:
         return _decode(body, data)
     except MalformedRequest as error:
         raise BadUpstreamBytes(f"the upstream's answer is not as it should be: {error.message}") from None
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError):
+        raise BadUpstreamBytes("the upstream's answer is not as it should be") from None
 
 
 def _decode(body: Json, data: bytes) -> ChatResponse:

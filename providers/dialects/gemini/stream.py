@@ -733,7 +733,8 @@ class Encoder:
         if end.choice in self._failed:
             finish = Finish(reason="error", raw="MALFORMED_FUNCTION_CALL", message=self._failed[end.choice])
         candidate: dict[str, Json] = {"content": {"parts": [{"text": ""}], "role": "model"}}
-        word = encode_finish(finish, self._own)
+        # A whole answer may lack it; the stream that is made of it must not.
+        word = encode_finish(finish, self._own and finish.raw is not None)
         if word is not None:
             candidate["finishReason"] = word
         if finish.message:

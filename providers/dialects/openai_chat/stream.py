@@ -214,7 +214,7 @@ class ChatStreamDecoder:
         self._ended = True
         for choice in unfinished:
             choice.finish("", {}, out)
-        if self._usage is not None:
+        if type(self._usage) is dict:
             out.append(UsageUpdate(usage=read_usage(self._usage)))
         out.append(ResponseEnd(service_tier=self._tier, extra=self._extra or None))
 

@@ -27,7 +27,7 @@ _UNFINISHED = frozenset({"queued", "in_progress"})
 def decode(wire: WireResponse) -> ChatResponse:
     """A whole answer. UpstreamError for one that failed, BadUpstreamBytes for what is no response."""
     body = checked(wire)
-    if body.get("status") in _UNFINISHED:
+    if type(status := body.get("status")) is str and status in _UNFINISHED:
         raise BadUpstreamBytes("the upstream's answer is not finished")
     try:
         return _read(body)
@@ -269,7 +269,7 @@ def write_usage(usage: Usage, own: bool) -> Object:
 def relay_response(wire: WireResponse, asked: Asked) -> Usage | None:
     """Checks an answer that goes on untouched; one that runs in the background is answered before it is done."""
     body = checked(wire)
-    if body.get("status") in _UNFINISHED and not asked.body.get("background"):
+    if type(status := body.get("status")) is str and status in _UNFINISHED and not asked.body.get("background"):
         raise UpstreamFailed("the upstream's answer is not finished", upstream_status=wire.status, dialect=NAME)
     usage = body.get("usage")
     return read_usage(usage) if type(usage) is dict else None
