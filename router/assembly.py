@@ -436,11 +436,6 @@ class Assembly:
         for index, target in enumerate(row["to"]):
             if "model" in target:
                 self._say.problem((*place, "to", index, "model"), "`speaks: opaque` sends what it is sent: no model")
-            name, at = target.get("provider"), (*place, "to", index, "provider")
-            provider = self._rows.get(name, at) if name in self._rows.known else None
-            if provider is not None and provider.auth.startswith("aws_sigv4"):
-                message = "`speaks: opaque` holds no bodies, and aws_sigv4 signs them"
-                self._say.problem(at, message)
         if row.get("on_loss") is not None:
             self._say.warn((*place, "on_loss"), "has no effect: nothing is translated", key=True)
 

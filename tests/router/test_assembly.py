@@ -314,10 +314,6 @@ def test_routes(tmp_path: Path) -> None:
             "{path: /b/*, speaks: opaque, to: [{provider: demo, model: m}]}",
             ["`speaks: opaque` sends what it is sent: no model"],
         ),
-        (
-            "{path: /b/*, speaks: opaque, to: [{provider: signed}]}",
-            ["`speaks: opaque` holds no bodies, and aws_sigv4 signs them"],
-        ),
         ("{path: b, speaks: openai.chat, to: models}", ["routes[0].path: a path starts with /"]),
         ("{path: /b, speaks: gemni, to: models}", ["the dialect 'gemni' does not exist, did you mean gemini?"]),
         ("{path: /b, speaks: cohere.chat, to: models}", ["the dialect 'cohere.chat' is not available in this version"]),
@@ -339,11 +335,7 @@ def test_routes(tmp_path: Path) -> None:
 )
 def test_bad_routes(tmp_path: Path, row: str, expected: list[str]) -> None:
     """A row that means nothing, or not what it says."""
-    signed = (
-        'providers: {signed: {base_url: "https://b.example", auth: "aws_sigv4:eu-west-3", speaks: [openai.chat]}}\n'
-    )
-
-    assert [text.partition(" ")[2] for text in problems(tmp_path, f"{signed}routes: [{row}]\n")] == expected
+    assert [text.partition(" ")[2] for text in problems(tmp_path, f"routes: [{row}]\n")] == expected
 
 
 def test_routes_that_pass_everything_on(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tests.lanes import KEYS, LANES, TABLE, Lane
 from tests.raw import RawAnswer, parse_answer, raw_request
 from tests.running import Running, running
 
-LIMITED = TABLE.replace("limits: {", "limits: {body: 600ms, head: 600ms, ").replace("sse_event: 64KiB, ", "")
+LIMITED = TABLE.replace("limits: {", "limits: {body: 2s, head: 600ms, ").replace("sse_event: 64KiB, ", "")
 CHAT = LANES[0]
 BODY = json.dumps(CHAT.body()).encode()
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n"
@@ -206,13 +206,13 @@ async def test_h04_a_dripped_body_ends_at_its_limit(gateway: Running, upstream: 
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(HEAD + b"Content-Length: 1000\r\n\r\n")
     began, got = time.monotonic(), b""
-    while b"\r\n\r\n" not in got and time.monotonic() - began < 3.0:
+    while b"\r\n\r\n" not in got and time.monotonic() - began < 6.0:
         writer.write(b" ")
         with contextlib.suppress(TimeoutError):
             got += await asyncio.wait_for(reader.read(4096), 0.05)
     writer.close()
 
-    assert got.startswith(b"HTTP/1.1 408") and 0.5 < time.monotonic() - began < 1.5
+    assert got.startswith(b"HTTP/1.1 408") and 1.5 < time.monotonic() - began < 4.0
     assert [] == upstream.requests
 
 
@@ -228,8 +228,8 @@ async def test_h05_bombs_stop_at_the_limit_and_are_not_unpacked_further(gateway:
         await asyncio.sleep(0.2)
 
     assert [413] * 4 == [answer.code for answer in answers]
-    assert max(waits) < 0.5
-    assert time.process_time() - cpu < 2.0  # all of it would be 800 MiB
+    assert max(waits) < 1.5
+    assert time.process_time() - cpu < 4.0  # all of it would be 800 MiB
 
 
 async def test_h05_a_bomb_in_a_bomb_is_no_json(gateway: Running, upstream: FakeUpstream) -> None:

@@ -354,7 +354,7 @@ def decode_logprobs(value: Json) -> Logprobs | None:
     tops = wire_json.take_list(value, "topCandidates") or []
     tokens = []
     for i, one in enumerate(chosen):
-        top = tops[i].get("candidates") if i < len(tops) and type(tops[i]) is dict else None
+        top = wire_json.take_list(tops[i], "candidates") if i < len(tops) and type(tops[i]) is dict else None
         tokens.append(msgspec.structs.replace(_token(one), top=tuple(_token(other) for other in top or ())))
     rest = {key: item for key, item in value.items() if key not in ("chosenCandidates", "topCandidates")}
     return Logprobs(content=tuple(tokens) if "chosenCandidates" in value else None, extra=rest or None)

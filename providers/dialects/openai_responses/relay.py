@@ -61,8 +61,8 @@ class ResponsesStreamRelay:
         out: list[bytes] = []
         try:
             for event in self._sse.feed(data):
-                if not self._is_over(event[0]):
-                    self._event(event[0], event[1], event[2], out)
+                if self._event(event[0], event[1], event[2], out):
+                    break
         except RouterError as error:
             self.finished = True
             self._fault = error
@@ -87,11 +87,8 @@ class ResponsesStreamRelay:
 
     # ── events ─────────────────────────────────────────────────────────────────────
 
-    def _is_over(self, data: bytes | None) -> bool:
-        """Nothing is given on after the end but chat's end mark, which some servers say here as well."""
-        return self.finished and data != b"[DONE]"
-
-    def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[bytes]) -> None:
+    def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[bytes]) -> bool:
+        """Passes one event on. Was it the last?"""
         if not data:
             if not raw.startswith(LINES):
                 raise stray_fault(raw, self._seen)
@@ -99,6 +96,7 @@ class ResponsesStreamRelay:
             self._seen = True
             self._look(_read(data), name, data)
         out.append(raw)
+        return self.finished
 
     def _look(self, event: _Event, name: bytes | None, data: bytes) -> None:
         kind = event.type if type(event.type) is str else (name or b"").decode("utf-8", "replace")
