@@ -47,6 +47,14 @@ def invented(field: str, reason: str) -> Loss:
     return Loss(field, "invented", reason)
 
 
+def at_least_one(limit: int, losses: Losses) -> int:
+    """`max_output_tokens` for a target that takes no 0: Anthropic's callers warm its cache with an empty answer."""
+    if limit > 0:
+        return limit
+    losses.append(approximated("max_output_tokens", "the target answers with one token at least"))
+    return 1
+
+
 def join(at: str, key: str) -> str:
     """`key` below the path `at`: join("messages[1]", "name") == "messages[1].name"."""
     return f"{at}.{key}" if at else key

@@ -345,7 +345,7 @@ async def test_u04_a_silent_upstream_is_waited_for_once(lane: Lane) -> None:
         began = time.monotonic()
         answer = await ask(gateway, lane)
 
-        assert 504 == answer.status and time.monotonic() - began < 2.8
+        assert 504 == answer.status and time.monotonic() - began < 2.5
         assert 1 == len(upstream.requests)
         await upstream.requests[0].connection.left(1.0)
         assert 1 == gateway.metric("isthmus_requests_total", outcome="timeout")
@@ -390,7 +390,7 @@ async def test_u08_u09_a_retry_after_that_is_too_long_is_relayed(lane: Lane) -> 
         answer = await ask(gateway, lane)
 
         assert (429, "86400") == (answer.status, answer.headers["retry-after"])
-        assert time.monotonic() - began < 1.5 and 1 == len(upstream.requests)
+        assert time.monotonic() - began < 1.0 and 1 == len(upstream.requests)
 
 
 @pytest.mark.parametrize("hint", ["-1e400", "banana", "Fri, 01 Jan 1999 00:00:00 GMT", ""])

@@ -81,6 +81,18 @@ async def ask(gateway: Running, model: str, **more: Any) -> tuple[float, Answer]
     return time.monotonic() - began, got
 
 
+async def health(gateway: Running) -> tuple[float, Answer]:
+    """The health of the gateway, and the seconds that it took to tell."""
+    began = time.monotonic()
+    got = await gateway.get("/healthz")
+    return time.monotonic() - began, got
+
+
+def quickest(asked: list[tuple[float, Answer]]) -> float:
+    """Of calls one after the other: who must wait for another's trouble waits each time."""
+    return min(took for took, _ in asked)
+
+
 # ── O: overload ────────────────────────────────────────────────────────────────────────
 
 
@@ -90,18 +102,18 @@ async def test_o01_a_hanging_upstream_is_nobody_elses_trouble() -> None:
         one.always(HANG)
         hanging = [asyncio.create_task(ask(gateway, "one")) for _ in range(100)]
         await one.asked(100, within=5)
-        began = time.monotonic()
-        assert 200 == (await gateway.get("/healthz")).status
-        health = time.monotonic() - began
-        other = await ask(gateway, "two")
+        healthy = [await health(gateway) for _ in range(3)]
+        other = [await ask(gateway, "two") for _ in range(3)]
         more = [asyncio.create_task(ask(gateway, "one")) for _ in range(10)]
         await one.asked(110, within=5)
-        shed = await ask(gateway, "two")
+        shed = [await ask(gateway, "two") for _ in range(5)]
         ends = await asyncio.gather(*hanging, *more)
 
-        assert health < 1.0 and other[0] < 1.0 and 200 == other[1].status
-        assert 503 == shed[1].status and "retry-after" in shed[1].headers and shed[0] < 0.5
-        assert {504} == {got.status for _, got in ends} and max(took for took, _ in ends) < 6.0
+        assert quickest(healthy) < 0.2 and {200} == {got.status for _, got in healthy}
+        assert quickest(other) < 0.5 and {200} == {got.status for _, got in other}
+        assert quickest(shed) < 0.05 and {503} == {got.status for _, got in shed}
+        assert all("retry-after" in got.headers for _, got in shed)
+        assert {504} == {got.status for _, got in ends} and max(took for took, _ in ends) < 3.5
         assert 110 == len(one.requests)
         assert gateway.metric("isthmus_overhead_seconds_sum", phase="total") < 2.0  # the waits were not ours
 
@@ -321,10 +333,12 @@ async def test_s25_o05_30_who_do_not_read_hold_back_their_upstreams_only(tmp_pat
         await asyncio.sleep(0.5)
         grown = served.memory - memory
         async with aiohttp.ClientSession() as session:
-            began = time.monotonic()
-            async with session.get(served.main + "/healthz") as got:
-                assert 200 == got.status
-            health = time.monotonic() - began
+            waits = []
+            for _ in range(3):
+                began = time.monotonic()
+                async with session.get(served.main + "/healthz") as got:
+                    assert 200 == got.status
+                waits.append(time.monotonic() - began)
             for connection in upstream.connections:
                 await connection.left(within=4)
             async with session.get(served.admin + "/metrics") as got:
@@ -332,7 +346,7 @@ async def test_s25_o05_30_who_do_not_read_hold_back_their_upstreams_only(tmp_pat
         for plug in plugs:
             plug.close()
 
-    assert grown < 120 and health < 5.0  # the upstream that floods shares a process with who asks
+    assert grown < 120 and min(waits) < 0.5  # the upstream that floods shares a process with who asks
     assert max(connection.sent for connection in upstream.connections) < 16 << 20
     assert re.search(r'isthmus_stream_end_total{.*reason="limit".*} 30\.0', page)
 

@@ -102,6 +102,8 @@ def _check_block(block: Json, at: str) -> None:
     for key, expected in _BLOCKS.get(kind, ()):
         if type(block.get(key)) is not expected:
             raise wrong(f"{at}.{key}", _NAMES[expected], block.get(key))
+    if kind == "tool_use" and not block["name"]:
+        raise MalformedRequest(f"{at}.name must be a non-empty string", param=f"{at}.name")
     if kind == "tool_result":
         _check_result(block, at)
     elif "source" in block and kind in ("image", "document"):

@@ -14,7 +14,7 @@ import msgspec
 
 from providers.canonical.chat import ChatRequest, ResponseFormat, ServerTool, Tool, ToolChoice
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_extras
+from providers.canonical.loss import Losses, approximated, at_least_one, dropped, invented, join, lose_extras
 from providers.dialect import Traits, WireRequest
 from providers.dialects import _traits
 from providers.dialects.bedrock.messages import Conversation, cache_point
@@ -97,7 +97,7 @@ def _refuse(request: ChatRequest) -> None:
 def _inference(request: ChatRequest, model: Family, thinks: bool, losses: Losses) -> Object:
     config: Object = {}
     if request.max_output_tokens is not None:
-        config["maxTokens"] = request.max_output_tokens
+        config["maxTokens"] = at_least_one(request.max_output_tokens, losses)
     for parameter, key in (("temperature", "temperature"), ("top_p", "topP")):
         value = getattr(request, parameter)
         if value is None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from providers.canonical.chat import ChatRequest, ReasoningConfig, ResponseFormat, ServerTool, Tool, ToolChoice
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.loss import Losses, approximated, dropped, join
+from providers.canonical.loss import Losses, approximated, at_least_one, dropped, join
 from providers.dialects.gemini.contents import written_name
 from providers.dialects.gemini.decode import TIER_OF
 from providers.dialects.gemini.models import EFFORTS, Family, budget_for, budget_within, effort_of, level_for
@@ -88,7 +88,7 @@ def _sampling(request: ChatRequest, model: Family, config: dict[str, Json], loss
 
 def _lengths(request: ChatRequest, config: dict[str, Json], losses: Losses) -> None:
     if request.max_output_tokens is not None:
-        config["maxOutputTokens"] = request.max_output_tokens
+        config["maxOutputTokens"] = at_least_one(request.max_output_tokens, losses)
     if request.stop:
         if len(request.stop) > _MOST_STOPS:
             losses.append(approximated("stop", f"the target takes {_MOST_STOPS} at most: the first are sent"))

@@ -16,7 +16,7 @@ from providers.canonical.chat import (
     Tool,
     ToolChoice,
 )
-from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_extras
+from providers.canonical.loss import Losses, approximated, at_least_one, dropped, invented, join, lose_extras
 from providers.dialect import PLAIN, Asked, Traits, WireRequest
 from providers.dialects._openai.values import TIER_WORDS, TIERS, Json, Object, leftovers, make_form, restore, take_mark
 from providers.wire.json import encode, splice
@@ -329,6 +329,8 @@ def _fit(request: ChatRequest, body: Object, losses: Losses, traits: Traits) -> 
         if value is not None and not low <= value <= high:
             body[key] = min(max(value, low), high)
             losses.append(approximated(key, f"the target takes {low} to {high}"))
+    if request.max_output_tokens is not None:
+        body["max_completion_tokens"] = at_least_one(request.max_output_tokens, losses)
     if request.n is not None and not 1 <= request.n <= 128:
         raise refuse("n", "the target gives 1 to 128 choices")
     if request.n == 1:

@@ -19,7 +19,7 @@ from providers.canonical.chat import (
     ToolChoice,
 )
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_extras
+from providers.canonical.loss import Losses, approximated, at_least_one, dropped, invented, join, lose_extras
 from providers.dialect import PLAIN, Asked, Traits, WireRequest
 from providers.dialects._openai.values import TIERS, Json, Object, leftovers, make_form, restore
 from providers.wire.json import encode, splice
@@ -333,6 +333,8 @@ def _fit(request: ChatRequest, body: Object, losses: Losses, traits: Traits) -> 
         if value is not None and not low <= value <= high:
             body[key] = min(max(value, low), high)
             losses.append(approximated(key, f"the target takes {low} to {high}"))
+    if request.max_output_tokens is not None:
+        body["max_output_tokens"] = at_least_one(request.max_output_tokens, losses)
     if request.n is not None and request.n != 1:
         raise refuse("n", "the target gives one answer")
     if request.cached_content is not None:

@@ -48,6 +48,7 @@ def user(*blocks: Json) -> Json:
         ({"messages": user({"type": "thinking", "thinking": ""})}, "messages[0].content[0].signature"),
         ({"messages": user({"type": "redacted_thinking"})}, "messages[0].content[0].data"),
         ({"messages": user({"type": "tool_use", "id": "a", "name": "b"})}, "messages[0].content[0].input"),
+        ({"messages": user({"type": "tool_use", "id": "a", "name": "", "input": {}})}, "messages[0].content[0].name"),
         ({"messages": user({"type": "tool_result"})}, "messages[0].content[0].tool_use_id"),
         (
             {"messages": user({"type": "tool_result", "tool_use_id": "a", "content": 7})},
