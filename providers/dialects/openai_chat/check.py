@@ -149,8 +149,8 @@ def _check_call(call: Json, at: str) -> None:
 def _check_called(value: Json, arguments: str, at: str) -> None:
     if type(value) is not dict:
         raise wrong(at, "an object", value)
-    if type(value.get("name")) is not str:
-        raise wrong(f"{at}.name", "a string", value.get("name"))
+    if type(value.get("name")) is not str or not value["name"]:
+        raise MalformedRequest(f"{at}.name must be a non-empty string", param=f"{at}.name")
     if type(value.get(arguments)) is not str:
         raise wrong(f"{at}.{arguments}", "a string", value.get(arguments))
 

@@ -29,6 +29,7 @@ def said(**fields: Any) -> list[Any]:
 
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+NAMELESS = "messages[0].tool_calls[0].function.name"
 
 
 @pytest.mark.parametrize("messages", [None, [], {}, "Hi", 1])
@@ -73,6 +74,7 @@ def test_messages_are_a_non_empty_array(messages: Any) -> None:
         ),
         ({"messages": said(tool_calls=[{**CALL, "type": "x"}])}, "messages[0].tool_calls[0].type"),
         ({"messages": said(function_call={"name": 1})}, "messages[0].function_call.name"),
+        ({"messages": said(tool_calls=[{**CALL, "function": {"name": "", "arguments": "{}"}}])}, NAMELESS),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
         ({"messages": [{"role": "function", "content": "x"}]}, "messages[0].name"),
         ({"stream": "yes"}, "stream"),
@@ -239,7 +241,7 @@ _CALL = st.fixed_dictionaries(
     {
         "id": st.text(min_size=1, max_size=3),
         "function": st.fixed_dictionaries(
-            {"name": st.text(max_size=3), "arguments": st.text(max_size=3)}, optional={"x": _JSON}
+            {"name": st.text(min_size=1, max_size=3), "arguments": st.text(max_size=3)}, optional={"x": _JSON}
         ),
     },
     optional={"type": st.just("function"), "index": _JSON, "extra_content": _JSON, "x": _JSON},
@@ -249,7 +251,9 @@ _SPOKEN = st.fixed_dictionaries(
     optional={
         "content": st.none() | st.text(max_size=4) | st.lists(_PART, max_size=3),
         "tool_calls": st.none() | st.lists(_CALL, max_size=2),
-        "function_call": st.fixed_dictionaries({"name": st.text(max_size=3), "arguments": st.text(max_size=3)}),
+        "function_call": st.fixed_dictionaries(
+            {"name": st.text(min_size=1, max_size=3), "arguments": st.text(max_size=3)}
+        ),
         "reasoning_content": st.text(max_size=3) | _JSON,
         "reasoning": st.text(max_size=3) | _JSON,
         "reasoning_details": _JSON,
@@ -258,7 +262,7 @@ _SPOKEN = st.fixed_dictionaries(
         "images": _JSON,
         "refusal": st.text(max_size=3),
         "extra_content": st.just({"google": {"thought_signature": "AA=="}}) | _JSON,
-        "name": st.text(max_size=3),
+        "name": st.text(min_size=1, max_size=3),
         "x": _JSON,
     },
 )
@@ -267,7 +271,7 @@ _MESSAGE = _SPOKEN | st.fixed_dictionaries(
         "role": st.sampled_from(["user", "tool", "function"]),
         "content": st.text(max_size=3) | st.lists(_PART, max_size=3),
     },
-    optional={"name": st.text(max_size=3), "tool_call_id": st.text(max_size=3), "x": _JSON},
+    optional={"name": st.text(min_size=1, max_size=3), "tool_call_id": st.text(max_size=3), "x": _JSON},
 )
 
 
