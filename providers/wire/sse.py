@@ -130,7 +130,8 @@ class _Lines:
         start = 0
         if self._after_cr and data.startswith(b"\n"):
             start = 1
-            self._keep(b"\n")
+            if self.raw:  # else it belongs to an event that has been given out, and ended without it
+                self._keep(b"\n")
         if data:
             self._after_cr = False
         for match in _LINE_END.finditer(data, start):
