@@ -39,7 +39,7 @@ test: dev clients system ## every test that CI runs
 fuzz: $(VENV)/.fuzz ## 10 minutes for each decoder: hours (ARGS="--seconds 60 stream:gemini")
 	$(BIN)/python -m tests.fuzz.run --seconds 600 $(ARGS)
 
-engine-test: dev engine ## calls to a genuine engine, which is compiled first (a quarter of an hour)
+engine-test: dev engine ## calls to a genuine engine, which is compiled first (some twenty minutes)
 	$(BIN)/python -m pytest tests/engine $(ARGS)
 
 check: dev ## linters, types, dead code, floors, generated documents

@@ -76,7 +76,7 @@ async def explain_alone(settings: Settings, question: Question) -> dict[str, Jso
         clock=time.monotonic,
         wall=time.time,
         dice=lambda: 0.0,
-        new_id=lambda: "req_explained",
+        new_id=lambda: "0" * 32,
         instance="isthmus-explain",
     )
     try:

@@ -69,7 +69,7 @@ def _escape(character: str) -> str:
 
 # Paths and names repeat from call to call; masking them each time would cost more than the rest of the line.
 _clean = lru_cache(4096)(clean)
-_OWN_ID = re.compile(r"req_[0-9a-f]{24}")  # ids that we made: the caller's own may be anything
+_OWN_ID = re.compile(r"[0-9a-f]{32}")  # ids that we made: the caller's own may be anything
 
 _QUOTED = re.compile(r"b?'[^']*'|b?\"[^\"]*\"|<[^>]*>")
 _WORD = re.compile(r"\S+")

@@ -158,7 +158,8 @@ class Server(web.Server):
 
 
 def new_id() -> str:
-    return f"req_{random.getrandbits(96):024x}"
+    """An id for a request: hex digits of a UUID, for upstreams get it, and some servers refuse any other form."""
+    return f"{random.getrandbits(128):032x}"
 
 
 class Front:

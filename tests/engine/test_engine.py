@@ -195,10 +195,10 @@ async def test_a_tool_that_must_be_called(gateway: Running, stream: bool) -> Non
     if stream:
         events = [json.loads(line) for line in data_lines(answer.body)]
         pieces = [one["delta"].get("partial_json", "") for one in events if one["type"] == "content_block_delta"]
-        block = next(one["content_block"] for one in events if one["type"] == "content_block_start")
+        (block,) = (one["content_block"] for one in events if one["type"] == "content_block_start")
         given = json.loads("".join(pieces))
     else:
-        block = answer.json["content"][-1]
+        (block,) = answer.json["content"]
         given = block["input"]
     assert ("tool_use", "set_unit") == (block["type"], block["name"])
     assert given["unit"] in ("c", "f")

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -93,7 +94,7 @@ async def test_a_request_id_that_is_not_sane_is_replaced() -> None:
         upstream.always(json_answer(chat_answer()))
         answer = await ask(gateway, LANES[0], headers={"x-request-id": "x" * 300})
 
-        assert answer.headers["x-request-id"].startswith("req_")
+        assert UUID(answer.headers["x-request-id"])
 
 
 async def test_what_an_upstream_says_about_itself_stays_with_us() -> None:

@@ -266,12 +266,19 @@ def read_spoken(rest: Object, at: str, fallback_id: str) -> tuple[tuple[AnyPart,
     legacy = rest.get("function_call")
     if type(legacy) is dict and legacy.get("name"):
         del rest["function_call"]
+        if any(_is_the_same(call, legacy) for call in calls or ()):
+            return tuple(parts), content
         raw = {"type": "function", "function": legacy}
         call = read_call(raw, at, fallback_id)
         parts.append(
             msgspec.structs.replace(call, at=at + ".function_call", form={**(call.form or {}), "legacy": True})
         )
     return tuple(parts), content
+
+
+def _is_the_same(call: Json, legacy: Object) -> bool:
+    """Some servers (llama-cpp-python) say a call in both forms, for clients of either age."""
+    return type(call) is dict and call.get("function") == legacy
 
 
 def _read_reasoning(rest: Object, at: str, parts: list[AnyPart]) -> None:

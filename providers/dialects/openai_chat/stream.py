@@ -375,9 +375,10 @@ class _Choice:
         if delta.get("refusal"):
             self._refused = True
             self._text(RefusalDelta, as_text(delta["refusal"]), out)
-        for call in delta.get("tool_calls") or ():
+        calls = delta.get("tool_calls") or ()
+        for call in calls:
             self._tool_call(call, out)
-        if type(delta.get("function_call")) is dict:
+        if type(delta.get("function_call")) is dict and not calls:  # llama-cpp-python says the same call in both forms
             self._function_call(delta["function_call"], out)
         if delta.get("annotations"):
             self._cite(delta["annotations"], out)

@@ -241,3 +241,17 @@ def test_unknown_parts_are_opaque() -> None:
     part = message({"role": "user", "content": [{"type": "x"}]}).parts[0]
 
     assert Opaque(dialect="openai.chat", kind="x", raw={"type": "x"}, at="messages[0].content[0]") == part
+
+
+def test_a_call_in_both_forms_is_one() -> None:
+    """llama-cpp-python answers so, and its clients send it back; two different calls stay two."""
+    function = {"name": "f", "arguments": "{}"}
+    calls = [{"id": "a", "type": "function", "function": function}]
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
+
+    def names(legacy: Any) -> list[str]:
+        found = decoded(messages=[{"role": "user", "content": "Hi"}, {**message, "function_call": legacy}])
+        return [part.name for part in found.messages[1].parts if isinstance(part, ToolCall)]
+
+    assert ["f"] == names(function)
+    assert ["f", "g"] == names({"name": "g", "arguments": "{}"})

@@ -220,6 +220,17 @@ def test_a_call_from_before_tools() -> None:
     assert [("f", "{}")] == [one[1:] for one in parts(*deltas, finish="function_call")]
 
 
+def test_a_call_in_both_forms_is_one() -> None:
+    """As llama-cpp-python streams it."""
+    pieces = [{"name": "f", "arguments": text} for text in ("{", "}")]
+    deltas = [
+        {"function_call": piece, "tool_calls": [{"index": 0, "id": "a", "type": "function", "function": piece}]}
+        for piece in pieces
+    ]
+
+    assert [("f", "{}")] == [one[1:] for one in parts(*deltas, finish="tool_calls")]
+
+
 def test_a_call_without_a_name_cannot_be_used() -> None:
     """Nobody could run it."""
     with pytest.raises(BadUpstreamBytes):
