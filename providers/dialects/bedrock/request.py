@@ -21,7 +21,7 @@ from providers.dialects.bedrock.messages import Conversation, cache_point
 from providers.dialects.bedrock.models import Family, family
 from providers.dialects.bedrock.thinking import encode_thinking
 from providers.dialects.bedrock.words import NAME, Json, Object, written_name
-from providers.wire.json import encode
+from providers.wire.json import encode, wrong
 from providers.wire.memory import once
 
 STREAM_TYPE = "application/vnd.amazon.eventstream"
@@ -71,7 +71,7 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
     if tools:
         body["toolConfig"] = tools
     _rest(request, body, losses)
-    fields |= passed.pop("additionalModelRequestFields", {})
+    fields |= _own_fields(passed.pop("additionalModelRequestFields", {}))
     if fields:
         body["additionalModelRequestFields"] = fields
     body |= passed
@@ -79,6 +79,13 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
     task = "converse-stream" if request.stream else "converse"
     headers = {"content-type": "application/json", "accept": STREAM_TYPE if request.stream else "application/json"}
     return WireRequest(path=f"/model/{quote(request.model, safe='')}/{task}", headers=headers, body=encode(body))
+
+
+def _own_fields(value: Json) -> Object:
+    """What the caller says in this language's own field, beside what we say there."""
+    if type(value) is not dict:
+        raise wrong("additionalModelRequestFields", "an object", value)
+    return value
 
 
 def _refuse(request: ChatRequest) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from providers.canonical.chat import ChatRequest, ServerTool, Tool
 from providers.canonical.loss import Loss, Losses, approximated, dropped, invented, join, lose_extras
 from providers.dialect import Traits, WireRequest
-from providers.wire.json import encode
+from providers.wire.json import encode, wrong
 from providers.wire.memory import once
 
 from .messages import Writer, refuse
@@ -73,7 +73,10 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
     _lose_the_rest(request, losses)
     body |= passed
     if writer.documents:
-        body["documents"] = [*(body.get("documents") or ()), *writer.documents]
+        given = body.get("documents") or []
+        if type(given) is not list:
+            raise wrong("documents", "an array", given)
+        body["documents"] = [*given, *writer.documents]
     _apply(traits, body, losses)
     accept = "text/event-stream" if request.stream else "application/json"
     return WireRequest(path=PATH, headers={"content-type": "application/json", "accept": accept}, body=encode(body))

@@ -146,7 +146,7 @@ class ResponsesStreamDecoder:
         if item is None or item.done or not text or event.logprobs:
             return False
         slot = item.slots.get(event.content_index)
-        if slot is None or slot.ended:
+        if slot is None or slot.ended or slot.kind is not TextDelta:
             return False
         self._last = event.output_index
         slot.length += len(text)

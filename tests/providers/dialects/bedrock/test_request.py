@@ -22,7 +22,7 @@ from providers.canonical.chat import (
     ToolChoice,
     ToolResult,
 )
-from providers.canonical.errors import UnsupportedParameter
+from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Loss
 from providers.dialect import Traits
 from tests.providers.dialects.bedrock.spoken import BEDROCK, CLAUDE, HI, request, sent, service
@@ -293,6 +293,17 @@ def test_fields_of_its_own_are_passed_through() -> None:
     assert extra["guardrailConfig"] == body["guardrailConfig"]
     assert {"anthropic_beta": ["x"], "top_k": 9} == body["additionalModelRequestFields"]
     assert [("performanceConfig", "dropped")] == told(losses)
+
+
+def test_fields_of_its_own_that_cannot_be_merged_are_refused() -> None:
+    """Beside what we write there, only an object can stand."""
+    with pytest.raises(MalformedRequest) as refusal:
+        sent(
+            request(extra={"additionalModelRequestFields": "x"}),
+            traits=Traits(own=frozenset({"additionalModelRequestFields"})),
+        )
+
+    assert "additionalModelRequestFields" == refusal.value.param
 
 
 def test_what_a_row_ignores_or_rejects() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import msgspec
 import pytest
 
 from providers.canonical.chat import (
@@ -20,7 +21,7 @@ from providers.canonical.chat import (
     ToolCall,
     ToolResult,
 )
-from providers.canonical.errors import UnsupportedParameter
+from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.dialect import Traits
 from tests.providers.dialects.cohere.speak import asked, sent
 
@@ -111,6 +112,8 @@ def test_a_text_file_is_a_document() -> None:
     body, losses = sent(request, Traits(own=frozenset({"documents"})))
 
     assert ["x", {"data": {"title": "f.txt", "text": "Ruby."}}] == body["documents"]
+    with pytest.raises(MalformedRequest):
+        sent(msgspec.structs.replace(request, extra={"documents": "x"}), Traits(own=frozenset({"documents"})))
     assert ("Who?", ["p=approximated"]) == (body["messages"][0]["content"], losses)
 
 
