@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -24,6 +24,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from router.explain import Question
 from router.metrics import CONTENT_TYPE, Metrics
+from router.policy.breaker import State as Breaking
 
 # No version, and nothing to guess one by.
 SERVER = "isthmus"
@@ -45,6 +46,7 @@ class State(msgspec.Struct, kw_only=True):
     reload_at: str | None = None  # when it was last read
     draining: bool = False
     degraded: set[str] = msgspec.field(default_factory=set)  # parts that do not work, while the rest does
+    breakers: Callable[[], Iterable[tuple[str, str, Breaking]]] = tuple  # provider, model and state of each
 
     def loaded(self, generation: int, at: str) -> None:
         """A table has come into use."""
@@ -53,6 +55,12 @@ class State(msgspec.Struct, kw_only=True):
     def refused(self, at: str) -> None:
         """The file was read and not taken."""
         self.reload_ok, self.reload_at = False, at
+
+    @property
+    def degraded_parts(self) -> list[str]:
+        """What does not work, upstreams that are left alone among it."""
+        resting = (f"{provider}/{model}" for provider, model, state in self.breakers() if state != "closed")
+        return sorted({*self.degraded, *resting})
 
     @property
     def status(self) -> str:
@@ -68,13 +76,14 @@ def health_response() -> web.Response:
 
 def ready_response(state: State) -> web.Response:
     """Whether new calls should come here. 503 only while draining and before the first table stands."""
+    parts = state.degraded_parts
     body = {
         "status": state.status,
         "config_generation": state.generation,
         "last_reload": {"ok": state.reload_ok, "at": state.reload_at},
         "draining": state.draining,
-        "degraded": bool(state.degraded),
-        "degraded_parts": sorted(state.degraded),
+        "degraded": bool(parts),
+        "degraded_parts": parts,
     }
     return _json(200 if state.status == "ready" else 503, body)
 
@@ -140,7 +149,9 @@ class Admin:
         return ready_response(self._state)
 
     def _scrape(self) -> web.Response:
-        return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE, **_HEADERS})
+        return web.Response(
+            body=self._metrics.render(self._state.breakers()), headers={"Content-Type": CONTENT_TYPE, **_HEADERS}
+        )
 
 
 def _digest(token: str) -> bytes:

@@ -27,7 +27,7 @@ from providers.dialect import Asked, Dialect
 from providers.provider import Provider
 from router.access import LOCAL, Caller, Credential, split_credentials
 from router.gateway import UNLISTED, Gateway
-from router.table import Match, PolicySettings, Route, Target
+from router.table import Choose, Match, PolicySettings, Route, Target
 from router.upstream_path import Listed, PathProblem, UpstreamPath, parse, redacted
 
 
@@ -44,8 +44,9 @@ class Incoming(msgspec.Struct, kw_only=True):
 class Plan(msgspec.Struct, kw_only=True):
     """Where a call may go, and how hard to try."""
 
-    targets: Sequence[Target]
+    targets: Sequence[Target]  # in the order of the file
     policy: PolicySettings
+    choose: Choose
     providers: Mapping[str, Provider]
     own_key: str | None = None  # the caller's own upstream key
     on_loss: str = "report"  # or allow, reject
@@ -155,13 +156,13 @@ class Admission:
         """Targets, policy and clocks of the call. UnknownModel, NotAllowed, UpstreamKeyMissing and their kin."""
         generation, named = self.generation, self.named
         providers = generation.providers
-        policy_name, own_key = route.policy, None
+        policy_name, own_key, choose = route.policy, None, None
         targets: Sequence[Target]
         pays_itself = named is not None and self._upstream_key is not None
         if route.to in ("models", "named") and not pays_itself:
             generation.access.allow(self.who, asked.model)
         if named is None:
-            targets, policy_name = generation.table.targets(route, asked.model)
+            targets, policy_name, choose = generation.table.targets(route, asked.model)
         else:
             targets, providers, own_key = self._named_targets(route, named)
         policy = generation.policy(policy_name)
@@ -169,6 +170,7 @@ class Admission:
         return Plan(
             targets=targets,
             policy=policy,
+            choose=choose or policy.choose,
             providers=providers,
             own_key=own_key,
             on_loss=self._on_loss(policy),

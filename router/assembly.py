@@ -27,6 +27,7 @@ from router.table import (
     OPAQUE,
     OPAQUE_METHODS,
     BadPattern,
+    BreakerSettings,
     Egress,
     Limits,
     Model,
@@ -294,7 +295,7 @@ class Assembly:
             name, model = row.get("provider"), row.get("model")
             if name is not None:
                 if self._rows.get(name, (*here, "provider")) is not None and not isinstance(row, Partial):
-                    found.append(Target(provider=name, model=model))
+                    found.append(Target(provider=name, model=model, weight=row.get("weight", 1)))
             elif model is not None:
                 found.extend(self._alias((*here, "model"), model, trail))
             elif not isinstance(row, Partial):
@@ -465,6 +466,8 @@ class Assembly:
 def _policy(base: PolicySettings, row: Row) -> PolicySettings:
     changes = {key: value for key, value in row.items() if key in PolicySettings.__struct_fields__}
     changes |= {f"wait_{key}": value for key, value in row.get("wait", {}).items()}
+    if row.get("breaker") is not None:
+        changes["breaker"] = msgspec.structs.replace(base.breaker or BreakerSettings(), **row["breaker"])
     changes["timeouts"] = msgspec.structs.replace(base.timeouts, **row.get("timeouts", {}))
     return msgspec.structs.replace(base, **changes)
 

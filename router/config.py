@@ -36,7 +36,7 @@ from router.reference import LATER, Says, models_in, write
 from router.secrets import Secrets
 from router.settings import Loaded
 from router.strict_yaml import MOST_BYTES, Node, Problem, describe, read
-from router.table import Limits, PolicySettings, Timeouts
+from router.table import BreakerSettings, Limits, PolicySettings, Timeouts
 from router.units import (
     DURATION,
     SHARE,
@@ -78,7 +78,6 @@ Share: TypeAlias = Annotated[
 Count: TypeAlias = Annotated[int, Field(ge=1), Says("number")]
 Later: TypeAlias = Annotated[None, _later(), WithJsonSchema({"enum": [None, False]}), Says(LATER)]
 Off0: TypeAlias = Annotated[None, _later(0), WithJsonSchema({"enum": [None, 0]}), Says(LATER)]
-Off1: TypeAlias = Annotated[None, _later(1), WithJsonSchema({"enum": [None, 1]}), Says(LATER)]
 Reference: TypeAlias = Annotated[str, Field(min_length=1), Says("secret: `env:NAME` or `file:PATH`")]
 Names: TypeAlias = Annotated[list[str], Says("list of names")]
 Text: TypeAlias = Annotated[str, Says("text")]
@@ -106,6 +105,7 @@ class Rows(BaseModel):
 
 _LIMITS = Limits()
 _POLICY = PolicySettings()
+_BREAKER = BreakerSettings()
 _TIMEOUTS = Timeouts()
 
 
@@ -265,16 +265,18 @@ class TargetRow(Rows):
         description="its model; without it the one that the caller asked for. "
         "Without `provider`: another name of `models`",
     )
-    weight: Off1 = Field(None, description="share of the calls")
+    weight: Count = Field(1, description="its share of the calls beside the others', for `weighted` and `least_busy`")
 
 
 def _choose(value: object) -> object:
-    if value in get_args(table.Choose) and value != "in_order":
-        raise ValueError("not available in this version, expected in_order")
+    if value == "cheapest":
+        raise ValueError(f"not available in this version, expected {', '.join(get_args(table.Choose))}")
     return value
 
 
-Choose: TypeAlias = Annotated[Literal["in_order"], BeforeValidator(_choose), Says("`in_order`")]
+Choose: TypeAlias = Annotated[
+    table.Choose, BeforeValidator(_choose), Says(", ".join(f"`{name}`" for name in get_args(table.Choose)))
+]
 
 
 class ModelRow(Rows):
@@ -286,6 +288,14 @@ class ModelRow(Rows):
 class WaitRow(Rows):
     first: Duration = Field(_POLICY.wait_first, description="longest wait before the second attempt; doubles with each")
     most: Duration = Field(_POLICY.wait_most, description="longest wait of all")
+
+
+class BreakerRow(Rows):
+    failures: Count = Field(
+        _BREAKER.failures, description="failures that open it, when they are half of the target's calls of that time"
+    )
+    within: Positive = Field(_BREAKER.within, description="the time in which they are counted")
+    cool: Positive = Field(_BREAKER.cool, description="how long no call is made, and how long it then takes to recover")
 
 
 class PolicyRow(Rows):
@@ -302,7 +312,10 @@ class PolicyRow(Rows):
         _POLICY.retry_budget,
         description="share of an upstream's calls of the last 10 s that may be retries; 10 always may",
     )
-    breaker: Later = Field(None, description="when an upstream that fails is left alone")
+    breaker: BreakerRow | None = Field(
+        BreakerRow.model_construct(),
+        description="when a target that fails is left alone, until one call finds out that it works; null: never",
+    )
     on_loss: OnLoss = Field(
         _POLICY.on_loss,
         description="what becomes of a call that cannot be translated whole: said, done silently, refused",

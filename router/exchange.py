@@ -14,7 +14,7 @@ which metrics and log get once, at the end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -36,6 +36,7 @@ from providers.canonical.errors import (
     Untranslatable,
     UpstreamDenied,
     UpstreamError,
+    UpstreamTimeout,
 )
 from providers.canonical.loss import Losses, approximated, blame, in_callers_words
 from providers.dialect import PLAIN, Asked, Dialect, EmbeddingsCodec, StreamDecoder, Traits, WireRequest, WireResponse
@@ -44,11 +45,13 @@ from router.admission import Admission, Incoming, Plan
 from router.alarm import Alarm, waiting
 from router.answers import head, kept, outcome_of, own_body, stream_end_of, with_own_status
 from router.gateway import UNLISTED, Gateway
+from router.policy.balance import in_order
 from router.policy.retries import Attempt, GiveUp, next_step
 from router.record import AttemptRecord, Record
 from router.relay import CallerGone, Door
 from router.secrets import scrubbed
 from router.state.seals import SealWatch
+from router.state.upstreams import Upstream
 from router.streaming import Relayed, Source, Translated, Unfolding, hold, is_whole_answer, opening, pump
 from router.table import Match, Route, Target
 from router.transport import Clocks, UpstreamCall
@@ -104,6 +107,7 @@ class Exchange:
         self._embedding: EmbeddingsRequest | None = None  # in its place, where vectors are asked for
         self._sent = False
         self._waited = 0.0  # before the attempt under way
+        self._broke: RouterError | None = None  # what ended the stream under way before its end
         self._has_own_key = False
         self._names_losses = True  # to the caller; log and metric always learn of them
         self._secret: str | None = None  # what the attempt under way is signed with
@@ -203,7 +207,8 @@ class Exchange:
     # ── attempts ───────────────────────────────────────────────────────────────────
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
         history: list[Attempt] = []
-        target = plan.targets[0]
+        targets = self._in_order(asked, plan)
+        target = targets[0]
         while True:
             try:
                 return await self._attempt(asked, plan, target)
@@ -214,7 +219,7 @@ class Exchange:
                 error.with_traceback(None)
                 history.append(Attempt(target=target, error=_for_key(error, plan.own_key), sent=self._sent))
             step = next_step(
-                plan.targets,
+                targets,
                 history,
                 plan.policy,
                 now=self.gateway.clock(),
@@ -240,19 +245,73 @@ class Exchange:
             self.watch.lap("wait")
             target = step.target
 
+    def _in_order(self, asked: Asked, plan: Plan) -> Sequence[Target]:
+        """The targets as they are to be tried: as the policy chooses, those last that rest."""
+        targets = plan.targets
+        if len(targets) == 1:
+            return targets
+        now = self.gateway.clock()
+        known = [self._seen(asked, plan, target).known(now, stream=asked.stream) for target in targets]
+        return in_order(targets, known, plan.choose, self.gateway.dice)
+
+    def _seen(self, asked: Asked, plan: Plan, target: Target) -> Upstream:
+        """What is known of a target."""
+        model = self.generation.model_label(target, target.model or asked.model)
+        return self.gateway.upstreams.of(target.provider, model, plan.policy.breaker)
+
     async def _attempt(self, asked: Asked, plan: Plan, target: Target) -> None:
         """One call of one target, up to the last byte of its answer to the caller."""
         self._sent = False
+        seen = None if target.provider == UNLISTED else self._seen(asked, plan, target)
+        if seen is not None:
+            self.record.provider = target.provider
+            seen.check(self.gateway.clock())
         ready = self._prepare(asked, plan, target)
         if ready is None:
             return await self._count(asked)
         provider = ready.provider
         taken = self._take_place(provider)
         try:
-            await self._call(asked, plan, provider, ready.upstream, ready.wire, self._secret)
+            if seen is None:
+                await self._call(asked, plan, provider, ready.upstream, ready.wire, self._secret)
+            else:
+                await self._watched(asked, plan, ready, seen)
         finally:
             if taken:
                 self.generation.running[provider.name] -= 1
+
+    async def _watched(self, asked: Asked, plan: Plan, ready: Ready, seen: Upstream) -> None:
+        """The call, of which the upstream's breaker and pace learn how it came out. CircuitOpen."""
+        provider, clock = ready.provider, self.gateway.clock
+        began = clock()
+        seen.enter(began)
+        self._broke = None
+        try:
+            await self._call(asked, plan, provider, ready.upstream, ready.wire, self._secret)
+        except RouterError as error:
+            if self._is_callers_clock(error):
+                seen.left()
+            else:
+                seen.ended(error, clock())
+            raise
+        except BaseException:
+            seen.left()
+            raise
+        self._note_pace(seen, began)
+        seen.ended(self._broke, clock())
+
+    def _is_callers_clock(self, error: RouterError) -> bool:
+        """Did a time run out that the caller has set?"""
+        is_late = isinstance(error, UpstreamTimeout) and self.alarm.phase == "total"
+        return is_late and "x-isthmus-timeout" in self.incoming.headers
+
+    def _note_pace(self, seen: Upstream, began: float) -> None:
+        """How long the first token took; of a whole answer, all of it."""
+        attempt = self.record.attempts[-1]
+        if self.record.stream and attempt.first_chunk is not None:
+            seen.streams.note(attempt.first_chunk - began, attempt.ended)
+        elif not self.record.stream:
+            seen.wholes.note(attempt.ended - began, attempt.ended)
 
     def _prepare(self, asked: Asked, plan: Plan, target: Target) -> Ready | None:
         """The target's request, losses noted, signed and ready to send; None where we count ourselves instead."""
@@ -537,6 +596,7 @@ class Exchange:
         except RouterError as error:
             attempt.error = error.kind
             _scrub(error, self._secret)
+            self._broke = error
             self._note_error(error)
             self.record.stream_end = stream_end_of(error)
             await self.door.write(source.error(self._shown(error)))

@@ -160,7 +160,7 @@ class _DryRun(Exchange):
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
         self._plan, self._asked = plan, asked
         last: RouterError | None = None
-        for target in plan.targets:
+        for target in self._in_order(asked, plan):
             self.losses = []
             try:
                 ready = self._prepare(asked, plan, target)
@@ -191,7 +191,7 @@ class _DryRun(Exchange):
         if ready is None:
             row["note"] = "the target cannot be asked: we count ourselves, and call nobody"
         if not first:
-            row["why_not"] = {"code": "in_order", "reason": "comes when the targets before it have failed"}
+            row["why_not"] = {"code": plan.choose, "reason": "comes when the targets before it have failed"}
         return row
 
     # ── what is told ───────────────────────────────────────────────────────────────
@@ -266,6 +266,7 @@ def _aside(gateway: Gateway) -> Gateway:
         instance=gateway.instance,
     )
     aside.seals = gateway.seals
+    aside.upstreams = gateway.upstreams
     return aside
 
 

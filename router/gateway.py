@@ -14,6 +14,7 @@ from router.metrics import Metrics
 from router.policy.retries import RetryBudget, Row
 from router.settings import Settings
 from router.state.seals import SealMemory
+from router.state.upstreams import Upstreams
 from router.table import OPAQUE, PolicySettings, Route, Target, plain_path
 from router.transport import Transport
 
@@ -133,6 +134,7 @@ class Gateway:
         self.new_id = new_id
         self.instance = instance  # our entry in `via`, to know a loop by
         self.seals = SealMemory()
+        self.upstreams = Upstreams()
         self.started_at = wall()
         self.running = 0
         self.draining = False

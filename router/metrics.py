@@ -30,11 +30,13 @@ from providers.canonical import errors, tokens
 from providers.canonical.chat import Usage
 from providers.canonical.loss import Kind
 from router.instruments import OTHER, Counter, Family, Gauge, Histogram, Series
+from router.policy.breaker import State
 from router.policy.retries import Denied
 from router.record import AttemptRecord, Outcome, Record, StreamEnd
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NONE = "none"
+_BREAKER_STATES: dict[State, int] = {"closed": 0, "half_open": 1, "open": 2}
 
 # ── vocabularies: what a label may say ─────────────────────────────────────────────────
 
@@ -301,6 +303,12 @@ INSTRUMENTS = (
     ),
     Instrument(Gauge, "isthmus_inflight", "route", "Exchanges under way."),
     Instrument(
+        Gauge,
+        "isthmus_breaker_state",
+        "provider model",
+        "Whether a target that fails is left alone: 0 closed, 1 half-open (one call finds out), 2 open.",
+    ),
+    Instrument(
         Counter,
         "isthmus_rejected_total",
         "reason:rejected",
@@ -393,6 +401,7 @@ class Metrics:
         self._key_requests = self._family(Counter, "isthmus_key_requests_total")
         self._key_tokens = self._family(Counter, "isthmus_key_tokens_total")
         self._inflight = self._family(Gauge, "isthmus_inflight")
+        self._breakers = self._family(Gauge, "isthmus_breaker_state")
         self._rejected = self._family(Counter, "isthmus_rejected_total")
         self._stream_end = self._family(Counter, "isthmus_stream_end_total")
         self._egress = self._family(Counter, "isthmus_egress_denied_total")
@@ -547,8 +556,10 @@ class Metrics:
         with self._lock:
             self._dropped.inc(count)
 
-    def render(self) -> bytes:
-        """The page, as `CONTENT_TYPE`."""
+    def render(self, breakers: Iterable[tuple[str, str, State]] = ()) -> bytes:
+        """The page, as `CONTENT_TYPE`. `breakers`: provider, model and state of each, as they are now."""
+        for provider, model, state in breakers:
+            self._breakers[provider, model].set(_BREAKER_STATES[state])
         return prometheus_client.generate_latest(self.registry)
 
 

@@ -67,7 +67,7 @@ class OpaqueExchange(Exchange):
     def _is_signed(self, match: Match) -> bool:
         """Does the credential of a target depend on the body?"""
         rows = self.generation.providers
-        targets, _ = self.generation.table.targets(match.route, "")
+        targets = self.generation.table.targets(match.route, "").targets
         return any(rows[target.provider].auth.startswith("aws_sigv4") for target in targets)
 
     def _said(self) -> dict[str, str]:

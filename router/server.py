@@ -339,6 +339,7 @@ class Life:
             new_id=new_id,
             instance=f"isthmus-{os.urandom(6).hex()}",
         )
+        self.state.breakers = lambda: self.gateway.upstreams.states(self.gateway.clock())
         self.front = Front(self.gateway, self.state)
         self._take(self.gateway.generation)
         self._watch = asyncio.create_task(watch_loop(self.metrics))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
@@ -21,7 +21,7 @@ from providers.provider import Provider
 OPAQUE = "opaque"
 OPAQUE_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
-Choose: TypeAlias = Literal["in_order", "weighted", "least_busy", "fastest", "cheapest"]
+Choose: TypeAlias = Literal["in_order", "weighted", "least_busy", "fastest"]
 OnLoss: TypeAlias = Literal["report", "allow", "reject"]
 CheckSchema: TypeAlias = Literal["off", "flag", "repair"]
 
@@ -43,6 +43,14 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     total: float = 600.0
 
 
+class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """When a target that fails is left alone: `failures` within so many seconds, then no call for `cool` seconds."""
+
+    failures: int = 5
+    within: float = 30.0
+    cool: float = 15.0
+
+
 class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     """How hard to try. `within`: seconds over all attempts, until the first byte goes to the caller."""
 
@@ -53,6 +61,7 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     choose: Choose = "in_order"
     retry_budget: float = 0.2
+    breaker: BreakerSettings | None = BreakerSettings()
     on_loss: OnLoss = "report"
     check_schema: CheckSchema = "off"
 
@@ -104,6 +113,14 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     egress: Egress | None = None
     methods: tuple[str, ...] = ("POST",)
     line: int = 0  # in routes.yaml
+
+
+class Leads(NamedTuple):
+    """Where a call may go, as the file has it: targets in its order. None: the default policy; its way to choose."""
+
+    targets: tuple[Target, ...]
+    policy: str | None = None
+    choose: Choose | None = None
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):
@@ -367,20 +384,20 @@ class Table:
                     return Match(route=row.route, params=_params(found.groupdict()), secret_params=row.secret_params)
         raise RouteNotFound("there is nothing at this path")
 
-    def targets(self, route: Route, model: str) -> tuple[tuple[Target, ...], str | None]:
-        """Where a call for `model` may go, in the order of the file, and the policy that the file names for it.
+    def targets(self, route: Route, model: str) -> Leads:
+        """Where a call for `model` may go.
 
-        A name of `models` wins over `provider/model`, that over patterns, the longest of them first. None: the
-        default policy. UnknownModel when nothing fits. Of a `to: named` route: where its head `default` leads.
+        A name of `models` wins over `provider/model`, that over patterns, the longest of them first. UnknownModel when
+        nothing fits. Of a `to: named` route: where its head `default` leads.
         """
         if route.to == "named":
-            return (route.egress.default if route.egress else ()), route.policy
+            return Leads((route.egress.default if route.egress else ()), route.policy)
         if route.to != "models":
-            return route.to, route.policy
+            return Leads(route.to, route.policy)
         entry = self.model(model)
         if entry is None:
             raise UnknownModel("this model does not exist here, see /v1/models", param="model")
-        return entry.to, entry.policy or route.policy
+        return Leads(entry.to, entry.policy or route.policy, entry.choose)
 
     def model(self, name: str) -> Model | None:
         """What a caller's `model` stands for, None when it is nothing."""

@@ -255,6 +255,14 @@ class Overloaded(GatewayError):
     code = "gateway_overloaded"
 
 
+class CircuitOpen(Overloaded):
+    """The upstream failed so often of late that it is left alone for a while."""
+
+    kind = "circuit_open"
+    code = "circuit_open"
+    retry: Retry = "elsewhere"
+
+
 class Bug(GatewayError):
     """Something of ours broke. Logged with its traceback; the caller only learns that."""
 

@@ -56,17 +56,23 @@ models:
   one: [{provider: one, model: m}]
   two: [{provider: two, model: m}]
 policies:
-  default: {attempts: 3, wait: {first: 10ms, most: 20ms}, timeouts: {connect: 5s, first_byte: 2s, idle: 5s, total: 20s}}
+  default:
+    attempts: 3
+    wait: {first: 10ms, most: 20ms}
+    timeouts: {connect: 5s, first_byte: 2s, idle: 5s, total: 20s}
+    breaker: $breaker
 routes: [{path: /v1/chat/completions, speaks: openai.chat, to: models}]
 """
 
 
 @contextlib.asynccontextmanager
-async def between(concurrency: int = 1000) -> AsyncIterator[tuple[Running, FakeUpstream, FakeUpstream]]:
+async def between(
+    concurrency: int = 1000, breaker: str = "null"
+) -> AsyncIterator[tuple[Running, FakeUpstream, FakeUpstream]]:
     async with FakeUpstream() as one, FakeUpstream() as two:
         two.always(CHAT.whole())
         async with (
-            running(TWO, one=one.url, two=two.url, concurrency=concurrency) as gateway,
+            running(TWO, one=one.url, two=two.url, concurrency=concurrency, breaker=breaker) as gateway,
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
         ):
             usual, gateway.session = gateway.session, session  # the usual one holds back more than 100 calls
@@ -139,6 +145,27 @@ async def test_o03_retries_do_not_multiply_a_failure() -> None:
         assert {502} == {got.status for _, got in answers}
         assert 100 < len(one.requests) <= 130
         assert len(one.requests) == gateway.metric("isthmus_attempts_total")
+
+
+async def test_o04_an_upstream_that_fails_is_left_alone_and_found_again() -> None:
+    """After 50 failures answers come at once and few calls reach it; once it works, one probe and all is well."""
+    async with between(breaker="{failures: 5, within: 30s, cool: 500ms}") as (gateway, one, _):
+        one.always(RESET)
+        for _ in range(50):
+            await ask(gateway, "one")
+        reached = len(one.requests)
+        took, refused = min([await ask(gateway, "one") for _ in range(5)], key=lambda asked: asked[0])
+        ready = await gateway.get("/readyz")
+        state = gateway.metric("isthmus_breaker_state", provider="one", model="m")
+        one.always(CHAT.whole())
+        await asyncio.sleep(0.6)
+        codes = [(await ask(gateway, "one"))[1].status for _ in range(3)]
+
+        assert (503, "circuit_open") == (refused.status, refused.json["error"]["code"]) and took < 0.02
+        assert int(refused.headers["retry-after"]) >= 1 and reached <= 10
+        assert ({"one/m"}, 2.0) == (set(ready.json["degraded_parts"]), state)
+        assert [200, 200, 200] == codes
+        assert 0.0 == gateway.metric("isthmus_breaker_state", provider="one", model="m")
 
 
 async def test_o06_callers_invent_no_metric() -> None:
@@ -230,7 +257,8 @@ async def serving(table: str, folder: Path, stdout: Any = subprocess.DEVNULL) ->
 
 
 def table(upstream: FakeUpstream, **limits: str) -> str:
-    text = TABLE.replace("$up", upstream.url).replace("$attempts", "1").replace("upstream_body: 256KiB, ", "")
+    text = TABLE.replace("    attempts: $attempts\n", "    breaker: null\n    attempts: $attempts\n")
+    text = text.replace("$up", upstream.url).replace("$attempts", "1").replace("upstream_body: 256KiB, ", "")
     return text.replace("write_stall: 1s", limits.get("write_stall", "write_stall: 1s")).replace(
         "idle: 400ms", "idle: 3s"
     )

@@ -1,0 +1,114 @@
+"""In which order are a model's targets tried? Pure: dice and what is known of each target are passed in.
+
+    in_order      as in the file
+    weighted      drawn by weight, those that are left drawn again for the second place, and so on
+    least_busy    the fewest calls under way for their weight first
+    fastest       of two that are drawn, the one whose first token is expected earlier (peak-EWMA of the time to it,
+                  times the calls under way): the best alone would be overrun by everybody at once
+
+Whatever the order, targets that are resting (a breaker that is open, a limit that the upstream named) come last, and
+one that recovers gives its turn away as often as its share says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from router.table import Choose, Target
+
+Dice = Callable[[], float]  # 0 ≤ x < 1
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one target.
+
+    `share`: how much of its usual part of the calls it should get, 0 while it rests. `running`: calls under way.
+    `expected`: seconds until the first token; None: never called.
+    """
+
+    share: float = 1.0
+    running: int = 0
+    expected: float | None = None
+
+
+def in_order(targets: Sequence[Target], known: Sequence[Known], choose: Choose, dice: Dice) -> list[Target]:
+    """All targets, the one to try first in front."""
+    if len(targets) == 1:
+        return list(targets)
+    places = _ORDERS[choose](targets, known, dice)
+    return [targets[place] for place in _resting_last(places, known, dice)]
+
+
+def _resting_last(places: Sequence[int], known: Sequence[Known], dice: Dice) -> list[int]:
+    ready: list[int] = []
+    later: list[int] = []
+    resting: list[int] = []
+    for place in places:
+        share = known[place].share
+        if share >= 1:
+            ready.append(place)
+        elif share <= 0:
+            resting.append(place)
+        else:
+            (ready if dice() < share else later).append(place)
+    return [*ready, *later, *resting]
+
+
+def _as_written(targets: Sequence[Target], known: Sequence[Known], dice: Dice) -> Sequence[int]:
+    return range(len(targets))
+
+
+def _weighted(targets: Sequence[Target], known: Sequence[Known], dice: Dice) -> Sequence[int]:
+    """Each place gets a draw x^(1/w); sorted by it, the first place is won as often as its weight says, and so on."""
+    draws = [(dice() or 1e-300) ** (1 / target.weight) for target in targets]
+    return sorted(range(len(targets)), key=lambda place: -draws[place])
+
+
+def _least_busy(targets: Sequence[Target], known: Sequence[Known], dice: Dice) -> Sequence[int]:
+    load = [(known[place].running + 1) / target.weight for place, target in enumerate(targets)]
+    ties = [dice() for _ in targets]
+    return sorted(range(len(targets)), key=lambda place: (load[place], ties[place]))
+
+
+def _fastest(targets: Sequence[Target], known: Sequence[Known], dice: Dice) -> Sequence[int]:
+    drawn = sorted(range(len(targets)), key=lambda _: dice())
+    first, second = drawn[:2]
+    if _cost(known[second]) < _cost(known[first]):
+        first, second = second, first
+    return [first, second, *sorted(drawn[2:], key=lambda place: _cost(known[place]))]
+
+
+def _cost(known: Known) -> float:
+    """Nothing is expected of what has never been called: it is tried, and then known."""
+    return (known.expected or 0.0) * (known.running + 1)
+
+
+_ORDERS: dict[str, Callable[[Sequence[Target], Sequence[Known], Dice], Sequence[int]]] = {
+    "in_order": _as_written,
+    "weighted": _weighted,
+    "least_busy": _least_busy,
+    "fastest": _fastest,
+}
+
+
+class PeakEwma:
+    """The time to the first token, of late: jumps up at once with a slow answer, comes down over `DECAY` seconds."""
+
+    DECAY = 10.0
+
+    __slots__ = ("_at", "value")
+
+    def __init__(self) -> None:
+        self.value: float | None = None
+        self._at = 0.0
+
+    def note(self, seconds: float, now: float) -> None:
+        if self.value is None or seconds >= self.value:
+            self.value = seconds
+        else:
+            kept = math.exp(-max(0.0, now - self._at) / self.DECAY)
+            self.value = self.value * kept + seconds * (1 - kept)
+        self._at = now

@@ -1,0 +1,102 @@
+"""What has lately been seen of the upstreams: breakers, calls under way, how fast they are, until when they rest.
+
+One entry for each provider and model that the configuration names. It outlives a reload: what is known of an upstream
+does not change with the table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from providers.canonical.errors import CircuitOpen, RouterError, TransportError, UpstreamError
+from router.policy.balance import Known, PeakEwma
+from router.policy.breaker import Breaker, State
+from router.table import BreakerSettings
+
+_LONGEST_REST = 60.0  # seconds that a Retry-After may keep a target behind the others
+
+
+class Upstream:
+    """One model of one provider. Of every call: `enter`, then once `ended` or `left`."""
+
+    __slots__ = ("_rests", "breaker", "running", "streams", "wholes")
+
+    def __init__(self, settings: BreakerSettings | None) -> None:
+        self.breaker = None if settings is None else Breaker(settings)
+        self.running = 0
+        self.streams, self.wholes = PeakEwma(), PeakEwma()  # their first tokens come at different times
+        self._rests = 0.0  # until then
+
+    def known(self, now: float, *, stream: bool) -> Known:
+        share = 0.0 if now < self._rests else 1.0 if self.breaker is None else self.breaker.share(now)
+        return Known(share=share, running=self.running, expected=(self.streams if stream else self.wholes).value)
+
+    def check(self, now: float) -> None:
+        """CircuitOpen while no call at all may be made: known before any work is done for one."""
+        if self.breaker is not None and (wait := self.breaker.wait(now)) > 0:
+            raise _left_alone(wait)
+
+    def enter(self, now: float) -> None:
+        """A call begins. CircuitOpen when it must not."""
+        if self.breaker is not None and not self.breaker.admit(now):
+            raise _left_alone(self.breaker.wait(now))
+        self.running += 1
+
+    def ended(self, error: RouterError | None, now: float) -> None:
+        """How the call came out; None: well."""
+        self.running -= 1
+        if isinstance(error, UpstreamError) and error.upstream_status == 429:
+            self._rests = now + min(error.retry_after or 1.0, _LONGEST_REST)
+        if self.breaker is None:
+            return
+        if error is None:
+            self.breaker.succeeded(now)
+        elif is_its_fault(error):
+            self.breaker.failed(now)
+        else:
+            self.breaker.left()
+
+    def left(self) -> None:
+        """The call ended without telling anything of the upstream: the caller went, or has a clock of its own."""
+        self.running -= 1
+        if self.breaker is not None:
+            self.breaker.left()
+
+
+def _left_alone(wait: float) -> CircuitOpen:
+    """`wait`: seconds until it is asked again; a probe may be under way."""
+    return CircuitOpen("this upstream fails, and is left alone for a while", retry_after=max(1.0, math.ceil(wait)))
+
+
+def is_its_fault(error: RouterError) -> bool:
+    """Does an error say that the upstream does not work? Not what it says of a request, of a limit, or of a key."""
+    if isinstance(error, UpstreamError):
+        return error.upstream_status >= 500
+    return isinstance(error, TransportError)
+
+
+class Upstreams:
+    """All of them, by provider and model."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Upstream] = {}
+
+    def of(self, provider: str, model: str, settings: BreakerSettings | None) -> Upstream:
+        """The one, with the settings of the policy that asks."""
+        found = self._known.get((provider, model))
+        if found is None:
+            found = self._known[provider, model] = Upstream(settings)
+        elif settings is None:
+            found.breaker = None
+        elif found.breaker is None:
+            found.breaker = Breaker(settings)
+        else:
+            found.breaker.settings = settings
+        return found
+
+    def states(self, now: float) -> Iterator[tuple[str, str, State]]:
+        """Provider, model and state of every breaker, for metrics and readiness."""
+        for (provider, model), one in self._known.items():
+            if one.breaker is not None:
+                yield provider, model, one.breaker.state(now)

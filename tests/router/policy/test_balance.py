@@ -1,0 +1,119 @@
+"""Which target comes first: drawn with dice that the test holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.policy.balance import Known, PeakEwma, in_order
+from router.table import Choose, Target
+
+A, B, C = (Target(provider=name) for name in "abc")
+FREE = Known()
+
+
+def firsts(targets: list[Target], known: list[Known], choose: Choose, times: int = 4000) -> dict[str, float]:
+    """How often each target is tried first."""
+    dice = Random(7).random
+    found = Counter(in_order(targets, known, choose, dice)[0].provider for _ in range(times))
+    return {name: count / times for name, count in found.items()}
+
+
+def test_in_order_is_the_order_of_the_file() -> None:
+    """However busy they are."""
+    busy = Known(running=50, expected=9.0)
+
+    assert [A, B, C] == in_order([A, B, C], [busy, FREE, FREE], "in_order", Random(1).random)
+
+
+def test_weights_are_shares_of_the_first_tries() -> None:
+    """9 to 1 is nine of ten."""
+    heavy = Target(provider="heavy", weight=9)
+
+    assert firsts([A, heavy], [FREE, FREE], "weighted") == pytest.approx({"heavy": 0.9, "a": 0.1}, abs=0.02)
+
+
+def test_the_second_place_is_drawn_by_weight_too() -> None:
+    """Of those that are left."""
+    targets = [Target(provider="a", weight=100_000), Target(provider="b", weight=3), Target(provider="c", weight=1)]
+    dice = Random(3).random
+    second = Counter(in_order(targets, [FREE] * 3, "weighted", dice)[1].provider for _ in range(4000))
+
+    assert second["b"] / 4000 == pytest.approx(0.75, abs=0.03)
+
+
+def test_least_busy_counts_calls_for_their_weight() -> None:
+    """Twice the weight carries twice the calls."""
+    big = Target(provider="big", weight=4)
+
+    order = in_order(
+        [A, big, C], [Known(running=2), Known(running=8), Known(running=5)], "least_busy", Random(1).random
+    )
+
+    assert [big, A, C] == order
+
+
+def test_equals_share_the_calls() -> None:
+    """Nobody is first for standing first."""
+    assert firsts([A, B], [FREE, FREE], "least_busy") == pytest.approx({"a": 0.5, "b": 0.5}, abs=0.03)
+
+
+def test_fastest_prefers_the_quick_and_spares_it() -> None:
+    """Of two that are drawn the quicker one; calls under way make it slower."""
+    quick, slow = Known(expected=0.2), Known(expected=1.0)
+
+    assert {"a": 1.0} == firsts([A, B], [quick, slow], "fastest")
+    assert {"b": 1.0} == firsts([A, B], [Known(expected=0.2, running=9), slow], "fastest")
+    assert firsts([A, B, C], [slow, quick, slow], "fastest")["b"] == pytest.approx(2 / 3, abs=0.03)
+
+
+def test_what_was_never_called_is_tried() -> None:
+    """Else it would never be known."""
+    assert {"b": 1.0} == firsts([A, B], [Known(expected=0.001), FREE], "fastest")
+
+
+@pytest.mark.parametrize("choose", get_args(Choose))
+def test_who_rests_comes_last(choose: Choose) -> None:
+    """But stays there, for when the others fail."""
+    order = in_order([A, B], [Known(share=0.0), Known(running=9, expected=9.0)], choose, Random(1).random)
+
+    assert [B, A] == order
+
+
+def test_who_recovers_gives_its_turn_away() -> None:
+    """As often as its share says."""
+    assert firsts([A, B], [Known(share=0.25), FREE], "in_order") == pytest.approx({"a": 0.25, "b": 0.75}, abs=0.03)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 9), st.floats(0, 1), st.integers(0, 9), st.none() | st.floats(0, 9)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from(get_args(Choose)),
+    st.integers(),
+)
+def test_nobody_is_lost(rows: list[tuple[int, float, int, float | None]], choose: Choose, seed: int) -> None:
+    """Every target is in the order, once."""
+    targets = [Target(provider=str(number), weight=row[0]) for number, row in enumerate(rows)]
+    known = [Known(share=share, running=running, expected=expected) for _, share, running, expected in rows]
+
+    order = in_order(targets, known, choose, Random(seed).random)
+
+    assert sorted(one.provider for one in order) == sorted(one.provider for one in targets)
+
+
+def test_the_pace_jumps_up_and_comes_down_slowly() -> None:
+    """One slow answer counts at once; it is forgotten over ten seconds."""
+    pace = PeakEwma()
+    assert pace.value is None
+    for seconds, at in ((0.2, 0.0), (3.0, 1.0), (0.2, 1.0), (0.2, 11.0)):
+        pace.note(seconds, at)
+
+    assert pace.value == pytest.approx(0.2 + (3.0 - 0.2) * 0.3679, abs=0.01)
