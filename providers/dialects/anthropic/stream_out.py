@@ -102,7 +102,7 @@ class Encoder:
 
     # ── frames ─────────────────────────────────────────────────────────────────────
 
-    def _event(self, kind: str, **fields: Json) -> bytes:
+    def _event(self, kind: str, /, **fields: Json) -> bytes:
         return encode_event(escape_lines(encode({"type": kind, **fields})), kind.encode())
 
     def _begin(self) -> bytes:
@@ -283,10 +283,9 @@ class Encoder:
         if self._own:
             extra = dict(event.extra or {})
             delta |= {key: extra.pop(key) for key in ("container",) if key in extra}
-            more = extra
-        return self._begin() + self._event(
-            "message_delta", delta=delta, usage=write_usage(self._usage, self._own), **more
-        )
+            more = {key: value for key, value in extra.items() if key != "type"}
+        fields = more | {"delta": delta, "usage": write_usage(self._usage, self._own)}
+        return self._begin() + self._event("message_delta", **fields)
 
 
 _FEED: dict[type, Callable[..., bytes]] = {
