@@ -50,6 +50,7 @@ class Plan(msgspec.Struct, kw_only=True):
     providers: Mapping[str, Provider]
     own_key: str | None = None  # the caller's own upstream key
     on_loss: str = "report"  # or allow, reject
+    nice: bool = False  # it yields its place where calls wait for one
     deadline: float = 0.0  # of `within`
     ends: float = 0.0  # of the whole exchange
 
@@ -174,6 +175,7 @@ class Admission:
             providers=providers,
             own_key=own_key,
             on_loss=self._on_loss(policy),
+            nice=self._is_nice(),
             deadline=started + min(policy.within, total),
             ends=started + total,
         )
@@ -214,6 +216,16 @@ class Admission:
         if text not in ("report", "allow", "reject"):
             raise MalformedRequest("x-isthmus-on-loss must be report, allow or reject")
         return str(text)
+
+    def _is_nice(self) -> bool:
+        """What the caller says, in a header or in the query; else what is said of its key."""
+        said = self.incoming.headers.get("x-isthmus-nice")
+        name, said = ("x-isthmus-nice", said) if said is not None else ("nice", self.incoming.query.get("nice"))
+        if said is None:
+            return self.who.key is not None and self.who.key.nice
+        if said not in ("true", "false"):
+            raise MalformedRequest(f"{name} must be true or false", param=name)
+        return said == "true"
 
     # ── what may be told ───────────────────────────────────────────────────────────
     def redacted_path(self) -> str:

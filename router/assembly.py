@@ -183,7 +183,7 @@ class Assembly:
                 self._say.problem((*place, "hash"), f"this is the same key as '{same}'")
             models = tuple(row.get("models", ("*",)))
             self._check_key_models((*place, "models"), models)
-            keys.append(KeyRow(name=row["name"], hash=digest, models=models))
+            keys.append(KeyRow(name=row["name"], hash=digest, models=models, nice=row.get("nice", False)))
         return tuple(keys)
 
     def _check_key_models(self, place: Place, models: Sequence[str]) -> None:

@@ -77,7 +77,6 @@ Share: TypeAlias = Annotated[
 ]
 Count: TypeAlias = Annotated[int, Field(ge=1), Says("number")]
 Later: TypeAlias = Annotated[None, _later(), WithJsonSchema({"enum": [None, False]}), Says(LATER)]
-Off0: TypeAlias = Annotated[None, _later(0), WithJsonSchema({"enum": [None, 0]}), Says(LATER)]
 Reference: TypeAlias = Annotated[str, Field(min_length=1), Says("secret: `env:NAME` or `file:PATH`")]
 Names: TypeAlias = Annotated[list[str], Says("list of names")]
 Text: TypeAlias = Annotated[str, Says("text")]
@@ -167,6 +166,7 @@ class KeyRowModel(Rows):
         description="`sha256:` and the SHA-256 of the whole key, in hex",
     )
     models: Names = Field(["*"], description="what the key may call: names of models, `*` stands for anything")
+    nice: bool = Field(False, description="its calls yield their place where calls wait for one")
     rpm: Later = Field(None, description="requests per minute")
     tpm: Later = Field(None, description="tokens per minute")
     budget: Later = Field(None, description="spending per time")
@@ -238,7 +238,9 @@ class ProviderRow(Rows):
     )
     rejects: Names | None = Field(None, description="fields refused there: said before anything is sent")
     concurrency: Count | None = Field(None, description="calls at once; without it 200")
-    queue: Off0 = Field(None, description="how many more may wait; none in this version: past `concurrency` 503")
+    queue: Annotated[int, Field(ge=0, le=100_000), Says("number")] = Field(
+        0, description="how many more may wait for a place; past that 503 at once"
+    )
     timeouts: NarrowerRow | None = Field(None, description="narrow those of the policy")
     attempts: Count | None = Field(None, description="narrows `attempts` of the policy")
     retry_on: Annotated[list[str | int], Says("list of statuses and errors")] | None = Field(
@@ -324,6 +326,9 @@ class PolicyRow(Rows):
         _POLICY.check_schema,
         description="whether answers and arguments of calls are checked against the caller's own schemas: a breach is "
         "named as a loss, or the model is asked once more before that; needs the extra `schema`",
+    )
+    nice: Share = Field(
+        _POLICY.nice, description="share of its time that a nice call may wait for a place (`x-isthmus-nice: true`)"
     )
     hedge: Later = Field(None, description="a second attempt before the first has failed")
 

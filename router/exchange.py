@@ -45,11 +45,12 @@ from router.admission import Admission, Incoming, Plan
 from router.alarm import Alarm, waiting
 from router.answers import head, kept, outcome_of, own_body, stream_end_of, with_own_status
 from router.gateway import UNLISTED, Gateway
-from router.policy.balance import in_order
+from router.policy.balance import Known, in_order
 from router.policy.retries import Attempt, GiveUp, next_step
-from router.record import AttemptRecord, Record
+from router.record import AttemptRecord, Priority, Record, Waited
 from router.relay import CallerGone, Door
 from router.secrets import scrubbed
+from router.state.places import Places
 from router.state.seals import SealWatch
 from router.state.upstreams import Upstream
 from router.streaming import Relayed, Source, Translated, Unfolding, hold, is_whole_answer, opening, pump
@@ -251,8 +252,16 @@ class Exchange:
         if len(targets) == 1:
             return targets
         now = self.gateway.clock()
-        known = [self._seen(asked, plan, target).known(now, stream=asked.stream) for target in targets]
+        known = [self._known(asked, plan, target, now) for target in targets]
         return in_order(targets, known, plan.choose, self.gateway.dice)
+
+    def _known(self, asked: Asked, plan: Plan, target: Target, now: float) -> Known:
+        """What the choice depends on. A target that has no place free comes last, as one that rests."""
+        known = self._seen(asked, plan, target).known(now, stream=asked.stream)
+        provider = plan.providers[target.provider]
+        if provider.concurrency is not None and self.gateway.places.of(provider.name, provider.concurrency).is_full:
+            known = msgspec.structs.replace(known, share=0.0)
+        return known
 
     def _seen(self, asked: Asked, plan: Plan, target: Target) -> Upstream:
         """What is known of a target."""
@@ -270,15 +279,15 @@ class Exchange:
         if ready is None:
             return await self._count(asked)
         provider = ready.provider
-        taken = self._take_place(provider)
+        places = await self._take_place(plan, provider)
         try:
             if seen is None:
                 await self._call(asked, plan, provider, ready.upstream, ready.wire, self._secret)
             else:
                 await self._watched(asked, plan, ready, seen)
         finally:
-            if taken:
-                self.generation.running[provider.name] -= 1
+            if places is not None:
+                places.give_back()
 
     async def _watched(self, asked: Asked, plan: Plan, ready: Ready, seen: Upstream) -> None:
         """The call, of which the upstream's breaker and pace learn how it came out. CircuitOpen."""
@@ -332,17 +341,32 @@ class Exchange:
         self.watch.lap("encode")
         return Ready(provider, upstream, wire)
 
-    def _take_place(self, provider: Provider) -> bool:
+    async def _take_place(self, plan: Plan, provider: Provider) -> Places | None:
+        """A place among the provider's calls at once, waited for where its row lets calls wait. Overloaded."""
         if provider.concurrency is None:
-            return False
-        running = self.generation.running
-        now = running.get(provider.name, 0)
-        if now >= provider.concurrency:
-            error = Overloaded("too many calls of this upstream at once", retry_after=1.0)
-            error.retry = "elsewhere"
-            raise error
-        running[provider.name] = now + 1
-        return True
+            return None
+        places = self.gateway.places.of(provider.name, provider.concurrency)
+        if places.take():
+            return places
+        end: Waited = "left"
+        priority: Priority = "nice" if plan.nice else "normal"
+        try:
+            end = await places.wait(provider.queue, priority, self.alarm, self._patience(plan))
+        finally:
+            self.watch.lap("queue")
+            self.record.queued.append((provider.name, priority, end))
+        if end == "served":
+            return places
+        error = Overloaded("too many calls of this upstream at once", retry_after=1.0)
+        error.retry = "elsewhere"
+        raise error
+
+    def _patience(self, plan: Plan) -> float:
+        """Until when the call may wait for a place: a nice one yields part of its time."""
+        if not plan.nice:
+            return plan.deadline
+        now = self.gateway.clock()
+        return now + (plan.deadline - now) * plan.policy.nice
 
     async def _call(
         self,

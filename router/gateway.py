@@ -13,6 +13,7 @@ from router.logs import Log
 from router.metrics import Metrics
 from router.policy.retries import RetryBudget, Row
 from router.settings import Settings
+from router.state.places import AllPlaces
 from router.state.seals import SealMemory
 from router.state.upstreams import Upstreams
 from router.table import OPAQUE, PolicySettings, Route, Target, plain_path
@@ -37,7 +38,6 @@ class Generation:
         self.traits = {name: row.traits for name, row in settings.providers.items()}
         self.budgets: dict[str, RetryBudget] = {}
         self._turn = 0
-        self.running: dict[str, int] = {}  # calls of a provider under way
         self.models = frozenset(self._model_names())
         self.beside = {
             path: (route, question)
@@ -135,6 +135,7 @@ class Gateway:
         self.instance = instance  # our entry in `via`, to know a loop by
         self.seals = SealMemory()
         self.upstreams = Upstreams()
+        self.places = AllPlaces()
         self.started_at = wall()
         self.running = 0
         self.draining = False

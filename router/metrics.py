@@ -32,7 +32,7 @@ from providers.canonical.loss import Kind
 from router.instruments import OTHER, Counter, Family, Gauge, Histogram, Series
 from router.policy.breaker import State
 from router.policy.retries import Denied
-from router.record import AttemptRecord, Outcome, Record, StreamEnd
+from router.record import AttemptRecord, Outcome, Priority, Record, StreamEnd, Waited
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NONE = "none"
@@ -310,6 +310,12 @@ INSTRUMENTS = (
     ),
     Instrument(
         Counter,
+        "isthmus_queued_total",
+        "provider priority outcome:waited",
+        "Waits for a place among an upstream's calls, by how they ended; nice calls yield to normal ones.",
+    ),
+    Instrument(
+        Counter,
         "isthmus_rejected_total",
         "reason:rejected",
         "Requests refused before any upstream was called, by the kind of the error.",
@@ -374,6 +380,8 @@ class Metrics:
             "tokens": frozenset(tokens.KINDS),
             "source": frozenset({"provider", "estimated"}),
             "denied": frozenset(get_args(Denied)),
+            "priority": frozenset(get_args(Priority)),
+            "waited": frozenset(get_args(Waited)),
             "field": FIELDS,
             "kind": frozenset(get_args(Kind)),
             "lane": frozenset({"relay", "translate", NONE}),
@@ -402,6 +410,7 @@ class Metrics:
         self._key_tokens = self._family(Counter, "isthmus_key_tokens_total")
         self._inflight = self._family(Gauge, "isthmus_inflight")
         self._breakers = self._family(Gauge, "isthmus_breaker_state")
+        self._queued = self._family(Counter, "isthmus_queued_total")
         self._rejected = self._family(Counter, "isthmus_rejected_total")
         self._stream_end = self._family(Counter, "isthmus_stream_end_total")
         self._egress = self._family(Counter, "isthmus_egress_denied_total")
@@ -480,6 +489,8 @@ class Metrics:
             self._observe_losses(record)
         if len(record.attempts) > 1 or record.denied_retries:
             self._observe_retries(record)
+        for waited in record.queued:
+            self._queued[waited].inc()
         if record.resent:
             self._stale[(record.provider,)].inc(record.resent)
         if record.error is not None:

@@ -10,6 +10,9 @@ from providers.canonical.chat import Usage
 from providers.canonical.loss import Loss
 
 Outcome: TypeAlias = Literal["ok", "rejected", "upstream_error", "timeout", "shed", "client_left", "bug"]
+Priority: TypeAlias = Literal["normal", "nice"]
+#: How a wait for a place ended: with one, refused because too many waited, too late, or its caller left.
+Waited: TypeAlias = Literal["served", "full", "late", "left"]
 StreamEnd: TypeAlias = Literal["done", "upstream_error", "idle", "client_left", "drain", "limit"]
 
 
@@ -46,6 +49,7 @@ class Record(msgspec.Struct, kw_only=True):
     lane: str = "none"
     stream: bool = False
     attempts: list[AttemptRecord] = []
+    queued: list[tuple[str, Priority, Waited]] = []  # waits for a place: of which provider, and how they ended
     resent: int = 0  # silent re-sends after a stale kept connection
     denied_retries: list[str] = []  # reasons why a further attempt was not made: "budget", "deadline"
     losses: list[Loss] = []

@@ -29,7 +29,7 @@ _WRITTEN_BY_US = frozenset(
 )
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie"})
 _AS_THEY_ARE = (
-    *("auth", "concurrency", "attempts", "timeouts"),
+    *("auth", "concurrency", "queue", "attempts", "timeouts"),
     *("resend_stale", "proxy", "ca_file", "client_cert"),
 )
 _PRIVATE_ENDINGS = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".svc")

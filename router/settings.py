@@ -21,11 +21,15 @@ Json: TypeAlias = Any
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A caller's key. `hash` is the SHA-256 of the whole key; `models` are names or patterns with `*`."""
+    """A caller's key. `hash` is the SHA-256 of the whole key; `models` are names or patterns with `*`.
+
+    `nice`: its calls yield their place where calls wait for one.
+    """
 
     name: str
     hash: bytes
     models: tuple[str, ...] = ("*",)
+    nice: bool = False
 
 
 class JwtSettings(msgspec.Struct, frozen=True, kw_only=True):

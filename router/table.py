@@ -62,6 +62,7 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     choose: Choose = "in_order"
     retry_budget: float = 0.2
     breaker: BreakerSettings | None = BreakerSettings()
+    nice: float = 0.5  # share of the time that is left which a nice call may wait for a place
     on_loss: OnLoss = "report"
     check_schema: CheckSchema = "off"
 

@@ -56,11 +56,13 @@ access:
 providers:
   acme: {base_url: "$up/v1", speaks: [openai.chat], auth: none}
   spare: {base_url: "$up", speaks: [gemini], auth: none}
+  narrow: {base_url: "$up/v1", speaks: [openai.chat], auth: none, concurrency: 1, queue: 1}
 models:
   large: [{provider: acme, model: large}]
   small: [{provider: spare, model: gemini-small}]
   busy: [{provider: acme, model: busy}, {provider: spare, model: busy}]
   moody: [{provider: acme, model: moody}]
+  narrow: [{provider: narrow, model: large}]
 policies:
   default: {attempts: 2, wait: {first: 1ms, most: 2ms}, timeouts: {first_byte: 300ms, idle: 300ms, total: 2s}}
 routes:
@@ -100,6 +102,7 @@ async def one_round(gateway: Running) -> None:
     await chat("busy")
     await chat("moody")
     await chat("moody")
+    await asyncio.gather(chat("narrow"), chat("narrow"))
     await chat("large", headers={"authorization": "Bearer wrong"})
     await chat("large", messages=[])
     await gateway.post("/proxy/https://elsewhere.example/v1/k/chat/completions", {"model": "m", **hello}, headers=auth)

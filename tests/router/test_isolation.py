@@ -47,10 +47,11 @@ from tests.raw import raw_request
 from tests.running import Answer, Running, running
 
 CHAT = LANES[0]
+HI = [{"role": "user", "content": "x"}]
 TWO = """
 server: {listen: "127.0.0.1:0", admin: null, drain: 1s, limits: {concurrency: $concurrency, write_stall: 1s}}
 providers:
-  one: {base_url: "$one/v1", speaks: [openai.chat], auth: none}
+  one: {base_url: "$one/v1", speaks: [openai.chat], auth: none, $limits}
   two: {base_url: "$two/v1", speaks: [openai.chat], auth: none}
 models:
   one: [{provider: one, model: m}]
@@ -67,12 +68,12 @@ routes: [{path: /v1/chat/completions, speaks: openai.chat, to: models}]
 
 @contextlib.asynccontextmanager
 async def between(
-    concurrency: int = 1000, breaker: str = "null"
+    concurrency: int = 1000, breaker: str = "null", limits: str = "queue: 0"
 ) -> AsyncIterator[tuple[Running, FakeUpstream, FakeUpstream]]:
     async with FakeUpstream() as one, FakeUpstream() as two:
         two.always(CHAT.whole())
         async with (
-            running(TWO, one=one.url, two=two.url, concurrency=concurrency, breaker=breaker) as gateway,
+            running(TWO, one=one.url, two=two.url, concurrency=concurrency, breaker=breaker, limits=limits) as gateway,
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
         ):
             usual, gateway.session = gateway.session, session  # the usual one holds back more than 100 calls
@@ -122,6 +123,56 @@ async def test_o01_a_hanging_upstream_is_nobody_elses_trouble() -> None:
         assert {504} == {got.status for _, got in ends} and max(took for took, _ in ends) < 3.5
         assert 110 == len(one.requests)
         assert gateway.metric("isthmus_overhead_seconds_sum", phase="total") < 2.0  # the waits were not ours
+
+
+async def test_calls_wait_for_a_place_and_nice_ones_behind_the_others() -> None:
+    """Two at once, four may wait: in order, the nice one last; the seventh is told at once; all of it is counted."""
+    async with between(limits="concurrency: 2, queue: 4") as (gateway, one, _):
+        one.always(CHAT.whole().after(Sleep(0.1)))
+        order: list[str] = []
+
+        async def call(name: str, **headers: str) -> int:
+            got = await gateway.post(CHAT.path(), {"model": "one", "messages": HI}, headers=headers)
+            order.append(name)
+            assert got.status != 200 or (name in "ab") != ("queue" in got.headers["server-timing"])
+            return got.status
+
+        running = [asyncio.create_task(call(name)) for name in "ab"]
+        await one.asked(2, within=5)
+        nice = asyncio.create_task(call("nice", **{"x-isthmus-nice": "true"}))
+        await asyncio.sleep(0.02)
+        waiting = [asyncio.create_task(call(name)) for name in "cde"]
+        await asyncio.sleep(0.02)
+        refused = await gateway.post(CHAT.path(), {"model": "one", "messages": HI}, headers={"x-isthmus-nice": "true"})
+        codes = await asyncio.gather(*running, *waiting, nice)
+
+        assert [200] * 6 == codes and (503, "gateway_overloaded") == (refused.status, refused.json["error"]["code"])
+        assert "nice" == order[-1] and {"a", "b"} == set(order[:2])
+        counted = {
+            (priority, outcome): gateway.metric("isthmus_queued_total", priority=priority, outcome=outcome)
+            for priority, outcome in (("normal", "served"), ("nice", "served"), ("nice", "full"))
+        }
+        assert {("normal", "served"): 3.0, ("nice", "served"): 1.0, ("nice", "full"): 1.0} == counted
+
+
+async def test_a_nice_call_waits_for_part_of_its_time_only() -> None:
+    """Half of what is left; then it is told, and others go on waiting."""
+    async with between(limits="concurrency: 1, queue: 4") as (gateway, one, _):
+        one.always(CHAT.whole().after(Sleep(0.8)))
+        first = asyncio.create_task(ask(gateway, "one"))
+        await one.asked(1, within=5)
+        headers = {"x-isthmus-timeout": "600ms"}
+        began = time.monotonic()
+        nice = await gateway.post(
+            CHAT.path(), {"model": "one", "messages": HI}, headers=headers | {"x-isthmus-nice": "true"}
+        )
+        took = time.monotonic() - began
+        normal = await ask(gateway, "one")
+
+        assert 503 == nice.status and 0.25 < took < 0.55
+        assert (200, 200) == ((await first)[1].status, normal[1].status)
+        wrong = await gateway.post(CHAT.path(), {"model": "one", "messages": HI}, headers={"x-isthmus-nice": "?"})
+        assert (400, "x-isthmus-nice") == (wrong.status, wrong.json["error"]["param"])
 
 
 async def test_o02_400_requests_at_once_are_all_answered() -> None:
