@@ -252,16 +252,24 @@ class Exchange:
         if len(targets) == 1:
             return targets
         now = self.gateway.clock()
+        if plan.choose == "in_order" and not any(self._rests(asked, plan, target, now) for target in targets):
+            return targets  # nearly always
         known = [self._known(asked, plan, target, now) for target in targets]
         return in_order(targets, known, plan.choose, self.gateway.dice)
+
+    def _rests(self, asked: Asked, plan: Plan, target: Target, now: float) -> bool:
+        """Is there a reason to try other targets first?"""
+        return self._is_full(plan, target) or self._seen(asked, plan, target).share(now) < 1.0
+
+    def _is_full(self, plan: Plan, target: Target) -> bool:
+        """Are all its places taken?"""
+        provider = plan.providers[target.provider]
+        return provider.concurrency is not None and self.gateway.places.is_full(provider.name, provider.concurrency)
 
     def _known(self, asked: Asked, plan: Plan, target: Target, now: float) -> Known:
         """What the choice depends on. A target that has no place free comes last, as one that rests."""
         known = self._seen(asked, plan, target).known(now, stream=asked.stream)
-        provider = plan.providers[target.provider]
-        if provider.concurrency is not None and self.gateway.places.of(provider.name, provider.concurrency).is_full:
-            known = msgspec.structs.replace(known, share=0.0)
-        return known
+        return msgspec.structs.replace(known, share=0.0) if self._is_full(plan, target) else known
 
     def _seen(self, asked: Asked, plan: Plan, target: Target) -> Upstream:
         """What is known of a target."""

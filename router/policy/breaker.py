@@ -19,7 +19,7 @@ State: TypeAlias = Literal["closed", "half_open", "open"]
 
 _LONGEST_PROBE = 60.0  # a probe of which nothing was heard for so long has been forgotten
 _LEAST_SHARE = 0.1
-_MOST_NOTED = 4096  # results that are remembered: at more than that within the window, the latest are enough
+_MOST_NOTED = 512  # results that are remembered: where there are more within the window, the latest are enough
 
 
 class Breaker:

@@ -29,10 +29,6 @@ class Places:
     def waiting(self) -> int:
         return len(self._normal) + len(self._nice)
 
-    @property
-    def is_full(self) -> bool:
-        return self.running >= self.limit
-
     def take(self) -> bool:
         """A place, if one is free and nobody has waited for it longer."""
         if self.running >= self.limit or self._normal or self._nice:
@@ -102,6 +98,11 @@ class AllPlaces:
 
     def __init__(self) -> None:
         self._of: dict[str, Places] = {}
+
+    def is_full(self, provider: str, limit: int) -> bool:
+        """Does a call have to wait?"""
+        found = self._of.get(provider)
+        return found is not None and found.running >= limit
 
     def of(self, provider: str, limit: int) -> Places:
         """The provider's, with the limit of the table in force."""

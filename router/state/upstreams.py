@@ -28,9 +28,16 @@ class Upstream:
         self.streams, self.wholes = PeakEwma(), PeakEwma()  # their first tokens come at different times
         self._rests = 0.0  # until then
 
+    def share(self, now: float) -> float:
+        """How much of its usual part of the calls it should get."""
+        if now < self._rests:
+            return 0.0
+        return 1.0 if self.breaker is None else self.breaker.share(now)
+
     def known(self, now: float, *, stream: bool) -> Known:
-        share = 0.0 if now < self._rests else 1.0 if self.breaker is None else self.breaker.share(now)
-        return Known(share=share, running=self.running, expected=(self.streams if stream else self.wholes).value)
+        return Known(
+            share=self.share(now), running=self.running, expected=(self.streams if stream else self.wholes).value
+        )
 
     def check(self, now: float) -> None:
         """CircuitOpen while no call at all may be made: known before any work is done for one."""

@@ -112,7 +112,7 @@ async def test_a_reload_changes_the_limit_for_those_who_come() -> None:
 
     assert every.of("a", 1) is places and not places.take()
     places.give_back()
-    assert places.is_full
+    assert every.is_full("a", 1) and not every.is_full("b", 1)
     places.give_back()
     assert places.take()
 
