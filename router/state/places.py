@@ -41,6 +41,8 @@ class Places:
 
         `most` may wait at once. Where they do, a normal call takes the place of the nice one that came last.
         """
+        if self.take():
+            return "served"
         if self.waiting >= most and not (priority == "normal" and self._turn_away()):
             return "full"
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
