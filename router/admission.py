@@ -169,7 +169,7 @@ class Admission:
         policy = generation.policy(policy_name)
         total = self._timeout(policy.timeouts.total)
         return Plan(
-            targets=targets,
+            targets=targets if own_key is not None else generation.by_key(targets),
             policy=policy,
             choose=choose or policy.choose,
             providers=providers,

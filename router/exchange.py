@@ -259,7 +259,7 @@ class Exchange:
 
     def _rests(self, asked: Asked, plan: Plan, target: Target, now: float) -> bool:
         """Is there a reason to try other targets first?"""
-        return self._is_full(plan, target) or self._seen(asked, plan, target).share(now) < 1.0
+        return self._is_full(plan, target) or self._seen(asked, plan, target).share(now, target.secret) < 1.0
 
     def _is_full(self, plan: Plan, target: Target) -> bool:
         """Are all its places taken?"""
@@ -268,7 +268,7 @@ class Exchange:
 
     def _known(self, asked: Asked, plan: Plan, target: Target, now: float) -> Known:
         """What the choice depends on. A target that has no place free comes last, as one that rests."""
-        known = self._seen(asked, plan, target).known(now, stream=asked.stream)
+        known = self._seen(asked, plan, target).known(now, stream=asked.stream, key=target.secret)
         return msgspec.structs.replace(known, share=0.0) if self._is_full(plan, target) else known
 
     def _seen(self, asked: Asked, plan: Plan, target: Target) -> Upstream:
@@ -292,12 +292,12 @@ class Exchange:
             if seen is None:
                 await self._call(asked, plan, provider, ready.upstream, ready.wire, self._secret)
             else:
-                await self._watched(asked, plan, ready, seen)
+                await self._watched(asked, plan, ready, seen, target.secret)
         finally:
             if places is not None:
                 places.give_back()
 
-    async def _watched(self, asked: Asked, plan: Plan, ready: Ready, seen: Upstream) -> None:
+    async def _watched(self, asked: Asked, plan: Plan, ready: Ready, seen: Upstream, key: str | None) -> None:
         """The call, of which the upstream's breaker and pace learn how it came out. CircuitOpen."""
         provider, clock = ready.provider, self.gateway.clock
         began = clock()
@@ -309,7 +309,7 @@ class Exchange:
             if self._is_callers_clock(error):
                 seen.left()
             else:
-                seen.ended(error, clock())
+                seen.ended(error, clock(), key, own=plan.own_key is not None)
             raise
         except BaseException:
             seen.left()
@@ -338,7 +338,7 @@ class Exchange:
         upstream = gateway.dialects[provider.dialect_for(self.dialect.name, record.operation, gateway.dialects)]
         record.provider, record.upstream_model = provider.name, model
         record.model = self.generation.model_label(target, model)
-        secret = self._secret = plan.own_key or self.generation.secret(provider)
+        secret = self._secret = plan.own_key or self.generation.secret(provider, target.secret)
         record.lane = "relay" if upstream is self.dialect else "translate"
         if upstream is not self.dialect and record.operation == "count_tokens":
             return None

@@ -179,6 +179,7 @@ class _DryRun(Exchange):
         row: dict[str, Json] = {
             "provider": target.provider,
             "model": self.record.upstream_model if error is None else target.model,
+            **({"key": target.secret} if target.secret is not None else {}),
             "chosen": first,
         }
         if error is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import msgspec
+
 from providers import listing
 from providers.canonical.errors import UpstreamDenied
 from providers.dialect import Dialect
@@ -38,6 +40,7 @@ class Generation:
         self.traits = {name: row.traits for name, row in settings.providers.items()}
         self.budgets: dict[str, RetryBudget] = {}
         self._turn = 0
+        self.keys = {name: keys for name, row in self.providers.items() if len(keys := self._keys(row)) > 1}
         self.models = frozenset(self._model_names())
         self.beside = {
             path: (route, question)
@@ -60,15 +63,30 @@ class Generation:
     def policy(self, name: str | None) -> PolicySettings:
         return self.settings.policies[name or "default"]
 
-    def secret(self, provider: Provider) -> str | None:
-        """The row's credential. UpstreamDenied when the row names one that is not there."""
+    def secret(self, provider: Provider, reference: str | None = None) -> str | None:
+        """The row's credential, that of a reference if one is given. UpstreamDenied when it is not there."""
         if not provider.secrets:
             return None
-        found = [key for key in map(self.settings.secrets.get, provider.secrets) if key is not None]
-        if found:
-            self._turn += 1  # several keys of one account take turns
-            return found[self._turn % len(found)].reveal()
+        for name in (reference,) if reference is not None else provider.secrets:
+            if (found := self.settings.secrets.get(name)) is not None:
+                return found.reveal()
         raise UpstreamDenied("the upstream's credential is not configured", upstream_status=0)
+
+    def by_key(self, targets: Sequence[Target]) -> Sequence[Target]:
+        """Targets whose row has several keys once for each of them: they take turns, and stand in for one another."""
+        if not any(target.provider in self.keys for target in targets):
+            return targets
+        self._turn += 1
+        found: list[Target] = []
+        for target in targets:
+            keys = self.keys.get(target.provider, (None,))
+            first = self._turn % len(keys)
+            found += [msgspec.structs.replace(target, secret=key) for key in (*keys[first:], *keys[:first])]
+        return found
+
+    def _keys(self, provider: Provider) -> tuple[str, ...]:
+        """The references of its keys that are there."""
+        return tuple(name for name in provider.secrets if self.settings.secrets.get(name) is not None)
 
     def has_secret(self, provider: Provider) -> bool:
         """Can the row be called without a key of the caller's?"""

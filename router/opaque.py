@@ -102,7 +102,7 @@ class OpaqueExchange(Exchange):
     def _prepare(self, asked: Asked, plan: Plan, target: Target) -> Ready:
         record, provider = self.record, plan.providers[target.provider]
         record.provider, record.model, record.lane = provider.name, OTHER, "relay"
-        secret = self._secret = self.generation.secret(provider)
+        secret = self._secret = self.generation.secret(provider, target.secret)
         wire = self._outgoing(asked.wire, provider, secret)
         self.watch.lap("encode")
         return Ready(provider, self.dialect, wire)

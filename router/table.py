@@ -27,11 +27,15 @@ CheckSchema: TypeAlias = Literal["off", "flag", "repair"]
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """One upstream to try. `model` None: the one that the caller asked for."""
+    """One upstream to try. `model` None: the one that the caller asked for.
+
+    `secret`: the reference of the key to call it with, where its row has several; they are tried like targets.
+    """
 
     provider: str
     model: str | None = None
     weight: int = 1
+    secret: str | None = None
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):

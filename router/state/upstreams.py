@@ -9,12 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from providers.canonical.errors import CircuitOpen, RouterError, TransportError, UpstreamError
+from providers.canonical.errors import (
+    CircuitOpen,
+    RouterError,
+    TransportError,
+    UpstreamBusy,
+    UpstreamDenied,
+    UpstreamError,
+)
 from router.policy.balance import Known, PeakEwma
 from router.policy.breaker import Breaker, State
 from router.table import BreakerSettings
 
-_LONGEST_REST = 60.0  # seconds that a Retry-After may keep a target behind the others
+_LONGEST_REST = 60.0  # seconds that a Retry-After, or a key that is refused, may keep a target behind the others
 
 
 class Upstream:
@@ -26,17 +33,17 @@ class Upstream:
         self.breaker = None if settings is None else Breaker(settings)
         self.running = 0
         self.streams, self.wholes = PeakEwma(), PeakEwma()  # their first tokens come at different times
-        self._rests = 0.0  # until then
+        self._rests: dict[str | None, float] = {}  # by key, until then
 
-    def share(self, now: float) -> float:
-        """How much of its usual part of the calls it should get."""
-        if now < self._rests:
+    def share(self, now: float, key: str | None = None) -> float:
+        """How much of its usual part of the calls it should get, with that key of its row."""
+        if self._rests and now < self._rests.get(key, 0.0):
             return 0.0
         return 1.0 if self.breaker is None else self.breaker.share(now)
 
-    def known(self, now: float, *, stream: bool) -> Known:
+    def known(self, now: float, *, stream: bool, key: str | None = None) -> Known:
         return Known(
-            share=self.share(now), running=self.running, expected=(self.streams if stream else self.wholes).value
+            share=self.share(now, key), running=self.running, expected=(self.streams if stream else self.wholes).value
         )
 
     def check(self, now: float) -> None:
@@ -50,11 +57,11 @@ class Upstream:
             raise _left_alone(self.breaker.wait(now))
         self.running += 1
 
-    def ended(self, error: RouterError | None, now: float) -> None:
-        """How the call came out; None: well."""
+    def ended(self, error: RouterError | None, now: float, key: str | None = None, *, own: bool = False) -> None:
+        """How the call came out; None: well. `key`: which of its row's it was made with; `own`: one of the caller's."""
         self.running -= 1
-        if isinstance(error, UpstreamError) and error.upstream_status == 429:
-            self._rests = now + min(error.retry_after or 1.0, _LONGEST_REST)
+        if not own and isinstance(error, UpstreamBusy | UpstreamDenied):
+            self._rests[key] = now + _rest(error)
         if self.breaker is None:
             return
         if error is None:
@@ -69,6 +76,13 @@ class Upstream:
         self.running -= 1
         if self.breaker is not None:
             self.breaker.left()
+
+
+def _rest(error: UpstreamBusy | UpstreamDenied) -> float:
+    """Seconds for which other keys and targets come first."""
+    if isinstance(error, UpstreamDenied):
+        return _LONGEST_REST
+    return min(error.retry_after or 1.0, _LONGEST_REST)
 
 
 def _left_alone(wait: float) -> CircuitOpen:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
+import pytest
+
 from router.explain import Question, explain
-from tests.fakes import FakeUpstream, Sleep, status
+from tests.fakes import FakeUpstream, Received, Reply, Sleep, status
 from tests.lanes import LANES
 from tests.running import Running, running
 
@@ -85,3 +87,60 @@ async def test_explain_tells_the_order_and_why() -> None:
 
         assert [("two", True), ("one", False)] == [(row["provider"], row["chosen"]) for row in told["candidates"]]
         assert "in_order" == told["candidates"][1]["why_not"]["code"]
+
+
+KEYED = """
+server: {listen: "127.0.0.1:0", admin: null}
+providers:
+  one: {base_url: "$one/v1", speaks: [openai.chat], secrets: ["env:KEY_A", "env:KEY_B", "env:KEY_C"]}
+models:
+  m: [{provider: one, model: m}]
+policies:
+  default: {attempts: 3}
+routes: [{path: /v1/chat/completions, speaks: openai.chat, to: models}]
+"""
+KEYS = {"KEY_A": "sk-key-a", "KEY_B": "sk-key-b"}  # C is not there
+
+
+async def keyed(codes: dict[str, Reply], times: int) -> tuple[list[int], list[str]]:
+    """Calls of an upstream that answers each key as it is said to: the callers' statuses, and the keys it saw."""
+
+    def says(request: Received) -> Reply:
+        return codes.get(request.header("authorization").removeprefix("Bearer sk-key-"), CHAT.whole())
+
+    async with FakeUpstream() as upstream:
+        upstream.always(says)
+        async with running(KEYED, KEYS, one=upstream.url) as gateway:
+            found = await calls(gateway, times)
+        return found, [request.header("authorization")[-1] for request in upstream.requests]
+
+
+async def test_keys_take_turns() -> None:
+    """Those that are there, one call each."""
+    codes, used = await keyed({}, 4)
+
+    assert [200] * 4 == codes and used in (list("abab"), list("baba"))
+
+
+@pytest.mark.parametrize("code", [401, 402, 403])
+async def test_a_key_that_is_refused_is_dead_for_the_call_and_rests(code: int) -> None:
+    """The call goes on with the next key; later calls begin with that."""
+    codes, used = await keyed({"a": status(code)}, 6)
+
+    assert [200] * 6 == codes
+    assert 1 == used.count("a") and 6 == used.count("b")
+
+
+async def test_a_key_at_its_limit_cools() -> None:
+    """429: the other key at once, and for as long as the upstream says."""
+    codes, used = await keyed({"b": status(429, headers={"retry-after": "20"})}, 6)
+
+    assert [200] * 6 == codes
+    assert 1 == used.count("b") and 6 == used.count("a")
+
+
+async def test_when_every_key_is_refused_the_caller_is_told() -> None:
+    """Each was tried once; the caller's own credential is not at fault."""
+    codes, used = await keyed({"a": status(401), "b": status(403)}, 1)
+
+    assert [502] == codes and ["a", "b"] == sorted(used)
