@@ -1,6 +1,7 @@
 """What a row's quirks change in answers, between canonical values: so it holds for every dialect, whole and streamed.
 
     stop_here        the caller's stop texts end the answer here, for an upstream that knows none
+    unwrap_list      an answer that stands in a list, alone, comes out of it
     hide_tool_calls  calls that the upstream made and answered itself are not the caller's
     strip_fence      JSON that was asked for comes out of its Markdown fence
 
@@ -12,27 +13,61 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
-from providers.canonical.chat import AnyPart, ChatRequest, ChatResponse, Choice, Finish, ResponseFormat, Text, ToolCall
+from providers.adherence import Breach
+from providers.canonical.chat import (
+    AnyPart,
+    ChatRequest,
+    ChatResponse,
+    Choice,
+    Citation,
+    Finish,
+    ResponseFormat,
+    Text,
+    ToolCall,
+)
 from providers.canonical.stream import (
     ChoiceEnd,
+    CitationDelta,
     LogprobsDelta,
     PartEnd,
-    PartEvent,
+    PartWhole,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseEnd,
+    ResponseStart,
+    SealDelta,
     StreamEvent,
     TextDelta,
+    ToolCallDelta,
     ToolCallStart,
+    UsageUpdate,
 )
-from providers.dialect import StreamDecoder
+from providers.dialect import StreamDecoder, WireResponse
 
 _LONGEST_BLANK = 4096  # characters of white space that are held back
 _LONGEST_OPENING = 32
 _OPENING = re.compile(r"\s*```[A-Za-z0-9]{0,10}[ \t]*\r?\n|\s*```(?:json|JSON)?[ \t]*(?=[\[{])")
 _MAYBE_OPENING = re.compile(r"\s*(?:`{0,2}|```[A-Za-z0-9]{0,10}[ \t]*\r?)")
+_FIELD = "json_schema"
+_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _CLOSING = re.compile(r"\s*```\s*")
+
+
+StreamPart: TypeAlias = (
+    TextDelta
+    | ReasoningDelta
+    | RefusalDelta
+    | ToolCallStart
+    | ToolCallDelta
+    | SealDelta
+    | CitationDelta
+    | PartWhole
+    | PartEnd
+)
 
 
 class Mending(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,8 +93,41 @@ def wish(request: ChatRequest) -> ResponseFormat | None:
     asked = request.response_format
     if asked is not None:
         return asked if asked.kind != "text" else None
-    schema = (request.extra or {}).get("json_schema")
-    return ResponseFormat(kind="json_schema", schema=schema, at="") if isinstance(schema, dict) else None
+    schema = (request.extra or {}).get(_FIELD)
+    return ResponseFormat(kind="json_schema", schema=schema, at=_FIELD) if isinstance(schema, dict) else None
+
+
+class Promised(msgspec.Struct, frozen=True):
+    """A request whose schema stands in an upstream's own field, for those who check answers."""
+
+    wish: ResponseFormat
+
+    @classmethod
+    def of(cls, request: ChatRequest, quirks: frozenset[str]) -> Promised | None:
+        """None where the schema, if there is one, stands where it usually does."""
+        if "json_schema_field" not in quirks or request.response_format is not None:
+            return None
+        asked = wish(request)
+        return None if asked is None else cls(asked)
+
+    def request(self, request: ChatRequest) -> ChatRequest:
+        """The same with the schema in its usual place."""
+        return msgspec.structs.replace(request, response_format=self.wish)
+
+    def breaches(self, found: Sequence[Breach]) -> list[Breach]:
+        """The breaches by the field that the caller wrote."""
+        return [msgspec.structs.replace(breach, field=_FIELD) for breach in found]
+
+
+def unwrapped(wire: WireResponse) -> WireResponse:
+    """An answer out of the list in which it stands alone, byte for byte; any other as it is."""
+    if not wire.body.lstrip().startswith(b"["):
+        return wire
+    try:
+        found = _list(wire.body)
+    except (msgspec.MsgspecError, RecursionError):
+        return wire
+    return msgspec.structs.replace(wire, body=bytes(found[0])) if len(found) == 1 else wire
 
 
 # ── texts ──────────────────────────────────────────────────────────────────────────────
@@ -179,9 +247,9 @@ def _choice(mending: Mending, choice: Choice) -> Choice:
             continue
         if isinstance(part, Text):
             text = texts.feed(part.text)
-            text += "" if texts.found is not None else texts.end()
-            changes = {} if texts.found is None else {"citations": ()}
-            part = part if text == part.text else msgspec.structs.replace(part, text=text, **changes)
+            text += texts.end()
+            if text != part.text:
+                part = msgspec.structs.replace(part, text=text, citations=_within(part.citations, len(text)))
         parts.append(part)
     changed = tuple(parts)
     if texts.found is not None:
@@ -189,6 +257,11 @@ def _choice(mending: Mending, choice: Choice) -> Choice:
     finish = _own_words(choice.finish, mending) if choice.finish is not None else None
     form = choice.form if len(changed) == len(choice.parts) else None
     return msgspec.structs.replace(choice, parts=changed, finish=finish, form=form)
+
+
+def _within(citations: Sequence[Citation], size: int) -> tuple[Citation, ...]:
+    """Those of what is left of a text."""
+    return tuple(one for one in citations if one.end is None or one.end <= size)
 
 
 # ── streams ────────────────────────────────────────────────────────────────────────────
@@ -216,7 +289,7 @@ class MendedStream:
     def feed(self, events: Sequence[StreamEvent]) -> list[StreamEvent]:
         out: list[StreamEvent] = []
         for event in events:
-            if isinstance(event, PartEvent | ChoiceEnd | LogprobsDelta):
+            if not isinstance(event, ResponseStart | UsageUpdate | ResponseEnd):
                 choice = self._choices.get(event.choice)
                 if choice is None:
                     choice = self._choices[event.choice] = _OpenChoice(self._mending)
@@ -227,7 +300,7 @@ class MendedStream:
         return out
 
     def _event(
-        self, choice: _OpenChoice, event: PartEvent | ChoiceEnd | LogprobsDelta, out: list[StreamEvent]
+        self, choice: _OpenChoice, event: StreamPart | ChoiceEnd | LogprobsDelta, out: list[StreamEvent]
     ) -> None:
         if isinstance(event, ChoiceEnd):
             self._flush(choice, event.choice, out)
@@ -250,6 +323,7 @@ class MendedStream:
         if text or event.extra:
             self._say(choice, event, text, out)
         if choice.texts.found is not None:
+            self._flush(choice, event.choice, out)
             self._close(choice, event.choice, out)
             choice.ended = True
             out.append(ChoiceEnd(choice=event.choice, finish=_stopped(choice.texts.found)))
@@ -257,7 +331,7 @@ class MendedStream:
     def _say(self, choice: _OpenChoice, event: TextDelta, text: str, out: list[StreamEvent]) -> None:
         out.append(msgspec.structs.replace(event, text=text, index=self._number(choice, event.index)))
 
-    def _part(self, choice: _OpenChoice, event: PartEvent, out: list[StreamEvent]) -> None:
+    def _part(self, choice: _OpenChoice, event: StreamPart, out: list[StreamEvent]) -> None:
         if isinstance(event, PartEnd):
             if event.index == choice.text:
                 self._flush(choice, event.choice, out)

@@ -38,7 +38,7 @@ from providers.canonical.errors import (
     UpstreamError,
 )
 from providers.canonical.loss import Losses, approximated, blame, in_callers_words
-from providers.dialect import PLAIN, Asked, Dialect, EmbeddingsCodec, StreamDecoder, Traits, WireRequest, WireResponse
+from providers.dialect import Asked, Dialect, EmbeddingsCodec, StreamDecoder, Traits, WireRequest, WireResponse
 from providers.provider import Provider, address
 from router.admission import Admission, Incoming, Plan
 from router.alarm import Alarm, waiting
@@ -315,6 +315,7 @@ class Exchange:
             attempt.status = call.status
             self._note_arrival(clocks)
             await self._check_status(call, upstream, secret)
+            attempt.credits = provider.credits.get(self.record.upstream_model or "")
             if asked.stream:
                 await self._stream(asked, upstream, call, attempt, lambda: self._commit(clocks, plan))
             else:
@@ -374,7 +375,7 @@ class Exchange:
     def _encoded(self, asked: Asked, upstream: Dialect, provider: Provider, model: str, plan: Plan) -> WireRequest:
         """The request in the target's dialect; its losses are those of this attempt alone."""
         losses: Losses = []
-        traits = self.generation.traits.get(provider.name, PLAIN)
+        traits = self._traits(provider, model)
         if upstream is self.dialect:
             wire = upstream.relay_request(asked, model, losses, traits)
         else:
@@ -388,6 +389,16 @@ class Exchange:
                 raise
         self._note_losses(losses, plan)
         return wire
+
+    def _traits(self, provider: Provider, model: str) -> Traits:
+        """What is known of the target; with the caller's wish to let others go first, where it has a place for it."""
+        traits = self.generation.traits_of(provider, model)
+        if "nice" in traits.quirks:
+            wish = self.incoming.query.get("nice") or self.incoming.headers.get("x-isthmus-nice")
+            if wish not in (None, "true", "false"):
+                raise MalformedRequest("nice must be true or false", param="nice")
+            traits = traits if wish is None else msgspec.structs.replace(traits, nice=wish == "true")
+        return traits
 
     def _note_losses(self, losses: Losses, plan: Plan) -> None:
         """What this attempt loses. Untranslatable where nothing may be lost."""

@@ -26,6 +26,7 @@ from router.alarm import Alarm
 from router.exchange import Exchange, Ready
 from router.gateway import Gateway, Generation
 from router.logs import Log
+from router.mended import MendedExchange
 from router.metrics import Metrics
 from router.opaque import OpaqueExchange
 from router.policy.retries import backoff
@@ -244,10 +245,16 @@ class _ShapedDryRun(_DryRun, ShapedExchange):
     """The same where answers are looked at, and asked for in words."""
 
 
+class _MendedDryRun(_DryRun, MendedExchange):
+    """The same where answers are changed."""
+
+
 def _kind(generation: Generation, question: Question) -> type[_DryRun]:
     """Which exchange a call would be (router/server.py)."""
     if generation.table.is_opaque(question.path):
         return _OpaqueDryRun
+    if generation.mends:
+        return _MendedDryRun
     return _ShapedDryRun if generation.shapes else _DryRun
 
 

@@ -43,6 +43,7 @@ FLOORS = {
     "providers.quirks": 3,
     "providers.adherence": 3,
     "providers.emulation": 3,
+    "providers.mending": 3,
     "providers.listing": 3,
     "providers.demo_answers": 3,
     "router": 4,  # the package itself: empty
@@ -82,6 +83,7 @@ FLOORS = {
     "router.exchange": 7,
     "router.opaque": 7,
     "router.shaped": 7,
+    "router.mended": 7,
     "router.explain": 7,
     "router.chats": 7,
     "router.server": 8,

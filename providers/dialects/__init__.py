@@ -13,6 +13,7 @@ from .gemini import Gemini
 from .gemini.encode import QUIRKS as GEMINI_QUIRKS
 from .ollama import Ollama
 from .openai_chat import OpenAIChat
+from .openai_chat.quirks import ANSWERS as ANSWERS
 from .openai_chat.quirks import QUIRKS as OPENAI_CHAT_QUIRKS
 from .openai_embeddings import OpenAIEmbeddings
 from .openai_responses import OpenAIResponses

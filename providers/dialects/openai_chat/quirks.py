@@ -196,7 +196,7 @@ def _parts(content: Json) -> list[Json]:
     return [{"type": "text", "text": content}] if content else []
 
 
-#: Those that change answers, wholly or also: providers/mending.py makes them.
+#: Those that change answers, wholly or also: providers/mending.py makes them, between canonical values.
 ANSWERS = frozenset({"stop_here", "hide_tool_calls", "strip_fence", "unwrap_list"})
 
 #: In the order in which they are made.
