@@ -139,7 +139,7 @@ def _older(rest: Object, new: str, old: str, fields: Object, paths: dict[str, st
 
 
 def _tools(rest: Object) -> tuple[tuple[Tool | ServerTool, ...], bool]:
-    tools = rest.get("tools")
+    tools = rest.get("tools") if type(rest.get("tools")) is list else None  # else switches, which are `extra`
     functions = rest.get("functions")
     found: list[Tool | ServerTool] = []
     if tools:
