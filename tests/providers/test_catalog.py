@@ -23,6 +23,7 @@ from router.config import load
 # Keys of a `providers` row in routes.yaml that a shipped row may have, and where its facts are from.
 KEYS = {"base_url", "speaks", "source", "auth", "secret", "secrets", "headers", "query", "quirks"}
 KEYS |= {"own", "ignores", "rejects", "timeouts", "attempts", "retry_on", "concurrency", "queue"}
+KEYS |= {"takes", "ranges", "credits"}
 KEYS |= {"alternation", "on_invalid_json", "nice", "tools", "response_format", "vision"}
 EMBED = EmbeddingsRequest(dialect="test", model="some-model", inputs=(EmbeddingInput(parts=(Text(text="Hello"),)),))
 TINY = ChatRequest(
@@ -37,6 +38,7 @@ def provider(name: str) -> Provider:
     """The row as the value that calls are made with."""
     row = catalog()[name]
     fields = {key: value for key, value in row.items() if key in Provider.__struct_fields__}
+    fields |= {"timeouts": {}, "retry_on": None}  # written as durations, and as numbers: router/config.py reads them
     secrets = row.get("secrets") or ([row["secret"]] if "secret" in row else [])
     return msgspec.convert({"name": name, "secrets": secrets, **fields}, Provider)
 

@@ -548,8 +548,8 @@ def _write_audio(request: ChatRequest, body: Object, losses: Losses, own: bool) 
 _SAME = {
     "safety_identifier": "user",
     "max_completion_tokens": "max_tokens",
-    "tools": "functions",
-    "tool_choice": "function_call",
+    "functions": "tools",
+    "function_call": "tool_choice",
 }
 
 
@@ -569,7 +569,7 @@ def _apply(traits: Traits, body: Object, losses: Losses, *, names: bool) -> dict
         field = _NAMES.get(key, key) if names else key
         spelled = {key, _SAME.get(key, key)}
         if spelled & traits.rejects and body[key] is not None:
-            raise refuse(field, "the target refuses this field")
+            raise refuse(field, f"{field}: the target refuses this field")
         if spelled & traits.ignores:
             del body[key]
             losses.append(dropped(field, "the target ignores this field"))
