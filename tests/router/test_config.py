@@ -220,7 +220,6 @@ def test_problems_say_what_was_expected(tmp_path: Path, text: str, expected: str
         ("models: {m: {choose: fastest, to: [{provider: openai}]}}", "models.m.choose"),
         ("models: {m: [{provider: openai, weight: 9}]}", "models.m[0].weight"),
         ("providers: {openai: {queue: 5}}", "providers.openai.queue"),
-        ("providers: {openai: {alternation: merge}}", "providers.openai.alternation"),
         ("access: {keys: [{name: a, hash: x, rpm: 5}]}", "access.keys[0].rpm"),
         ("access: {jwt: {jwks_url: https://x}}", "access.jwt.jwks_url"),
         ("access: {jwt: {require_scopes: true}}", "access.jwt.require_scopes"),
@@ -423,8 +422,7 @@ def test_the_shipped_file_names_every_key() -> None:
     """Whoever opens routes.yaml sees all there is, commented out where it is an example."""
     text = (ROOT / "routes.yaml").read_text()
     rare = {"jwks_url", "rpm", "tpm", "budget", "require_scopes", "weight"}  # refused as yet
-    rare |= {"alternation", "on_invalid_json", "nice", "tools", "response_format", "vision", "queue"}
-    rare |= {"guards", "prices", "cache"}
+    rare |= {"queue", "guards", "prices", "cache"}
     names = {name for model in models() for name in model.model_fields} - rare
 
     assert [name for name in sorted(names) if f"{name}:" not in text and f"{name} " not in text] == []
