@@ -127,7 +127,7 @@ def test_quirks_are_those_of_its_dialects(name: str) -> None:
 
 
 def test_the_catalog_is_broad() -> None:
-    """Whoever comes with a key of a well-known vendor finds its row, and so does one with the documents that came along."""
+    """Whoever comes with a key of a well-known vendor finds its row; the given systems have theirs."""
     named = set(catalog())
 
     assert 30 <= len(named)
