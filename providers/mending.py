@@ -141,11 +141,13 @@ class _Filter(Protocol):
 
 
 class Cut:
-    """Gives a text up to the first of the stop texts. `found`: which it was; then nothing more comes."""
+    """Gives a text up to the stop text that is whole first, as a model would have ended there. `found`: which it was;
+    then nothing more comes.
+    """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self.found: str | None = None
-        self._stop = re.compile("|".join(map(re.escape, stops)))
+        self._stops = tuple(stops)
         self._begun = {stop[:size] for stop in stops for size in range(1, len(stop))}
         self._longest = max(map(len, stops)) - 1
         self._held = ""
@@ -154,9 +156,11 @@ class Cut:
         if self.found is not None:
             return ""
         text = self._held + text
-        if match := self._stop.search(text):
-            self.found, self._held = match[0], ""
-            return text[: match.start()]
+        found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if found:
+            end, at = min(found)
+            self.found, self._held = text[at:end], ""
+            return text[:at]
         held = next((n for n in range(min(self._longest, len(text)), 0, -1) if text[-n:] in self._begun), 0)
         self._held = text[len(text) - held :]
         return text[: len(text) - held]

@@ -106,9 +106,12 @@ def test_a_schema_in_a_field_of_its_own_is_a_wish() -> None:
 
 
 def naive(text: str, stops: list[str]) -> str:
-    """Up to where the first of them begins."""
-    places = [text.find(stop) for stop in stops if stop in text]
-    return text[: min(places)] if places else text
+    """Letter by letter, up to where one of them is whole; the longest, if several are."""
+    for size in range(len(text) + 1):
+        whole = [stop for stop in stops if text[:size].endswith(stop)]
+        if whole:
+            return text[: size - max(map(len, whole))]
+    return text
 
 
 @given(
