@@ -23,6 +23,7 @@ from providers.canonical.loss import Losses
 from providers.canonical.stream import StreamEvent
 
 Json: TypeAlias = Any
+Range: TypeAlias = tuple[float | None, float | None]
 
 
 class WireRequest(msgspec.Struct, kw_only=True):
@@ -63,14 +64,18 @@ class Asked(msgspec.Struct, kw_only=True, frozen=True):
 class Traits(msgspec.Struct, kw_only=True, frozen=True):
     """What an encoder must know of the row and the model it writes for.
 
-    `own`, `ignores`, `rejects` are top-level fields of the upstream's body (contract.md section 2). `fetch`: may
-    media URLs be replaced by their content before encoding (then no URL reaches the encoder)?
+    `own`, `ignores`, `rejects` are top-level fields of the upstream's body (contract.md section 2). `takes`: all that
+    it documents, any other is dropped; None where it may take more. `ranges`: least and most of a field there, None
+    for no limit. `nice`: is the call to wait for others, where the row has a place for that (quirk `nice`)?
     """
 
     own: frozenset[str] = frozenset()
     ignores: frozenset[str] = frozenset()
     rejects: frozenset[str] = frozenset()
     quirks: frozenset[str] = frozenset()
+    takes: frozenset[str] | None = None
+    ranges: Mapping[str, Range] = {}
+    nice: bool | None = None
 
 
 PLAIN = Traits()

@@ -6,11 +6,13 @@ A provider is where an upstream lives, what it speaks, how it authenticates and 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Literal, TypeAlias
 from urllib.parse import urlencode
 
 import msgspec
 
-from providers.dialect import Dialect, Traits, WireRequest
+from providers.dialect import Dialect, Range, Traits, WireRequest
 from providers.dialects import DIALECTS
 
 #: Dialects that are announced and have no module yet: a row may say that it speaks them, a call cannot use them.
@@ -30,6 +32,18 @@ PLANNED = frozenset(
 )
 
 
+#: What becomes of an answer that is not the JSON that was asked for.
+OnInvalidJson: TypeAlias = Literal["return", "retry_once", "error"]
+
+#: What a newer installation of an upstream may be able to do after all: the fields that it takes then, and the quirks
+#: that keep older ones from it.
+ABILITIES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    "tools": (frozenset({"tools", "tool_choice"}), frozenset({"no_tool_turns"})),
+    "response_format": (frozenset({"response_format"}), frozenset()),
+    "vision": (frozenset(), frozenset({"text_only"})),
+}
+
+
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """One row. Secrets are references (`env:NAME`), never values: the router resolves them."""
 
@@ -44,6 +58,12 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     own: frozenset[str] = frozenset()  # its own top-level body fields: passed through
     ignores: frozenset[str] = frozenset()  # accepted without effect there: not sent, a `dropped` loss
     rejects: frozenset[str] = frozenset()  # refused there: said before anything is sent
+    takes: frozenset[str] | None = None  # all fields that it documents: any other is dropped
+    ranges: Mapping[str, Range] = {}  # least and most that it documents: what is outside is refused
+    abilities: Mapping[str, tuple[str, ...]] = {}  # of ABILITIES, with the models (patterns) that have them
+    nice: bool | None = None  # its calls let others go first, unless a caller says otherwise
+    on_invalid_json: OnInvalidJson | None = None
+    credits: Mapping[str, float] = {}  # what a call costs, by model, in the upstream's own unit
     concurrency: int | None = None
     queue: int = 0
     timeouts: Mapping[str, float] = {}  # seconds; narrows the policy's: connect, first_byte, idle, total
@@ -56,7 +76,29 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def traits(self) -> Traits:
-        return Traits(own=self.own, ignores=self.ignores, rejects=self.rejects, quirks=frozenset(self.quirks))
+        return Traits(
+            own=self.own,
+            ignores=self.ignores,
+            rejects=self.rejects,
+            quirks=frozenset(self.quirks),
+            takes=None if self.takes is None else self.takes | self.own,
+            ranges=self.ranges,
+            nice=self.nice,
+        )
+
+    def traits_for(self, model: str) -> Traits:
+        """The traits of the row for one of its models, which may be able to do more than others."""
+        traits = self.traits
+        for ability, models in self.abilities.items():
+            if any(fnmatchcase(model, pattern) for pattern in models):
+                fields, quirks = ABILITIES[ability]
+                traits = msgspec.structs.replace(
+                    traits,
+                    rejects=traits.rejects - fields,
+                    quirks=traits.quirks - quirks,
+                    takes=None if traits.takes is None else traits.takes | fields,
+                )
+        return traits
 
     def dialect_for(self, caller: str, operation: str = "chat", dialects: Mapping[str, Dialect] = DIALECTS) -> str:
         """Which of its dialects to use for a caller of `caller` who asks for `operation`.

@@ -62,6 +62,11 @@ def _later(*off: object) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _as_float(value: object) -> object:
+    """A whole number is a number, too."""
+    return float(value) if type(value) is int else value
+
+
 _DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{DURATION.pattern}$"})
 _SIZE_SCHEMA = WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{SIZE.pattern}$"}, {"type": "integer"}]})
 _WAIT = Says("duration", write_duration)
@@ -78,6 +83,10 @@ Share: TypeAlias = Annotated[
 Count: TypeAlias = Annotated[int, Field(ge=1), Says("number")]
 Later: TypeAlias = Annotated[None, _later(), WithJsonSchema({"enum": [None, False]}), Says(LATER)]
 Reference: TypeAlias = Annotated[str, Field(min_length=1), Says("secret: `env:NAME` or `file:PATH`")]
+Limit: TypeAlias = int | float | None
+Limits2: TypeAlias = Annotated[list[Limit], Field(min_length=2, max_length=2), Says("[least, most]")]
+Price: TypeAlias = Annotated[float, BeforeValidator(_as_float), Field(ge=0), Says("number")]
+Able: TypeAlias = Annotated[bool | list[str], Says("true, or list of models")]
 Names: TypeAlias = Annotated[list[str], Says("list of names")]
 Text: TypeAlias = Annotated[str, Says("text")]
 CheckSchema: TypeAlias = Annotated[Literal["off", "flag", "repair"], Says("`off`, `flag` or `repair`")]
@@ -252,12 +261,31 @@ class ProviderRow(Rows):
     proxy: Text | None = Field(None, description="address of an HTTP proxy on the way to it")
     ca_file: Text | None = Field(None, description="PEM file of the authorities that its certificate may come from")
     client_cert: Text | None = Field(None, description="PEM file with our certificate and key, where it asks for one")
-    alternation: Later = Field(None, description="how turns are made to alternate")
-    on_invalid_json: Later = Field(None, description="what becomes of an answer that breaks its schema")
-    nice: Later = Field(None, description="low priority")
-    tools: Later = Field(None, description="how tools are given to a model that has none")
-    response_format: Later = Field(None, description="how JSON answers are asked for")
-    vision: Later = Field(None, description="how images are given to a model that reads none")
+    takes: Names | None = Field(
+        None, description="all fields of a body that it documents, besides `own`: any other is not sent, and `dropped`"
+    )
+    ranges: Annotated[dict[str, Limits2], Says("mapping")] | None = Field(
+        None, description="least and most of a field there, `{temperature: [0, 2], n: [1, null]}`; outside 400"
+    )
+    alternation: Literal["repair", "reject"] | None = Field(
+        None,
+        description="`repair` or `reject`: turns that do not alternate; short for the quirks `alternate_turns`, "
+        "`strict_turns`",
+    )
+    on_invalid_json: Literal["return", "retry_once", "error"] | None = Field(
+        None,
+        description="an answer that is not the JSON asked for: `return` names it as a loss, `retry_once` asks again, "
+        "`error` is 502; against the schema itself with the extra `schema`",
+    )
+    nice: bool | None = Field(
+        None, description="calls let others go first, unless a caller says otherwise (quirk `nice`)"
+    )
+    tools: Able | None = Field(None, description="it takes tools after all, for all models or for those listed")
+    response_format: Able | None = Field(None, description="the same for JSON answers")
+    vision: Able | None = Field(None, description="the same for images")
+    credits: Annotated[dict[str, Price], Says("mapping")] | None = Field(
+        None, description="what a call costs there by model, counted in `isthmus_cost_credits_total`"
+    )
 
 
 class TargetRow(Rows):

@@ -14,7 +14,7 @@ which metrics and log get once, at the end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,7 +28,6 @@ from providers.canonical.errors import (
     Bug,
     CallerError,
     MalformedRequest,
-    Overloaded,
     RouterError,
     TransportError,
     UnsupportedMediaType,
@@ -39,18 +38,17 @@ from providers.canonical.errors import (
     UpstreamTimeout,
 )
 from providers.canonical.loss import Losses, approximated, blame, in_callers_words
-from providers.dialect import PLAIN, Asked, Dialect, EmbeddingsCodec, StreamDecoder, Traits, WireRequest, WireResponse
+from providers.dialect import Asked, Dialect, EmbeddingsCodec, StreamDecoder, Traits, WireRequest, WireResponse
 from providers.provider import Provider, address
+from router import targeting
 from router.admission import Admission, Incoming, Plan
 from router.alarm import Alarm, waiting
 from router.answers import head, kept, outcome_of, own_body, stream_end_of, with_own_status
 from router.gateway import UNLISTED, Gateway
-from router.policy.balance import Known, in_order
 from router.policy.retries import Attempt, GiveUp, next_step
-from router.record import AttemptRecord, Priority, Record, Waited
+from router.record import AttemptRecord, Record
 from router.relay import CallerGone, Door
 from router.secrets import scrubbed
-from router.state.places import Places
 from router.state.seals import SealWatch
 from router.state.upstreams import Upstream
 from router.streaming import Relayed, Source, Translated, Unfolding, hold, is_whole_answer, opening, pump
@@ -208,7 +206,7 @@ class Exchange:
     # ── attempts ───────────────────────────────────────────────────────────────────
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
         history: list[Attempt] = []
-        targets = self._in_order(asked, plan)
+        targets = targeting.in_order(self.gateway, asked, plan)
         target = targets[0]
         while True:
             try:
@@ -246,40 +244,10 @@ class Exchange:
             self.watch.lap("wait")
             target = step.target
 
-    def _in_order(self, asked: Asked, plan: Plan) -> Sequence[Target]:
-        """The targets as they are to be tried: as the policy chooses, those last that rest."""
-        targets = plan.targets
-        if len(targets) == 1:
-            return targets
-        now = self.gateway.clock()
-        if plan.choose == "in_order" and not any(self._rests(asked, plan, target, now) for target in targets):
-            return targets  # nearly always
-        known = [self._known(asked, plan, target, now) for target in targets]
-        return in_order(targets, known, plan.choose, self.gateway.dice)
-
-    def _rests(self, asked: Asked, plan: Plan, target: Target, now: float) -> bool:
-        """Is there a reason to try other targets first?"""
-        return self._is_full(plan, target) or self._seen(asked, plan, target).share(now, target.secret) < 1.0
-
-    def _is_full(self, plan: Plan, target: Target) -> bool:
-        """Are all its places taken?"""
-        provider = plan.providers[target.provider]
-        return provider.concurrency is not None and self.gateway.places.is_full(provider.name, provider.concurrency)
-
-    def _known(self, asked: Asked, plan: Plan, target: Target, now: float) -> Known:
-        """What the choice depends on. A target that has no place free comes last, as one that rests."""
-        known = self._seen(asked, plan, target).known(now, stream=asked.stream, key=target.secret)
-        return msgspec.structs.replace(known, share=0.0) if self._is_full(plan, target) else known
-
-    def _seen(self, asked: Asked, plan: Plan, target: Target) -> Upstream:
-        """What is known of a target."""
-        model = self.generation.model_label(target, target.model or asked.model)
-        return self.gateway.upstreams.of(target.provider, model, plan.policy.breaker)
-
     async def _attempt(self, asked: Asked, plan: Plan, target: Target) -> None:
         """One call of one target, up to the last byte of its answer to the caller."""
         self._sent = False
-        seen = None if target.provider == UNLISTED else self._seen(asked, plan, target)
+        seen = None if target.provider == UNLISTED else targeting.seen(self.gateway, asked, plan, target)
         if seen is not None:
             self.record.provider = target.provider
             seen.check(self.gateway.clock())
@@ -287,7 +255,11 @@ class Exchange:
         if ready is None:
             return await self._count(asked)
         provider = ready.provider
-        places = await self._take_place(plan, provider)
+        try:
+            places = await targeting.place(self.gateway, plan, provider, self.alarm, self.record)
+        finally:
+            if self.record.queued:
+                self.watch.lap("queue")
         try:
             if seen is None:
                 await self._call(asked, plan, provider, ready.upstream, ready.wire, self._secret)
@@ -349,33 +321,6 @@ class Exchange:
         self.watch.lap("encode")
         return Ready(provider, upstream, wire)
 
-    async def _take_place(self, plan: Plan, provider: Provider) -> Places | None:
-        """A place among the provider's calls at once, waited for where its row lets calls wait. Overloaded."""
-        if provider.concurrency is None:
-            return None
-        places = self.gateway.places.of(provider.name, provider.concurrency)
-        if places.take():
-            return places
-        end: Waited = "left"
-        priority: Priority = "nice" if plan.nice else "normal"
-        try:
-            end = await places.wait(provider.queue, priority, self.alarm, self._patience(plan))
-        finally:
-            self.watch.lap("queue")
-            self.record.queued.append((provider.name, priority, end))
-        if end == "served":
-            return places
-        error = Overloaded("too many calls of this upstream at once", retry_after=1.0)
-        error.retry = "elsewhere"
-        raise error
-
-    def _patience(self, plan: Plan) -> float:
-        """Until when the call may wait for a place: a nice one yields part of its time."""
-        if not plan.nice:
-            return plan.deadline
-        now = self.gateway.clock()
-        return now + (plan.deadline - now) * plan.policy.nice
-
     async def _call(
         self,
         asked: Asked,
@@ -406,6 +351,7 @@ class Exchange:
             attempt.status = call.status
             self._note_arrival(clocks)
             await self._check_status(call, upstream, secret)
+            attempt.credits = provider.credits.get(self.record.upstream_model or "")
             if asked.stream:
                 await self._stream(asked, upstream, call, attempt, lambda: self._commit(clocks, plan))
             else:
@@ -465,7 +411,7 @@ class Exchange:
     def _encoded(self, asked: Asked, upstream: Dialect, provider: Provider, model: str, plan: Plan) -> WireRequest:
         """The request in the target's dialect; its losses are those of this attempt alone."""
         losses: Losses = []
-        traits = self.generation.traits.get(provider.name, PLAIN)
+        traits = self._traits(provider, model)
         if upstream is self.dialect:
             wire = upstream.relay_request(asked, model, losses, traits)
         else:
@@ -479,6 +425,16 @@ class Exchange:
                 raise
         self._note_losses(losses, plan)
         return wire
+
+    def _traits(self, provider: Provider, model: str) -> Traits:
+        """What is known of the target; with the caller's wish to let others go first, where it has a place for it."""
+        traits = self.generation.traits_of(provider, model)
+        if "nice" in traits.quirks:
+            wish = self.incoming.query.get("nice") or self.incoming.headers.get("x-isthmus-nice")
+            if wish not in (None, "true", "false"):
+                raise MalformedRequest("nice must be true or false", param="nice")
+            traits = traits if wish is None else msgspec.structs.replace(traits, nice=wish == "true")
+        return traits
 
     def _note_losses(self, losses: Losses, plan: Plan) -> None:
         """What this attempt loses. Untranslatable where nothing may be lost."""

@@ -20,12 +20,14 @@ from providers.canonical.loss import Loss, Losses
 from providers.dialect import Asked, WireRequest
 from providers.dialects import DIALECTS
 from providers.provider import Provider, address
+from router import targeting
 from router.access import LOCAL
 from router.admission import Incoming, Plan
 from router.alarm import Alarm
 from router.exchange import Exchange, Ready
 from router.gateway import Gateway, Generation
 from router.logs import Log
+from router.mended import MendedExchange
 from router.metrics import Metrics
 from router.opaque import OpaqueExchange
 from router.policy.retries import backoff
@@ -160,7 +162,7 @@ class _DryRun(Exchange):
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
         self._plan, self._asked = plan, asked
         last: RouterError | None = None
-        for target in self._in_order(asked, plan):
+        for target in targeting.in_order(self.gateway, asked, plan):
             self.losses = []
             try:
                 ready = self._prepare(asked, plan, target)
@@ -245,10 +247,16 @@ class _ShapedDryRun(_DryRun, ShapedExchange):
     """The same where answers are looked at, and asked for in words."""
 
 
+class _MendedDryRun(_DryRun, MendedExchange):
+    """The same where answers are changed."""
+
+
 def _kind(generation: Generation, question: Question) -> type[_DryRun]:
     """Which exchange a call would be (router/server.py)."""
     if generation.table.is_opaque(question.path):
         return _OpaqueDryRun
+    if generation.mends:
+        return _MendedDryRun
     return _ShapedDryRun if generation.shapes else _DryRun
 
 

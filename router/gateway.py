@@ -8,7 +8,8 @@ import msgspec
 
 from providers import listing
 from providers.canonical.errors import UpstreamDenied
-from providers.dialect import Dialect
+from providers.dialect import PLAIN, Dialect, Traits
+from providers.dialects import ANSWERS
 from providers.provider import Provider
 from router.access import Access
 from router.logs import Log
@@ -49,9 +50,12 @@ class Generation:
         }
         modes = {policy.check_schema for policy in settings.policies.values()}
         modes |= {route.check_schema or "off" for route in settings.table.routes}
+        self.mends = any(_mends(row) for row in settings.providers.values())
         self.shapes = modes != {"off"} or any(route.emulate for route in settings.table.routes)
 
     def _model_names(self) -> Iterator[str]:
+        for row in self.settings.providers.values():
+            yield from row.credits
         for model in self.settings.models:
             yield from (target.model for target in model.to if target.model)
         for route in self.table.routes:
@@ -59,6 +63,10 @@ class Generation:
             yield from (target.model for target in targets if target.model)
             if route.egress is not None:
                 yield from (target.model for target in route.egress.default if target.model)
+
+    def traits_of(self, provider: Provider, model: str) -> Traits:
+        """What is known of a row, and of the model that is to be called there."""
+        return provider.traits_for(model) if provider.abilities else self.traits.get(provider.name, PLAIN)
 
     def policy(self, name: str | None) -> PolicySettings:
         return self.settings.policies[name or "default"]
@@ -113,6 +121,11 @@ class Generation:
             if common > most:
                 best, most = route, common
         return best
+
+
+def _mends(provider: Provider) -> bool:
+    """Are answers of a row changed, or looked at, on their way?"""
+    return provider.on_invalid_json is not None or not ANSWERS.isdisjoint(provider.quirks)
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:

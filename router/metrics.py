@@ -289,6 +289,12 @@ INSTRUMENTS = (
         "Tokens by configured caller key, as upstreams counted them.",
     ),
     Instrument(
+        Counter,
+        "isthmus_cost_credits_total",
+        "provider model key",
+        "What answered calls cost, in each upstream's own unit, as `credits` of its row says. key: none without one.",
+    ),
+    Instrument(
         Histogram,
         "isthmus_loop_lag_seconds",
         "",
@@ -370,7 +376,7 @@ class Metrics:
             "dialect": {NONE},
             "provider": {NONE, "unlisted"},
             "model": {NONE},
-            "key": set[str](),
+            "key": {NONE},
             "status": frozenset(_STATUS.values()),
             "error": frozenset(OUTCOME_OF) | {""},
             "rejected": frozenset(OUTCOME_OF) | EARLY_REASONS,
@@ -408,6 +414,7 @@ class Metrics:
         self._overhead = self._family(Histogram, "isthmus_overhead_seconds")
         self._key_requests = self._family(Counter, "isthmus_key_requests_total")
         self._key_tokens = self._family(Counter, "isthmus_key_tokens_total")
+        self._credits = self._family(Counter, "isthmus_cost_credits_total")
         self._inflight = self._family(Gauge, "isthmus_inflight")
         self._breakers = self._family(Gauge, "isthmus_breaker_state")
         self._queued = self._family(Counter, "isthmus_queued_total")
@@ -477,6 +484,8 @@ class Metrics:
         self._requests[record.route, record.caller_dialect, record.provider, record.model, outcome].inc()
         for attempt in record.attempts:
             self._observe_attempt(attempt)
+            if attempt.credits:
+                self._credits[attempt.provider, attempt.model, record.key or NONE].inc(attempt.credits)
         if record.phases:
             self._observe_phases(record)
         if record.usage is not None:

@@ -30,6 +30,7 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
     status: int | None = None  # the upstream's
     error: str | None = None  # RouterError.kind; None: it went well
     waited: float = 0.0  # before it
+    credits: float | None = None  # what it cost, in the upstream's own unit
 
 
 class Record(msgspec.Struct, kw_only=True):

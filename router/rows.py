@@ -7,12 +7,13 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from providers import auth
 from providers.canonical.errors import RouterError
 from providers.dialects import QUIRKS
-from providers.provider import PLANNED, Provider
+from providers.provider import ABILITIES, PLANNED, Provider
 from router.complaints import Complaints, Partial, Place, Row, near
 from router.secrets import BadReference, Secrets, Unresolved, check_reference
 
@@ -31,6 +32,7 @@ _CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-k
 _AS_THEY_ARE = (
     *("auth", "concurrency", "queue", "attempts", "timeouts"),
     *("resend_stale", "proxy", "ca_file", "client_cert"),
+    *("nice", "on_invalid_json", "credits"),
 )
 _PRIVATE_ENDINGS = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".svc")
 
@@ -101,6 +103,7 @@ class ProviderRows:
         row = self._merged(name)
         if row is None:
             return None
+        row = _with_turns(row)
         if not _NAME.fullmatch(name):
             self._say.problem(place, f"provider '{name}': letters, digits and ._- are what a name is made of", key=True)
         speaks = self._speaks(place, name, row)
@@ -112,6 +115,7 @@ class ProviderRows:
         self._check_quirks(place, row)
         self._check_retry_on(place, row.get("retry_on", ()))
         self._check_fields(place, row)
+        self._check_narrow(place, row)
         files = self._files(place, row)
         references = self._references(place, row)
         if len(self._say.problems) > before or not speaks or isinstance(row, Partial):
@@ -124,6 +128,9 @@ class ProviderRows:
             headers={key.lower(): value for key, value in row.get("headers", {}).items()},
             query=row.get("query", {}),
             quirks=tuple(row.get("quirks", ())),
+            takes=frozenset(row["takes"]) if "takes" in row else None,
+            ranges={key: tuple(limits) for key, limits in row.get("ranges", {}).items()},
+            abilities={key: _models(row[key]) for key in ABILITIES if row.get(key)},
             own=frozenset(row.get("own", ())),
             ignores=frozenset(row.get("ignores", ())),
             rejects=frozenset(row.get("rejects", ())),
@@ -138,7 +145,7 @@ class ProviderRows:
         if base is None:
             return None
         merged = {**base, **row}
-        for key in ("headers", "query", "timeouts"):
+        for key in ("headers", "query", "timeouts", "ranges", "credits"):
             if key in row:
                 given = {name: value for name, value in row[key].items() if value is not None}
                 merged[key] = {**base.get(key, {}), **given}
@@ -238,6 +245,15 @@ class ProviderRows:
         for field in sorted(set(row.get("own", ())) & set(row.get("ignores", ()))):
             self._say.problem((*place, "own"), f"'{field}' is in `own` and in `ignores`")
 
+    def _check_narrow(self, place: Place, row: Row) -> None:
+        """What only some rows have a use for is said where it would be none."""
+        if row.get("nice") is not None and "nice" not in row.get("quirks", ()):
+            self._say.warn((*place, "nice"), "nice: has no effect without the quirk `nice`", key=True)
+        for key, limits in row.get("ranges", {}).items():
+            low, high = limits
+            if low is not None and high is not None and low > high:
+                self._say.problem((*place, "ranges", key), f"ranges: the least of {key} is more than the most")
+
     def _files(self, place: Place, row: Row) -> dict[str, str]:
         """The paths of its files, from where the gateway runs."""
         found: dict[str, str] = {}
@@ -281,6 +297,24 @@ class ProviderRows:
                     continue
                 if provider and (wrong := auth.check_secret(provider.auth, secret.reveal())):
                     self._say.problem(place, f"provider {name}: what {reference} stands for {wrong}", key=key)
+
+
+_TURNS = {"repair": "alternate_turns", "reject": "strict_turns"}
+
+
+def _with_turns(row: Row) -> Row:
+    """The row with its `alternation` as the quirk that it is short for, in the place of any other of that kind."""
+    said = row.get("alternation")
+    if said not in _TURNS:
+        return row
+    others = [quirk for quirk in row.get("quirks", ()) if quirk not in (*_TURNS.values(), "alternate")]
+    changed = {**row, "quirks": [*others, _TURNS[said]]}
+    return Partial(changed) if isinstance(row, Partial) else changed
+
+
+def _models(said: Any) -> tuple[str, ...]:
+    """Which models an ability is said of, as patterns."""
+    return ("*",) if said is True else tuple(said)
 
 
 def shown_reference(place: Place, text: str, secrets: Secrets, say: Complaints) -> str | None:

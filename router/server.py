@@ -43,6 +43,7 @@ from router.exchange import Exchange
 from router.explain import explain
 from router.gateway import Gateway, Generation
 from router.logs import Log, take_over
+from router.mended import MendedExchange
 from router.metrics import Metrics, watch_loop
 from router.opaque import OpaqueExchange
 from router.record import Record
@@ -275,6 +276,8 @@ def _kind(generation: Generation, incoming: Incoming) -> type[Exchange]:
     """Which exchange a call becomes: what few tables ask for costs nothing where nobody does."""
     if generation.table.is_opaque(incoming.target):
         return OpaqueExchange
+    if generation.mends:
+        return MendedExchange
     return ShapedExchange if generation.shapes else Exchange
 
 

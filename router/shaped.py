@@ -65,7 +65,8 @@ class ShapedExchange(Exchange):
         match = self.admission.match
         if match is None or not match.route.emulate or self.record.operation != "chat":
             return frozenset()
-        return needed(self._canonical(asked), match.route.emulate, provider.traits)
+        traits = self._traits(provider, self.record.upstream_model or asked.model)
+        return needed(self._canonical(asked), match.route.emulate, traits)
 
     def _written(
         self, request: ChatRequest, upstream: Dialect, provider: Provider, losses: Losses | None = None
@@ -73,15 +74,16 @@ class ShapedExchange(Exchange):
         """The request in the target's dialect, in words where it must be, never as a stream then. Without `losses`
         they have been said before."""
         lost = losses if losses is not None else []
-        request = self.gateway.seals.restore(self.admission.who.owner, request, upstream.seals(provider.traits))
+        model = self.record.upstream_model
+        traits = self._traits(provider, model or request.model)
+        request = self.gateway.seals.restore(self.admission.who.owner, request, upstream.seals(traits))
         if self._emulated:
             request = instructed(request, self._emulated, lost)
             # Without its spellings, too: they may hold options of streams.
             request = msgspec.structs.replace(request, stream=False, include_usage=False, form=None)
-        model = self.record.upstream_model
         if model is not None and model != request.model:
             request = msgspec.structs.replace(request, model=model)
-        return upstream.encode_request(request, lost, provider.traits)
+        return upstream.encode_request(request, lost, traits)
 
     def _addressed(
         self, wire: WireRequest, upstream: Dialect, provider: Provider, secret: str | None, asked: Asked
@@ -105,7 +107,15 @@ class ShapedExchange(Exchange):
     def _is_checked(self, asked: Asked) -> bool:
         if self.record.operation != "chat":
             return False
-        return bool(self._emulated) or (self._mode != "off" and wanted(self._canonical(asked)))
+        return bool(self._emulated) or (self._mode != "off" and wanted(self._promised(asked)))
+
+    def _promised(self, asked: Asked) -> ChatRequest:
+        """The request by which the answer is judged."""
+        return self._canonical(asked)
+
+    def _rewrites(self, asked: Asked) -> bool:
+        """Is an answer written anew in any case?"""
+        return bool(self._emulated)
 
     # ── whole answers ──────────────────────────────────────────────────────────────
     async def _answer(self, asked: Asked, upstream: Dialect, wire: WireResponse) -> None:
@@ -115,7 +125,7 @@ class ShapedExchange(Exchange):
             return await super()._answer(asked, upstream, wire)
         first = self._understood(asked, upstream.decode_response(wire))
         response = await self._best(asked, upstream, first)
-        if response is first and not self._emulated:
+        if response is first and not self._rewrites(asked):
             return await super()._answer(asked, upstream, wire)
         answer = self._translated(asked, response)
         self.watch.lap("answer")
@@ -126,7 +136,7 @@ class ShapedExchange(Exchange):
 
     async def _best(self, asked: Asked, upstream: Dialect, response: ChatResponse) -> ChatResponse:
         """The answer, or a second one that is better; flagged where it is not good."""
-        request = self._canonical(asked)
+        request = self._promised(asked)
         found = breaches(request, response, _check)
         if found and (self._emulated or self._mode == "repair"):
             better = await self._mended(asked, upstream, request, response, found)
@@ -135,7 +145,7 @@ class ShapedExchange(Exchange):
         self._flag(found)
         return response
 
-    def _flag(self, found: Sequence[Breach]) -> None:
+    def _flag(self, found: list[Breach]) -> None:
         if found and self._request is not None:
             self.losses += in_callers_words(flags(found), self._request, self.dialect.paths)
 
@@ -143,7 +153,7 @@ class ShapedExchange(Exchange):
         self, asked: Asked, upstream: Dialect, request: ChatRequest, response: ChatResponse, found: Sequence[Breach]
     ) -> ChatResponse | None:
         """The answer to one more question, when that fits. None: the first one it is."""
-        again = asked_again(request, response, found)
+        again = asked_again(self._canonical(asked), response, found)
         if again is None or self._aim is None:
             return None
         plan, provider, secret = self._aim
@@ -179,7 +189,7 @@ class ShapedExchange(Exchange):
         return super()._translating(decoder, asked, attempt)
 
     def _heard(self, asked: Asked) -> _Hearing:
-        request = self._canonical(asked)
+        request = self._promised(asked)
         most = self.generation.settings.limits.upstream_body
         return _Hearing(most, lambda response: self._flag(breaches(request, response, _check)))
 

@@ -56,7 +56,7 @@ access:
 providers:
   acme: {base_url: "$up/v1", speaks: [openai.chat], auth: none}
   spare: {base_url: "$up", speaks: [gemini], auth: none}
-  narrow: {base_url: "$up/v1", speaks: [openai.chat], auth: none, concurrency: 1, queue: 1}
+  narrow: {base_url: "$up/v1", speaks: [openai.chat], auth: none, concurrency: 1, queue: 1, credits: {large: 2}}
 models:
   large: [{provider: acme, model: large}]
   small: [{provider: spare, model: gemini-small}]

@@ -23,6 +23,7 @@ from router.config import load
 # Keys of a `providers` row in routes.yaml that a shipped row may have, and where its facts are from.
 KEYS = {"base_url", "speaks", "source", "auth", "secret", "secrets", "headers", "query", "quirks"}
 KEYS |= {"own", "ignores", "rejects", "timeouts", "attempts", "retry_on", "concurrency", "queue"}
+KEYS |= {"takes", "ranges", "credits"}
 KEYS |= {"alternation", "on_invalid_json", "nice", "tools", "response_format", "vision"}
 EMBED = EmbeddingsRequest(dialect="test", model="some-model", inputs=(EmbeddingInput(parts=(Text(text="Hello"),)),))
 TINY = ChatRequest(
@@ -37,6 +38,7 @@ def provider(name: str) -> Provider:
     """The row as the value that calls are made with."""
     row = catalog()[name]
     fields = {key: value for key, value in row.items() if key in Provider.__struct_fields__}
+    fields |= {"timeouts": {}, "retry_on": None}  # written as durations, and as numbers: router/config.py reads them
     secrets = row.get("secrets") or ([row["secret"]] if "secret" in row else [])
     return msgspec.convert({"name": name, "secrets": secrets, **fields}, Provider)
 
@@ -88,6 +90,9 @@ def test_rows_cannot_be_changed() -> None:
         catalog()["new"] = {}  # type: ignore[index]
 
 
+UNLIMITED = {"alphakek", "alchemyst"}  # they take no max_tokens
+
+
 @pytest.mark.parametrize("name", catalog())
 def test_a_row_can_carry_a_call(name: str) -> None:
     """Every dialect of chats that a row speaks writes a small request for it, to an address below its base."""
@@ -104,7 +109,8 @@ def test_a_row_can_carry_a_call(name: str) -> None:
         else:
             wire = spoken.embeddings.encode_embeddings_request(EMBED, losses)
 
-        assert [] == [loss for loss in losses if loss.kind != "invented"]
+        expected = ["max_output_tokens"] if name in UNLIMITED else []
+        assert expected == [loss.field for loss in losses if loss.kind != "invented"]
         assert b"Hello" in wire.body
         assert address(row.base_url, wire).startswith(row.base_url + "/")
 
@@ -121,14 +127,14 @@ def test_quirks_are_those_of_its_dialects(name: str) -> None:
 
 
 def test_the_catalog_is_broad() -> None:
-    """Whoever comes with a key of a well-known vendor finds its row; the systems of a later issue are not here yet."""
+    """Whoever comes with a key of a well-known vendor finds its row; the given systems have theirs."""
     named = set(catalog())
 
     assert 30 <= len(named)
     assert {"openai", "azure", "gemini", "vertex", "anthropic", "bedrock", "mistral", "groq", "deepseek"} <= named
     assert {"together", "fireworks", "openrouter", "xai", "perplexity", "cerebras", "nvidia", "sambanova"} <= named
     assert {"huggingface", "cohere", "moonshot", "github-models", "ollama", "vllm", "llamacpp", "lmstudio"} <= named
-    assert set() == named & {"aleph-alpha", "alphakek", "alphaedge", "alchemyst"}
+    assert {"aleph-alpha", "alphakek", "alphaedge", "alchemyst", "alchemyst-openai"} <= named
 
 
 # ── what each row makes of one request ─────────────────────────────────────────────────────────
@@ -286,6 +292,14 @@ CHAT: dict[str, tuple[str, tuple[str, str] | None, dict[str, Any] | str]] = {
     "vllm": ("http://localhost:8000/v1/chat/completions", None, ASKS_USAGE),
     "llamacpp": ("http://localhost:8080/v1/chat/completions", None, ASKS_USAGE),
     "lmstudio": ("http://localhost:1234/v1/chat/completions", None, ASKS_USAGE),
+    "aleph-alpha": ("https://api.aleph-alpha.com/chat/completions", BEARER, "messages[3]"),
+    "alphakek": ("https://api.alphakek.ai/v1/chat/completions", BEARER, "messages[3]"),
+    "alphaedge": ("https://api.alphaedge-ai.com/v1/chat/completions", BEARER, "messages[3]"),
+    "alchemyst-openai": (
+        "https://platform-backend.getalchemystai.com/api/v1/proxy/default/chat/completions",
+        BEARER,
+        ASKS_USAGE,
+    ),
 }
 
 #: Rows of other dialects: URL of a small call, headers that sign it.
@@ -307,6 +321,7 @@ OTHERS: dict[str, tuple[str, dict[str, str]]] = {
     "bedrock": ("https://bedrock-runtime.eu-west-1.amazonaws.com/model/m/converse", dict([BEARER])),
     "cohere": ("https://api.cohere.com/v2/chat", dict([BEARER])),
     "ollama": ("http://127.0.0.1:11434/api/chat", {}),
+    "alchemyst": ("https://platform-backend.getalchemystai.com/api/v1/chat/generate", dict([BEARER])),
 }
 
 

@@ -86,3 +86,24 @@ def test_an_encoded_path_stays_encoded() -> None:
     wire = WireRequest(path="/v1beta/models/a%2Fb:generateContent")
 
     assert "https://a.example/v1beta/models/a%2Fb:generateContent" == address("https://a.example", wire)
+
+
+def test_traits_are_those_of_the_model() -> None:
+    """What a newer installation can do is not refused for the models that are said to; the rest stays as it is."""
+    row = Provider(
+        name="acme",
+        base_url="https://api.acme.example",
+        speaks=("openai.chat",),
+        quirks=("no_tool_turns", "text_only", "nice"),
+        rejects=frozenset({"tools", "tool_choice", "parallel_tool_calls"}),
+        takes=frozenset({"seed"}),
+        own=frozenset({"mine"}),
+        abilities={"tools": ("new-*", "other"), "vision": ("*",)},
+        nice=True,
+    )
+    old, new = row.traits_for("old"), row.traits_for("new-1")
+
+    assert ({"no_tool_turns", "nice"}, {"nice"}) == (old.quirks, new.quirks)
+    assert ({"tools", "tool_choice", "parallel_tool_calls"}, {"parallel_tool_calls"}) == (old.rejects, new.rejects)
+    assert ({"seed", "mine"}, {"seed", "mine", "tools", "tool_choice"}) == (old.takes, new.takes)
+    assert (True, row.traits_for("other").rejects) == (old.nice, new.rejects)

@@ -217,7 +217,6 @@ def test_problems_say_what_was_expected(tmp_path: Path, text: str, expected: str
         ("policies: {default: {hedge: {after: p95}}}", "policies.default.hedge"),
         ("policies: {default: {choose: cheapest}}", "policies.default.choose"),
         ("models: {m: {choose: cheapest, to: [{provider: openai}]}}", "models.m.choose"),
-        ("providers: {openai: {alternation: merge}}", "providers.openai.alternation"),
         ("access: {keys: [{name: a, hash: x, rpm: 5}]}", "access.keys[0].rpm"),
         ("access: {jwt: {jwks_url: https://x}}", "access.jwt.jwks_url"),
         ("access: {jwt: {require_scopes: true}}", "access.jwt.require_scopes"),
@@ -420,7 +419,6 @@ def test_the_shipped_file_names_every_key() -> None:
     """Whoever opens routes.yaml sees all there is, commented out where it is an example."""
     text = (ROOT / "routes.yaml").read_text()
     rare = {"jwks_url", "rpm", "tpm", "budget", "require_scopes"}  # refused as yet
-    rare |= {"alternation", "on_invalid_json", "nice", "tools", "response_format", "vision"}
     rare |= {"guards", "prices", "cache"}
     names = {name for model in models() for name in model.model_fields} - rare
 

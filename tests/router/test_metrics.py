@@ -47,6 +47,7 @@ isthmus_losses_total{route,field,kind}
 isthmus_overhead_seconds{lane,phase}
 isthmus_key_requests_total{key,outcome}
 isthmus_key_tokens_total{key,token_type}
+isthmus_cost_credits_total{provider,model,key}
 isthmus_loop_lag_seconds{}
 isthmus_log_lines_dropped_total{}
 isthmus_inflight{route}
@@ -125,6 +126,17 @@ def test_names_and_labels_are_the_promised_ones() -> None:
     declared = {f"{row.name}{{{','.join(row.label_names)}}}" for row in INSTRUMENTS}
 
     assert set(PROMISED.split()) == declared
+
+
+def test_credits_are_counted_by_who_spent_them(metrics: Metrics) -> None:
+    """Each attempt that was answered adds what its row says; a call without a key counts under `none`."""
+    metrics.observe(exchange(key="team-a", attempts=[attempt(credits=2.0), attempt(credits=3.0)]))
+    metrics.observe(exchange(attempts=[attempt(credits=0.5), attempt()]))
+
+    assert {
+        "isthmus_cost_credits_total{key=team-a,model=large,provider=acme}": 5.0,
+        "isthmus_cost_credits_total{key=none,model=large,provider=acme}": 0.5,
+    } == samples(metrics, "isthmus_cost_credits_total")
 
 
 def test_page_uses_the_names_as_declared(metrics: Metrics) -> None:

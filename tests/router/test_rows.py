@@ -261,3 +261,74 @@ def test_a_secret_that_cannot_sign_is_said_when_the_file_is_read(tmp_path: Path)
 
     assert any("not of the form ACCESS_KEY:SECRET_KEY" in problem for problem in found), found
     assert not any("bedrock-api-key" in problem for problem in found)
+
+
+# ── rows of narrow upstreams ───────────────────────────────────────────────────────────
+
+BASE = "base_url: http://10.0.0.5/v1, speaks: [openai.chat]"
+
+
+def test_what_a_narrow_upstream_takes_arrives(tmp_path: Path) -> None:
+    """Fields, ranges, abilities, prices and manners."""
+    more = (
+        "takes: [seed, n], ranges: {n: [1, null], seed: [null, 9.5]}, tools: true, vision: [a, b-*], "
+        "response_format: false, on_invalid_json: error, nice: true, quirks: [nice], credits: {small: 1, large: 2.5}"
+    )
+    row = settings(tmp_path, f"providers: {{mine: {{{BASE}, {more}}}}}\n").providers["mine"]
+
+    assert (frozenset({"seed", "n"}), {"n": (1, None), "seed": (None, 9.5)}) == (row.takes, row.ranges)
+    assert {"tools": ("*",), "vision": ("a", "b-*")} == row.abilities
+    assert ("error", True, {"small": 1.0, "large": 2.5}) == (row.on_invalid_json, row.nice, row.credits)
+
+
+@pytest.mark.parametrize(
+    ("alternation", "quirks"),
+    [("repair", ("max_tokens", "alternate_turns")), ("reject", ("max_tokens", "strict_turns"))],
+)
+def test_alternation_is_short_for_a_quirk(tmp_path: Path, alternation: str, quirks: tuple[str, ...]) -> None:
+    """It takes the place of another of that kind, also of one in the row that this is like."""
+    text = f"""\
+        providers:
+          base: {{{BASE}, quirks: [alternate_turns, max_tokens]}}
+          mine: {{like: base, alternation: {alternation}}}
+        """
+    assert quirks == settings(tmp_path, text).providers["mine"].quirks
+
+
+def test_ranges_and_credits_are_merged(tmp_path: Path) -> None:
+    """A row says what differs."""
+    text = f"""\
+        providers:
+          base: {{{BASE}, ranges: {{n: [1, 2], seed: [0, 1]}}, credits: {{a: 1, b: 2}}}}
+          mine: {{like: base, ranges: {{n: [1, 9]}}, credits: {{b: 3}}}}
+        """
+    row = settings(tmp_path, text).providers["mine"]
+
+    assert ({"n": (1, 9), "seed": (0, 1)}, {"a": 1.0, "b": 3.0}) == (row.ranges, row.credits)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("ranges: {n: [2, 1]}", "the least of n is more than the most"),
+        ("ranges: {n: [1]}", "providers.mine.ranges.n"),
+        ("ranges: {n: [a, b]}", "providers.mine.ranges.n"),
+        ("alternation: merge", "providers.mine.alternation"),
+        ("on_invalid_json: ignore", "providers.mine.on_invalid_json"),
+        ("credits: {a: -1}", "providers.mine.credits.a"),
+        ("tools: 3", "providers.mine.tools"),
+        ("quirks: [alternate_turn]", "did you mean alternate_turns?"),
+    ],
+)
+def test_what_is_wrong_with_a_narrow_row(tmp_path: Path, more: str, said: str) -> None:
+    """Named by its place."""
+    found = problems(tmp_path, f"providers: {{mine: {{{BASE}, {more}}}}}\n")
+
+    assert [message for message in found if said in message]
+
+
+def test_nice_without_its_quirk_is_worth_a_word(tmp_path: Path) -> None:
+    """It has no effect."""
+    found = warnings(tmp_path, f"providers: {{mine: {{{BASE}, nice: true}}}}\n")
+
+    assert [message for message in found if "no effect without the quirk `nice`" in message]

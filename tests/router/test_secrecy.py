@@ -51,7 +51,7 @@ models:
   openai-model: [{provider: openai-up, model: gpt-4o-mini}]
   gemini-model: [{provider: gemini-up, model: gemini-2.5-flash}]
 policies:
-  default: {attempts: 1, timeouts: {connect: 5s, first_byte: 1500ms, idle: 600ms, total: 8s}}
+  default: {attempts: 1, breaker: null, timeouts: {connect: 5s, first_byte: 1500ms, idle: 600ms, total: 8s}}
 routes:
   - {path: /v1/chat/completions, speaks: openai.chat, to: models}
   - {path: "/v1beta/models/{model}:{task}", speaks: gemini, to: models}
@@ -304,7 +304,7 @@ async def test_k03_only_listed_headers_go_out(place: str, gateway: Running, upst
     names = [
         "Cookie", "X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "X-Real-IP", "X-Api-Key", "Referer", "Origin",
         "Proxy-Authorization", "Proxy-Connection", "TE", "Keep-Alive", "X-Named", "User-Agent", "Accept", "Range",
-        "If-None-Match", "Accept-Encoding", "Accept-Language", "X-Isthmus-Nice", "Via", "From", "Api-Key", "X-Foo",
+        "If-None-Match", "Accept-Encoding", "Accept-Language", "X-Isthmus-Own", "Via", "From", "Api-Key", "X-Foo",
     ]  # fmt: skip
     headers = [f"{name}: SPY" for name in names] + ["Connection: keep-alive, X-Named", "traceparent: 00-a-b-01"]
     target = "/v1/chat/completions"

@@ -214,6 +214,8 @@ def _strings(value: Json, at: str) -> None:
 
 
 def _tools(value: Json, at: str) -> None:
+    if _is_switches(value):
+        return
     if type(value) is not list:
         raise wrong(at, "an array", value)
     for i, tool in enumerate(value):
@@ -222,6 +224,11 @@ def _tools(value: Json, at: str) -> None:
         _string(kind, f"{at}[{i}].type")
         if kind in ("function", "custom"):
             _definition(tool.get(kind), f"{at}[{i}].{kind}")
+
+
+def _is_switches(value: Json) -> bool:
+    """What an upstream runs itself, switched on and off by name (Alchemyst): no list of tools."""
+    return type(value) is dict and bool(value) and all(type(one) is bool for one in value.values())
 
 
 def _functions(value: Json, at: str) -> None:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from providers.canonical.errors import UnsupportedParameter
+from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented
+from providers.dialect import Traits
 from providers.dialects._openai.values import Json, Object
 
+from . import narrow
 from .closed import any_tool, closed_messages, nine_character_ids, random_seed
 
 PATH = "/chat/completions"
@@ -28,6 +30,16 @@ def path(model: str, quirks: frozenset[str]) -> str:
     if "deployments" in quirks:
         return f"/openai/deployments/{quote(model, safe='-._~')}{PATH}"
     return PATH
+
+
+def query(traits: Traits, body: Object) -> dict[str, str]:
+    """What a call says in its URL, taken out of the body: `nice`, that of the body before that of the row."""
+    if "nice" not in traits.quirks:
+        return {}
+    nice = body.pop("nice", None)
+    if type(nice) not in (bool, type(None)):
+        raise MalformedRequest("nice must be a boolean", param="nice")
+    return {"nice": "true"} if (traits.nice if nice is None else nice) else {}
 
 
 def apply(quirks: frozenset[str], body: Object, losses: Losses, *, exact: bool) -> None:
@@ -184,8 +196,12 @@ def _parts(content: Json) -> list[Json]:
     return [{"type": "text", "text": content}] if content else []
 
 
+#: Those that change answers, wholly or also: providers/mending.py makes them, between canonical values.
+ANSWERS = frozenset({"stop_here", "hide_tool_calls", "strip_fence", "unwrap_list"})
+
 #: In the order in which they are made.
 _CHANGES: Mapping[str, Callable[[Object, Losses, bool], None]] = {
+    **narrow.CHANGES,
     "max_tokens": _max_tokens,
     "random_seed": random_seed,
     "any_tool": any_tool,
@@ -198,9 +214,10 @@ _CHANGES: Mapping[str, Callable[[Object, Losses, bool], None]] = {
     "system_role": _system_role,
     "string_content": _string_content,
     "reasoning_back": _reasoning_back,
+    **narrow.LATE_CHANGES,
     "alternate": _alternate,
     "nine_character_ids": nine_character_ids,
     "closed_messages": closed_messages,
 }
 
-QUIRKS = frozenset({*_CHANGES, "deployments"})
+QUIRKS = frozenset({*_CHANGES, *ANSWERS, "deployments", "nice"})

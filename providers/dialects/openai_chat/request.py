@@ -22,7 +22,7 @@ from providers.dialects._openai.values import TIER_WORDS, TIERS, Json, Object, l
 from providers.wire.json import encode, splice
 from providers.wire.memory import once, read_once
 
-from . import quirks
+from . import narrow, quirks
 from .messages import form_of, read_messages
 from .spoken import Writer, refuse
 from .words import NAME
@@ -139,7 +139,7 @@ def _older(rest: Object, new: str, old: str, fields: Object, paths: dict[str, st
 
 
 def _tools(rest: Object) -> tuple[tuple[Tool | ServerTool, ...], bool]:
-    tools = rest.get("tools")
+    tools = rest.get("tools") if type(rest.get("tools")) is list else None  # else switches, which are `extra`
     functions = rest.get("functions")
     found: list[Tool | ServerTool] = []
     if tools:
@@ -275,7 +275,13 @@ def _audio(rest: Object) -> AudioConfig | None:
 
 def encode_request(request: ChatRequest, losses: Losses, traits: Traits = PLAIN) -> WireRequest:
     own = request.dialect == NAME
-    lose_extras(request, NAME, losses)
+    passed = {} if own else {key: value for key, value in (request.extra or {}).items() if key in traits.own}
+    _lose_extras(request, passed, losses)
+    if traits.ranges:
+        narrow.within(traits.ranges, ((name, wire, getattr(request, name)) for name, wire in _PLAIN))
+    if "stop_here" in traits.quirks and not own:
+        narrow.stop_here({"stop": request.stop}, losses, False)
+        request = msgspec.structs.replace(request, stop=())
     form = form_of(request) if own else {}
     body: Object = {"model": request.model, "messages": Writer(own, traits, losses).messages(request.messages)}
     for name, wire in _PLAIN:
@@ -296,7 +302,7 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits = PLAIN)
     _write_audio(request, body, losses, own)
     if request.stream:
         body["stream"] = True
-        if request.include_usage or "stream_options" not in traits.ignores | traits.rejects:
+        if (own and request.include_usage) or _tells_usage(traits):
             body["stream_options"] = {**(form.get("options") or {}), "include_usage": True}
     elif "options" in form:
         body["stream_options"] = form["options"]
@@ -308,9 +314,24 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits = PLAIN)
         if options and type(body.get("stream_options")) is dict:
             body["stream_options"] = {**body["stream_options"], **options}
         restore(body, form)
-    _apply(traits, body, losses, names=True)
+    body |= passed
+    query = _apply(traits, body, losses, names=True)
     path = quirks.path(request.model, traits.quirks)
-    return WireRequest(path=path, headers=dict(HEADERS), body=encode(body))
+    return WireRequest(path=path, query=query, headers=dict(HEADERS), body=encode(body))
+
+
+def _lose_extras(request: ChatRequest, passed: Object, losses: Losses) -> None:
+    if passed:
+        rest = {key: value for key, value in (request.extra or {}).items() if key not in passed}
+        request = msgspec.structs.replace(request, extra=rest or None)
+    lose_extras(request, NAME, losses)
+
+
+def _tells_usage(traits: Traits) -> bool:
+    """Can the upstream be asked for usage in a stream?"""
+    if traits.takes is not None and "stream_options" not in traits.takes:
+        return False
+    return "stream_options" not in traits.ignores | traits.rejects
 
 
 _RANGES: Mapping[str, tuple[float, float]] = {
@@ -527,38 +548,59 @@ def _write_audio(request: ChatRequest, body: Object, losses: Losses, own: bool) 
 _SAME = {
     "safety_identifier": "user",
     "max_completion_tokens": "max_tokens",
-    "tools": "functions",
-    "tool_choice": "function_call",
+    "functions": "tools",
+    "function_call": "tool_choice",
 }
 
 
-def _apply(traits: Traits, body: Object, losses: Losses, *, names: bool) -> None:
-    """Fields that the upstream ignores are not sent, those that it rejects are refused; one name for another."""
+_ALWAYS = frozenset({"model", "messages", "stream"})
+
+
+def _apply(traits: Traits, body: Object, losses: Losses, *, names: bool) -> dict[str, str]:
+    """Fields that the upstream ignores are not sent, those that it rejects are refused; one name for another.
+
+    Gives what belongs into the URL.
+    """
+    query: dict[str, str] = {}
     if traits.quirks:
+        query = quirks.query(traits, body)
         quirks.apply(traits.quirks, body, losses, exact=not names)
     for key in list(body):
         field = _NAMES.get(key, key) if names else key
         spelled = {key, _SAME.get(key, key)}
         if spelled & traits.rejects and body[key] is not None:
-            raise refuse(field, "the target refuses this field")
+            raise refuse(field, f"{field}: the target refuses this field")
         if spelled & traits.ignores:
             del body[key]
             losses.append(dropped(field, "the target ignores this field"))
+    if traits.takes is not None:
+        _close(traits.takes, body, losses, names=names)
+    return query
+
+
+def _close(takes: frozenset[str], body: Object, losses: Losses, *, names: bool) -> None:
+    """Leaves the fields that the upstream documents."""
+    for key in [key for key in body if key not in takes and key not in _ALWAYS]:
+        if body.pop(key) not in (None, [], {}):
+            losses.append(dropped(_NAMES.get(key, key) if names else key, "the target has no such field"))
 
 
 def relay(asked: Asked, model: str, losses: Losses, traits: Traits = PLAIN) -> WireRequest:
     """The caller's bytes, with another model and a wish for usage where they are needed; untouched where not."""
     replace: Object = {} if model == asked.model else {"model": model}
     drop: set[str] = set()
-    if traits.ignores or traits.rejects or traits.quirks:
+    query: dict[str, str] = {}
+    if traits.ranges:
+        narrow.within(traits.ranges, ((key, key, value) for key, value in asked.body.items()))
+    if traits.ignores or traits.rejects or traits.quirks or traits.takes is not None:
         body = dict(asked.body)
-        _apply(traits, body, losses, names=False)
+        query = _apply(traits, body, losses, names=False)
         drop = asked.body.keys() - body.keys()
         replace |= {key: value for key, value in body.items() if value is not asked.body.get(key)}
-    unwanted = "usage_unasked" in traits.quirks or "stream_options" in traits.ignores | traits.rejects
+    unwanted = "usage_unasked" in traits.quirks or not _tells_usage(traits)
     if asked.stream and not asked.include_usage and not unwanted:
         replace["stream_options"] = {**(asked.body.get("stream_options") or {}), "include_usage": True}
     data = asked.wire.body
     if replace or drop:
         data = splice(asked.top, replace, frozenset(drop))
-    return WireRequest(path=quirks.path(model, traits.quirks), headers=dict(HEADERS), body=data)
+    return WireRequest(path=quirks.path(model, traits.quirks), query=query, headers=dict(HEADERS), body=data)

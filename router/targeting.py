@@ -1,0 +1,83 @@
+"""Which targets a call tries first, by what is known of them, and a place among the calls of one.
+
+The choice itself is made in `policy/balance.py`; here is what it is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from providers.canonical.errors import Overloaded
+from providers.dialect import Asked
+from providers.provider import Provider
+from router.admission import Plan
+from router.alarm import Alarm
+from router.gateway import Gateway
+from router.policy import balance
+from router.policy.balance import Known
+from router.record import Priority, Record, Waited
+from router.state.places import Places
+from router.state.upstreams import Upstream
+from router.table import Target
+
+
+def in_order(gateway: Gateway, asked: Asked, plan: Plan) -> Sequence[Target]:
+    """The targets as they are to be tried: as the policy chooses, those last that rest."""
+    targets = plan.targets
+    if len(targets) == 1:
+        return targets
+    now = gateway.clock()
+    if plan.choose == "in_order" and not any(_rests(gateway, asked, plan, target, now) for target in targets):
+        return targets  # nearly always
+    known = [_known(gateway, asked, plan, target, now) for target in targets]
+    return balance.in_order(targets, known, plan.choose, gateway.dice)
+
+
+def seen(gateway: Gateway, asked: Asked, plan: Plan, target: Target) -> Upstream:
+    """What is known of a target."""
+    model = gateway.generation.model_label(target, target.model or asked.model)
+    return gateway.upstreams.of(target.provider, model, plan.policy.breaker)
+
+
+def _rests(gateway: Gateway, asked: Asked, plan: Plan, target: Target, now: float) -> bool:
+    """Is there a reason to try other targets first?"""
+    return _is_full(gateway, plan, target) or seen(gateway, asked, plan, target).share(now, target.secret) < 1.0
+
+
+def _is_full(gateway: Gateway, plan: Plan, target: Target) -> bool:
+    """Are all its places taken?"""
+    provider = plan.providers[target.provider]
+    return provider.concurrency is not None and gateway.places.is_full(provider.name, provider.concurrency)
+
+
+def _known(gateway: Gateway, asked: Asked, plan: Plan, target: Target, now: float) -> Known:
+    """What the choice depends on. A target that has no place free comes last, as one that rests."""
+    known = seen(gateway, asked, plan, target).known(now, stream=asked.stream, key=target.secret)
+    return msgspec.structs.replace(known, share=0.0) if _is_full(gateway, plan, target) else known
+
+
+async def place(gateway: Gateway, plan: Plan, provider: Provider, alarm: Alarm, record: Record) -> Places | None:
+    """A place among the provider's calls at once, waited for where its row lets calls wait. Overloaded.
+
+    To be given back. None where there is no limit.
+    """
+    if provider.concurrency is None:
+        return None
+    places = gateway.places.of(provider.name, provider.concurrency)
+    if places.take():
+        return places
+    end: Waited = "left"
+    priority: Priority = "nice" if plan.nice else "normal"
+    now = gateway.clock()
+    patience = (plan.deadline - now) * (plan.policy.nice if plan.nice else 1.0)
+    try:
+        end = await places.wait(provider.queue, priority, alarm, now + patience)
+    finally:
+        record.queued.append((provider.name, priority, end))
+    if end == "served":
+        return places
+    error = Overloaded("too many calls of this upstream at once", retry_after=1.0)
+    error.retry = "elsewhere"
+    raise error
