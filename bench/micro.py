@@ -183,6 +183,8 @@ def _bedrock() -> tuple[bytes, bytes]:
     return msgspec.json.encode(answer), b"".join(frames)
 
 
+#: What the sample cannot be sent to.
+WITHOUT_TOOLS = ("alchemyst.chat",)
 BY_HAND = {"cohere.chat": _cohere, "bedrock.converse": _bedrock}
 
 
@@ -346,9 +348,9 @@ class Cost:
 
 
 def sides() -> tuple[Samples, list[Caller], list[Upstream]]:
-    """The dialects that can hold a chat, on either side."""
+    """The dialects that can hold a chat with tools, on either side."""
     samples = Samples()
-    chats = [dialect for dialect in DIALECTS.values() if "chat" in dialect.operations]
+    chats = [one for one in DIALECTS.values() if "chat" in one.operations and one.name not in WITHOUT_TOOLS]
     callers = [Caller(dialect, samples) for dialect in chats if not isinstance(dialect, UpstreamOnly)]
     same = {caller.dialect.name: caller for caller in callers}
     return samples, callers, [Upstream(dialect, same.get(dialect.name)) for dialect in chats]

@@ -66,6 +66,8 @@ from .written import write_citation
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
 _string = msgspec.json.Encoder().encode
+_numbered = b'%d,"delta":'.__mod__
+_NUMBERS = [_numbered(number) for number in range(1024)]  # sequence numbers of deltas, ready to be written
 
 
 class ResponsesStreamEncoder:
@@ -95,10 +97,10 @@ class ResponsesStreamEncoder:
 
     def feed(self, event: StreamEvent, /) -> bytes:
         kind = type(event)
-        if kind is TextDelta:
-            part = self._open.get(event.index)  # type: ignore[union-attr]  # it has one
-            if type(part) is _Text and event.text and not event.choice:  # type: ignore[union-attr]
-                return self._piece(part, event.text)  # type: ignore[union-attr]
+        if type(event) is TextDelta:
+            part = self._open.get(event.index)
+            if type(part) is _Text and event.text and not event.choice:
+                return self._piece(part, event.text)
         if kind in _OF_A_CHOICE and event.choice:  # type: ignore[union-attr]  # those have one
             return self._elsewhere()
         return _FEED[kind](self, event)
@@ -143,7 +145,7 @@ class ResponsesStreamEncoder:
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), escape_lines(data))
 
     def _start(self, event: ResponseStart) -> bytes:
-        body = self._begin(event)
+        body = msgspec.Raw(encode(self._begin(event)))  # said twice, written once
         return self._say("response.created", response=body) + self._say("response.in_progress", response=body)
 
     def _begin(self, event: ResponseStart) -> Object:
@@ -160,11 +162,11 @@ class ResponsesStreamEncoder:
     def _piece(self, part: _Open, text: str) -> bytes:
         """A delta of an open part: only its text is encoded anew."""
         part.pieces.append(text)
-        self._number += 1
+        self._number = number = self._number + 1
         data = _string(text)
         if not data.isascii():
             data = escape_lines(data)
-        return part.before + b'%d,"delta":%b}\n\n' % (self._number, data)
+        return part.before + (_NUMBERS[number] if number < 1024 else _numbered(number)) + data + b"}\n\n"
 
     def _add(self, item: Object) -> tuple[int, bytes]:
         """A new item: its output_index, and the event that announces it."""
