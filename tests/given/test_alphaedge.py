@@ -58,7 +58,7 @@ async def run_curl(command: str) -> bytes:
             stdout=asyncio.subprocess.PIPE,
         )
         return (await process.communicate())[0]
-    words = shlex.split(command.replace("$ALPHAEDGE_API_KEY", GATEWAY_SECRET))
+    words = shlex.split(command.replace("\\\n", " ").replace("$ALPHAEDGE_API_KEY", GATEWAY_SECRET))
     headers = dict(after.split(": ") for word, after in pairwise(words) if word == "-H")
     async with aiohttp.ClientSession(headers=headers) as session, session.post(words[1], data=words[-1]) as response:
         return await response.read()
