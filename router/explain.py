@@ -217,9 +217,16 @@ class _DryRun(Exchange):
             ready, losses, lane, secret = self._chosen
             answer |= {"lane": lane, "losses": [_loss(loss) for loss in losses]}
             answer["upstream_request"] = _request(ready, secret)
+            answer["estimated_cost"] = self._cost(ready)
         if self._given.given is not None:
             answer["refused"] = self._refusal(*self._given.given)
         return answer
+
+    def _cost(self, ready: Ready) -> dict[str, Json] | None:
+        """What an answer would cost in the upstream's own unit, where its row says it."""
+        models = [row["model"] for row in self._candidates if row["chosen"]]
+        price = ready.provider.credits.get(models[0]) if models else None
+        return None if price is None else {"credits": price}
 
     def _tokens(self) -> int | None:
         """By rule of thumb; None where the request was not understood, or is none that has tokens."""

@@ -99,6 +99,8 @@ _FIELDS = (
     "options format keep_alive think images template raw suffix truncate "
     # invented for upstreams
     "input_type "
+    # their own
+    "json_schema persona scope steering_concepts nice "
     # answers
     "choices candidates usage usageMetadata id created finish_reason stop_reason signature safetyRatings "
     "groundingMetadata citationMetadata promptFeedback modelVersion responseId system_fingerprint "

@@ -199,7 +199,7 @@ async def test_t_6_15_what_is_rejected_there_is_rejected_here(field: str, value:
 async def test_a_null_is_not_sent_either() -> None:
     """The document rejects the fields whatever they hold."""
     async with before(AlephAlpha(), ROW, MODEL) as (gateway, fake):
-        answer = await ask(gateway, MODEL, tools=None, response_format=None)
+        answer = await ask(gateway, MODEL, tools=None, response_format=None, stop=None, temperature=None)
 
         assert (200, {"model", "messages"}) == (answer.status, set(fake.seen[0].body))
 
@@ -349,6 +349,17 @@ async def test_every_caller_reaches_it(caller: Caller, stream: bool) -> None:
 
         assert (200, "Hello") == (answer.status, caller.text(answer))
         assert (20, 0.5, "##") == tuple(fake.seen[0].body[key] for key in ("max_tokens", "temperature", "stop"))
+
+
+async def test_plain_text_may_be_asked_for() -> None:
+    """Callers of Gemini often say that they want text: that is no format that could be rejected."""
+    async with before(AlephAlpha(), ROW, MODEL) as (gateway, _):
+        path, body = CALLERS[2]._gemini(MODEL, False, {})
+        answer = await gateway.post(
+            path, {**body, "generationConfig": {"responseMimeType": "text/plain"}}, headers=BEARER
+        )
+
+        assert (200, "Hello") == (answer.status, CALLERS[2].text(answer))
 
 
 @callers

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import anthropic
 import openai
 import pytest
+from google import genai
 
 from router import validating
 from tests.given.callers import BEARER, CALLERS, Caller, ask, before, deltas, finishes, text_of
@@ -334,3 +336,58 @@ async def test_deltas_of_nothing_are_not_passed_on() -> None:
         answer = await ask(gateway, "nexus", stream=True)
 
         assert [(0, "Hel"), (0, "lo")] == deltas(answer)
+
+
+# ── the vendors' own clients read what was changed ─────────────────────────────────────
+
+EVENTFUL = ok(own_calls=True, null_deltas=True, text=["one E", "ND two"])
+
+
+async def test_the_client_of_openai_reads_a_changed_stream() -> None:
+    """Pieces of text, one finish reason, no call."""
+    async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
+        fake.plays(EVENTFUL)
+        client = openai.AsyncOpenAI(api_key="callers-secret", base_url=f"{gateway.url}/v1")
+        stream = await client.chat.completions.create(
+            model="nexus", messages=[{"role": "user", "content": QUESTION}], stream=True, stop=["END"]
+        )
+        choices = [chunk.choices[0] async for chunk in stream]
+        await client.close()
+
+        assert "one " == "".join(choice.delta.content or "" for choice in choices)
+        assert ["stop"] == [choice.finish_reason for choice in choices if choice.finish_reason]
+        assert not any(choice.delta.tool_calls for choice in choices)
+
+
+async def test_the_client_of_anthropic_reads_a_changed_stream() -> None:
+    """It learns which stop text it was."""
+    async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
+        fake.plays(EVENTFUL)
+        client = anthropic.AsyncAnthropic(api_key="callers-secret", base_url=gateway.url)
+        async with client.messages.stream(
+            model="nexus", max_tokens=50, messages=[{"role": "user", "content": QUESTION}], stop_sequences=["END"]
+        ) as stream:
+            message = await stream.get_final_message()
+        await client.close()
+
+        assert ("stop_sequence", "END") == (message.stop_reason, message.stop_sequence)
+        assert ["one "] == [block.text for block in message.content if block.type == "text"]
+
+
+async def test_the_client_of_gemini_reads_a_changed_stream() -> None:
+    """And its end."""
+    async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
+        fake.plays(EVENTFUL)
+        options = genai.types.HttpOptions(base_url=gateway.url, api_version="v1beta")
+        client = genai.Client(api_key="callers-secret", http_options=options)
+        config = genai.types.GenerateContentConfig(stop_sequences=["END"])
+        chunks = [
+            chunk
+            async for chunk in await client.aio.models.generate_content_stream(
+                model="nexus", contents=QUESTION, config=config
+            )
+        ]
+        reasons = [chunk.candidates[0].finish_reason for chunk in chunks if chunk.candidates]
+
+        assert "one " == "".join(chunk.text or "" for chunk in chunks)
+        assert ["STOP"] == [reason.name for reason in reasons if reason is not None]

@@ -182,12 +182,13 @@ async def test_a_list_of_one_is_relayed_without_its_list() -> None:
 
 async def test_a_dry_run_says_the_same() -> None:
     """`explain` goes through the same code: the lane and what would be sent."""
-    async with before("stop_here") as (gateway, _):
+    async with before("stop_here", more=", credits: {one: 2}") as (gateway, _):
         body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stop": "#"}
         question = Question(path="/v1/chat/completions", method="POST", headers=(), body=json.dumps(body).encode())
         told = await explain(gateway.life.gateway, question)
 
         assert ("translate", False) == (told["lane"], "stop" in told["upstream_request"]["body"])
+        assert {"credits": 2.0} == told["estimated_cost"]
 
 
 async def test_a_wish_to_let_others_go_first_is_checked() -> None:

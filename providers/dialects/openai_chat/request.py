@@ -314,6 +314,8 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits = PLAIN)
         if options and type(body.get("stream_options")) is dict:
             body["stream_options"] = {**body["stream_options"], **options}
         restore(body, form)
+    elif body.get("response_format") == {"type": "text"} and "response_format" in traits.rejects:
+        del body["response_format"]  # that is what it does anyway
     body |= passed
     query = _apply(traits, body, losses, names=True)
     path = quirks.path(request.model, traits.quirks)
