@@ -84,6 +84,8 @@ FLOORS = {
     "router.shaped": 7,
     "router.explain": 7,
     "router.chats": 7,
+    "router.chats.personas": 4,  # values
+    "router.chats.rows": 4,  # and where they come from
     "router.server": 8,
     "router.admin": 8,
     "router.__main__": 8,
