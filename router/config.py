@@ -356,9 +356,9 @@ class RouteRow(Rows):
 
 class ResearchRow(Rows):
     model: Text = Field(..., description="a name of `models`, or `provider/model`")
-    reasoning_effort: Annotated[
-        Literal["minimal", "low", "medium", "high", "xhigh", "max"], Says("`minimal` to `max`")
-    ] | None = Field(None, description="how hard it thinks")
+    reasoning_effort: (
+        Annotated[Literal["minimal", "low", "medium", "high", "xhigh", "max"], Says("`minimal` to `max`")] | None
+    ) = Field(None, description="how hard it thinks")
 
 
 class PersonaRow(Rows):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from providers import listing
 from providers.canonical.errors import UpstreamDenied
 from providers.dialect import Dialect
 from providers.provider import Provider
 from router.access import Access
+from router.chats.store import Store
 from router.logs import Log
 from router.metrics import Metrics
 from router.policy.retries import RetryBudget, Row
@@ -104,6 +106,13 @@ def _common(a: Sequence[str], b: Sequence[str]) -> int:
     return min(len(a), len(b))
 
 
+class Chats(Protocol):
+    """The chat service, as far as its calls are concerned."""
+
+    @property
+    def store(self) -> Store: ...
+
+
 class Gateway:
     """The running process, as an exchange sees it."""
 
@@ -133,6 +142,7 @@ class Gateway:
         self.new_id = new_id
         self.instance = instance  # our entry in `via`, to know a loop by
         self.seals = SealMemory()
+        self.chats: Chats | None = None
         self.started_at = wall()
         self.running = 0
         self.draining = False

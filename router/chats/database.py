@@ -84,7 +84,9 @@ class SqlStore:
             await _check_chats(connection, owner)
             now, bytes_ = self._now(), sum(map(size, drafts))
             check_room(len(drafts), bytes_)
-            head = Head(id=self._new_id(), created=now, updated=now, messages=len(drafts), **msgspec.structs.asdict(chat))
+            head = Head(
+                id=self._new_id(), created=now, updated=now, messages=len(drafts), **msgspec.structs.asdict(chat)
+            )
             await connection.execute(insert(chats).values(owner=owner, bytes=bytes_, **_columns(head)))
             last = await self._insert(connection, head.id, 0, drafts, now)
             return await self._remember(connection, owner, once, Saved(head.id, head.title, last))
@@ -101,7 +103,11 @@ class SqlStore:
             known = await _known(connection, chat_id)
             size_ = (await connection.execute(select(chats.c.bytes).where(chats.c.id == chat_id))).scalar_one()
             drafts = [*fresh(known, history), answer]
-            now, count, bytes_ = max(self._now(), head.updated), head.messages + len(drafts), size_ + sum(map(size, drafts))
+            now, count, bytes_ = (
+                max(self._now(), head.updated),
+                head.messages + len(drafts),
+                size_ + sum(map(size, drafts)),
+            )
             check_room(count, bytes_)
             last = await self._insert(connection, chat_id, head.messages, drafts, now)
             changes = {"updated": now, "messages": count, "bytes": bytes_}
@@ -129,7 +135,7 @@ class SqlStore:
             "digest": draft.digest,
             "more": msgspec.json.encode(draft.more).decode() if draft.more else None,
             "created": now if draft.created is None else draft.created,
-            "updated": now,
+            "updated": now if draft.updated is None else draft.updated,
         }
 
     async def fork(self, owner: str, chat_id: str, message_id: str, once: Once | None = None) -> Saved:

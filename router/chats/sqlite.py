@@ -85,6 +85,18 @@ class SqliteDatabase:
                 async with self._writer.begin() as connection:
                     await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
 
+    async def scrub(self) -> None:
+        """What was erased is gone from the log of writes, too, unless somebody is reading it still."""
+
+        async def work() -> None:
+            async with self._turn:
+                if self._writer is not None:
+                    async with self._writer.connect() as connection:
+                        raw = await connection.get_raw_connection()
+                        await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]  # there is one
+
+        await self._outlast(work(), "check")
+
     async def close(self) -> None:
         """After the transactions under way."""
         self.broken = True

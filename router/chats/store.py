@@ -25,9 +25,6 @@ MOST_CHAT_BYTES = 64 << 20
 REMEMBERED = 24 * 3600 * 1000  # how long an idempotency key is known
 LONGEST_PAGE = 1000
 
-#: What a failure of the store can be counted under.
-OPERATIONS = frozenset({"open", "check", "read", "write"})
-
 
 class StoreUnavailable(Overloaded):
     """The store cannot be reached or written; everything else goes on."""
@@ -66,6 +63,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     id: str | None = None
     created: int | None = None
+    updated: int | None = None
     more: Mapping[str, Json] = {}
 
     @property
@@ -147,7 +145,7 @@ class Store(Protocol):
     """Chats by owner."""
 
     async def admit(self, owner: str, chat_id: str | None) -> Head | None:
-        """Before a generation: could it be saved? The chat, if it is to be an old one. RouteNotFound, RequestTooLarge."""
+        """Before a generation: could it be saved? The chat, if it has one already. RouteNotFound, RequestTooLarge."""
         ...
 
     async def recall(self, owner: str, once: Once) -> Saved | None:
