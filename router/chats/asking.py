@@ -17,7 +17,7 @@ from providers.canonical.chat import Media
 from providers.canonical.errors import Detail, MalformedRequest
 from providers.wire.json import kind_of
 from router.chats.personas import Scope
-from router.chats.store import LONGEST_PAGE, LONGEST_TITLE, Draft, Wanted, size
+from router.chats.store import LONGEST_PAGE, LONGEST_TITLE, Draft, Wanted, check_size
 
 Json: TypeAlias = Any
 Object: TypeAlias = dict[str, Json]
@@ -162,7 +162,7 @@ def _turn(raw: Json, at: str) -> Turn:
         updated=_time(raw.get("updatedAt"), f"{at}.updatedAt"),
         more=_more(raw, at),
     )
-    size(draft)
+    check_size(draft)
     return Turn(draft=draft, media=media)
 
 

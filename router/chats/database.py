@@ -68,7 +68,9 @@ class SqlStore:
 
         async def work(connection: AsyncConnection) -> Head | None:
             if chat_id is not None:
-                return await _head(connection, owner, chat_id)
+                head = await _head(connection, owner, chat_id)
+                check_room(head.messages + 1, 0)  # one for the answer
+                return head
             await _check_chats(connection, owner)
             return None
 

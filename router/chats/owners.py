@@ -24,9 +24,7 @@ class NoStore(Exception):
 
 async def _with_store(path: str, work: Callable[[Store], Awaitable[T]], *, scrub: bool = False) -> T:
     reasons: list[str] = []
-    if not Path(path).exists():
-        raise NoStore(f"there is no chat store at {path}")
-    database = SqliteDatabase(Path(path), lambda _, reason: reasons.append(reason))
+    database = SqliteDatabase(_found(Path(path)), lambda _, reason: reasons.append(reason))
     try:
         await database.open()
         result = await work(SqlStore(database, time.time, new_id))
@@ -39,6 +37,13 @@ async def _with_store(path: str, work: Callable[[Store], Awaitable[T]], *, scrub
         raise NoStore(f"the chat store at {path} cannot be used: {'; '.join(reasons) or 'busy'}") from None
     finally:
         await database.close()
+
+
+def _found(path: Path) -> Path:
+    """The path of a store that is there: none is made only to be looked at."""
+    if not path.exists():
+        raise NoStore(f"there is no chat store at {path}")
+    return path
 
 
 async def export(path: str, owner: str, write: Callable[[str], object]) -> int:

@@ -202,13 +202,16 @@ def fresh(known: Sequence[Known], history: Sequence[Draft]) -> list[Draft]:
 
 
 def size(message: Draft) -> int:
-    """Bytes of a message. RequestTooLarge for one that is not kept."""
-    bytes_ = len(message.text.encode("utf-8", "surrogatepass"))
-    if message.more:
-        bytes_ += len(msgspec.json.encode(message.more))
-    if bytes_ > MOST_MESSAGE_BYTES:
+    """Bytes of a message."""
+    return len(message.text.encode("utf-8", "surrogatepass")) + (
+        len(msgspec.json.encode(message.more)) if message.more else 0
+    )
+
+
+def check_size(message: Draft) -> None:
+    """RequestTooLarge for what no caller may have kept. A model may say more."""
+    if size(message) > MOST_MESSAGE_BYTES:
         raise RequestTooLarge(f"a message is larger than {MOST_MESSAGE_BYTES >> 10} KiB")
-    return bytes_
 
 
 def check_room(messages: int, bytes_: int) -> None:
