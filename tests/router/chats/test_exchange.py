@@ -556,5 +556,5 @@ async def test_the_documents_http_example_works_as_it_is_printed() -> None:
         upstream.script(says("Sunny."))
         answer = await raw_call(gateway.port, "POST", "/api/v1/chat/generate", body, headers=token("a"))
 
-        assert 201 == answer.status
+        assert 201 == answer.code
         assert {"result", "chatId", "title", "researchMode", "stream"} <= json.loads(answer.body).keys()
