@@ -66,16 +66,24 @@ class SqliteDatabase:
             await asyncio.to_thread(_make, self._path)
         self._writer = self._engine("BEGIN IMMEDIATE", 1)
         self._readers = self._engine("BEGIN", READERS)
-        async with self._writer.begin() as connection:
-            await connection.run_sync(migrate)
+        try:
+            async with self._writer.begin() as connection:
+                await connection.run_sync(migrate)
+        except BaseException:
+            await self._dispose()
+            raise
         self._file = await asyncio.to_thread(_identity, self._path)
         self.broken = False
 
     async def check(self) -> None:
-        """Can it be written to? Tries hard after a failure: opens it anew where it has been replaced."""
+        """Can it be written to? After a failure it is opened anew and really written to.
+
+        Another file in its place is not used while we run: the log of writes beside it is still that of the first.
+        """
         if not self.broken:
-            await self.write(_nothing)
-        elif await asyncio.to_thread(_identity, self._path) is not None:
+            return await self.write(_nothing)
+        found = await asyncio.to_thread(_identity, self._path)
+        if found is not None and self._file in (None, found):
             await self._outlast(self._mend(), "check")
 
     async def _mend(self) -> None:
