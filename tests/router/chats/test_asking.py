@@ -44,7 +44,7 @@ def test_a_chat_id_stands_in_query_or_body() -> None:
 @pytest.mark.parametrize("value", ["", "x", "a" * 23, "a" * 25, "g" * 24, 1, None, ["a" * 24]])
 def test_what_is_no_id_says_so(value: Any) -> None:
     """In the words of the document."""
-    with pytest.raises(MalformedRequest, match="^Invalid chat ID format$"):
+    with pytest.raises(MalformedRequest, match=r"^Invalid chat ID format$"):
         chat_id(value)
 
 

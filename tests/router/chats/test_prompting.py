@@ -13,7 +13,7 @@ from router.chats.prompting import Prompt, context_block, prompt
 from tests.chats import user
 
 
-def made(persona: Persona, **body: Any) -> Prompt:
+def made(persona: Persona, /, **body: Any) -> Prompt:
     settings = ChatSettings(store="sqlite:x", path="x", default="p", personas={"p": persona})
     return prompt(settings, ask({"chat_history": [user("hi")], **body}, {}), stream=False)
 
