@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from router.chats.store import Wanted
 from tests.chats import (
     TABLE,
     assistant,
@@ -558,3 +559,22 @@ async def test_the_documents_http_example_works_as_it_is_printed() -> None:
 
         assert 201 == answer.code
         assert {"result", "chatId", "title", "researchMode", "stream"} <= json.loads(answer.body).keys()
+
+
+async def test_d09_a_drain_ends_a_stream_and_leaves_nothing() -> None:
+    """SIGTERM: what is not over in time gets an error event; no chat is made."""
+    async with chatting() as (gateway, upstream):
+        upstream.script(sse(chat_chunk("Su"), HANG))
+        asking = asyncio.create_task(stream(gateway, "x"))
+        await upstream.asked()
+        await asyncio.sleep(0.1)
+        gateway.life.signal()
+        await gateway.life.serve()
+        events = (await asking).events
+
+        assert ["thinking_update", "error", "[DONE]"] == [
+            event["type"] if type(event) is dict else event for event in events
+        ]
+        assert "overloaded" == events[1]["code"]
+        service = gateway.life.gateway.chats
+        assert service is not None and () == (await service.store.page("local", Wanted())).heads
