@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from router.chats.store import Wanted
+from tests.alchemyst_api import conforms
 from tests.chats import (
     TABLE,
     assistant,
@@ -542,6 +543,14 @@ async def test_d13_the_same_request_at_the_same_time_makes_one_chat() -> None:
         assert {201} == {answer.status for answer in answers}
         assert 1 == len({(answer.json["chatId"], answer.json["result"]["message"]) for answer in answers})
         assert 1 == len((await history(gateway))["chats"])
+
+
+async def test_everything_that_the_documents_say_is_so() -> None:
+    """The list that every server of this API is held against."""
+    async with chatting(access=True) as (gateway, upstream):
+        upstream.always(either("Sunny."))
+
+        await conforms(gateway.session, gateway.url, token("alice"))
 
 
 async def test_the_documents_http_example_works_as_it_is_printed() -> None:

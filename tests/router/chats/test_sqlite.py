@@ -120,6 +120,25 @@ async def test_d07_a_locked_store_is_503_and_everything_else_goes_on(tmp_path: P
         assert {"store_unavailable", "store_recovered"} <= set(await events(gateway))
 
 
+async def test_d07_a_lock_is_seen_before_a_model_is_paid(tmp_path: Path) -> None:
+    """A generation as the first call of all, and a look by ourselves: both find that nothing can be written."""
+    path = tmp_path / "chats.db"
+    async with opened(path) as (database, store, failures):
+        with locked(path):
+            with pytest.raises(StoreUnavailable):
+                await store.admit(OWNER, None)
+            with pytest.raises(StoreUnavailable):
+                await database.check()
+
+            assert database.broken
+        await database.check()
+
+        assert not database.broken and None is await store.admit(OWNER, None)
+        with locked(path), pytest.raises(StoreUnavailable):
+            await database.check()
+        assert ["write", "check", "write"] == [failure.partition(":")[0] for failure in failures]
+
+
 async def events(gateway: Running) -> list[str]:
     return [line.partition('"event":"')[2].partition('"')[0] for line in (await gateway.log_text()).splitlines()]
 
