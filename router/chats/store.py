@@ -21,7 +21,7 @@ Json: TypeAlias = Any
 MOST_CHATS = 10_000  # of one owner
 MOST_MESSAGES = 2_000  # of one chat
 MOST_MESSAGE_BYTES = 256 << 10
-MOST_CHAT_BYTES = 64 << 20
+MOST_CHAT_BYTES = 32 << 20
 REMEMBERED = 24 * 3600 * 1000  # how long an idempotency key is known
 LONGEST_PAGE = 1000
 
