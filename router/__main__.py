@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -138,6 +138,7 @@ def _effective(settings: Settings) -> dict[str, Any]:
         "providers": {name: _provider(settings, name) for name in settings.providers},
         "models": {model.name: [_target(target) for target in model.to] for model in settings.models},
         "routes": [_route(route) for route in settings.table.routes],
+        "chats": _chats(settings),
         "metrics": {"series_at_most": checks.series(settings)},
     }
 
@@ -170,6 +171,14 @@ def _access(settings: Settings) -> dict[str, Any] | None:
             "leeway": write_duration(jwt.leeway),
         },
     }
+
+
+def _chats(settings: Settings) -> dict[str, Any] | None:
+    chats = settings.chats
+    if chats is None:
+        return None
+    personas = {name: persona.model for name, persona in chats.personas.items()}
+    return {"store": chats.store, "default": chats.default, "personas": personas}
 
 
 def _policy(row: dict[str, Any]) -> dict[str, Any]:
@@ -250,6 +259,10 @@ def routes(path: Path) -> None:
             rows.append((route.path, route.speaks, to if isinstance(to, str) else ", ".join(to)))
     for model in settings.models:
         rows.append((f"  model {model.name}", "", ", ".join(_target(target) for target in model.to)))
+    if settings.chats is not None:
+        rows.append(("/api/v1/chat*, /api/v1/personas", "chats", f"store: {settings.chats.store}"))
+        for persona in settings.chats.personas.values():
+            rows.append((f"  persona {persona.name}", "", persona.model))
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     for one, two, three in rows:
         click.echo(f"{one:{widths[0]}}  {two:{widths[1]}}  {three}".rstrip())
@@ -334,6 +347,59 @@ def key_new(path: Path, name: str) -> None:
     text, digest = new_key(secrets.token_bytes(32))
     click.echo(f"key (shown only here): {text}")
     click.echo(f'row for access.keys:   - {{name: {json.dumps(name)}, hash: "{digest}"}}')
+
+
+# ── chats ──────────────────────────────────────────────────────────────────────────────────────
+
+_OWNER = click.option(
+    "--owner", required=True, help="local, key:NAME, or jwt:SUBJECT@ISSUER with both percent-encoded as in a URL"
+)
+
+
+@main.group()
+def chats() -> None:
+    """What the chat service keeps of one owner."""
+
+
+@chats.command("export")
+@_FILE
+@_OWNER
+def chats_export(path: Path, owner: str) -> None:
+    """All chats of an owner, each as one line of JSON. Exit code 1 when there are none."""
+    from router.chats import owners
+
+    count = _of_store(owners.export(_store_path(path), owner, click.echo))
+    sys.exit(0 if count else 1)
+
+
+@chats.command("purge")
+@_FILE
+@_OWNER
+def chats_purge(path: Path, owner: str) -> None:
+    """Erase all chats of an owner, for good. Exit code 1 when there were none."""
+    from router.chats import owners
+
+    count = _of_store(owners.purge(_store_path(path), owner))
+    click.echo(f"erased {count} chat{'' if count == 1 else 's'} of {owner}")
+    sys.exit(0 if count else 1)
+
+
+def _store_path(path: Path) -> str:
+    settings = _good(config.load(path, os.environ))
+    if settings.chats is None:
+        _fail(f"isthmus: {path} has no chats")
+    return settings.chats.path
+
+
+def _of_store(work: Coroutine[Any, Any, int]) -> int:
+    import asyncio
+
+    from router.chats.owners import NoStore
+
+    try:
+        return asyncio.run(work)
+    except NoStore as error:
+        _fail(f"isthmus: {error}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from providers.dialect import Dialect
 from providers.dialects.upstream_only import UpstreamOnly
 from providers.provider import PLANNED
 from router import checks, validating
+from router.chats.personas import ChatSettings
+from router.chats.rows import ChatRows
 from router.complaints import Complaints, Partial, Place, Row, near
 from router.rows import ProviderRows, shown_reference
 from router.secrets import Secret, Secrets, Unresolved
@@ -100,6 +102,7 @@ class Assembly:
         if "max_body" in server:
             limits["max_body"] = server["max_body"]
         admin = self._admin(server)
+        table = Table(routes, models, providers)
         settings = Settings(
             path=self._path,
             listen=listen,
@@ -111,9 +114,10 @@ class Assembly:
             providers=providers,
             models=models,
             policies=policies,
-            table=Table(routes, models, providers),
+            table=table,
             secrets=self._secrets,
             log=self._sections.get("telemetry", {}).get("log", "json"),
+            chats=self._chats(table),
             asked=self._asked,
         )
         if self._whole and not self._say.problems:
@@ -122,6 +126,11 @@ class Assembly:
                     place = (*places[int(place[1])], *place[2:])
                 self._say.warn(place, message)
         return settings
+
+    def _chats(self, table: Table) -> ChatSettings | None:
+        if not self._say.has("chats"):
+            return None
+        return ChatRows(self._sections.get("chats", Partial()), table, Path(self._path).parent, self._say).settings()
 
     # ── server ────────────────────────────────────────────────────────────────────────────
 

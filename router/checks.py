@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import combinations
 from typing import TypeAlias
@@ -15,6 +16,8 @@ Finding: TypeAlias = tuple[Path, str]  # where (index of a route in the table), 
 #: Paths that the server answers itself, before any route.
 SERVED = frozenset({"/healthz", "/readyz"})
 MOST_SERIES = 100_000
+_CHATS = re.compile(r"/api/v1/(?:chat(?:/.*)?|personas)")
+_CHAT_PATHS = 11
 #: Series that one row can make, at the worst: label values other than route, provider and model, and buckets.
 _PER_ROUTE = 60
 _PER_ROUTE_AND_MODEL = 8
@@ -37,6 +40,8 @@ def _routes(settings: Settings) -> Iterator[Finding]:
     for index, route in enumerate(routes):
         if route.path in SERVED:
             yield ("routes", index, "path"), f"unreachable: {route.path} is answered by the gateway itself"
+        if settings.chats is not None and _CHATS.fullmatch(route.path):
+            yield ("routes", index, "path"), f"unreachable: {route.path} belongs to the chat service (`chats`)"
         if route.policy and route.to == "models" and all(model.policy for model in settings.models):
             yield ("routes", index, "policy"), "has no effect: every model has a policy of its own"
     for first, second in _pairs([route.path for route in routes]):
@@ -113,7 +118,7 @@ def series(settings: Settings) -> int:
         if not isinstance(route.to, str):
             targets |= {(target.provider, target.model) for target in route.to}
     models = len(targets) + len(settings.providers) + 2  # "other" of each provider, unlisted, none
-    routes = len(settings.table.routes) + 1
+    routes = len(settings.table.routes) + 1 + (_CHAT_PATHS if settings.chats is not None else 0)
     keys = len(settings.access.keys) + 1 if settings.access else 1
     return (
         routes * _PER_ROUTE + routes * models * _PER_ROUTE_AND_MODEL + models * (_PER_MODEL + 2 * keys) + keys * 10 + 50

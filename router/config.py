@@ -13,7 +13,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -31,6 +31,7 @@ from pydantic.fields import FieldInfo
 from providers.catalog import catalog
 from providers.dialects import DIALECTS
 from router import assembly, table
+from router.chats.personas import PLANNING, SPOKEN
 from router.complaints import Partial, Row, near
 from router.reference import LATER, Says, models_in, write
 from router.secrets import Secrets
@@ -399,6 +400,48 @@ class RouteRow(Rows):
     egress: EgressRow | None = Field(None, description="which upstreams callers may name, on `to: named`")
 
 
+class ResearchRow(Rows):
+    model: Text = Field(..., description="a name of `models`, or `provider/model`")
+    reasoning_effort: (
+        Annotated[Literal["minimal", "low", "medium", "high", "xhigh", "max"], Says("`minimal` to `max`")] | None
+    ) = Field(None, description="how hard it thinks")
+
+
+class PersonaRow(Rows):
+    model: Text = Field(..., description="a name of `models`, or `provider/model`")
+    description: Text = Field("", description="shown by GET /api/v1/personas")
+    system: Text | None = Field(None, description="the prompt: the first that the model reads")
+    system_file: Text | None = Field(None, description="a file with the prompt, in its place")
+    temperature: Annotated[float, Field(ge=0, le=2), Says("number")] | None = Field(None, description="of its answers")
+    max_tokens: Count | None = Field(None, description="of one answer")
+    client_system: Annotated[Literal["append", "reject"], Says("`append` or `reject`")] = Field(
+        "append", description="system messages of callers: read after the prompt, or refused"
+    )
+    scopes: Annotated[list[Literal["internal", "external"]], Field(min_length=1), Says("list of scopes")] = Field(
+        ["internal", "external"], description="for whom it answers: `internal`, `external`; others get 403"
+    )
+    planning_text: Text = Field(PLANNING, description="the first `thinking_update` of a stream")
+    tools: Annotated[
+        dict[str, Literal["native", "research", "none"]], Says("mapping of switches to `native`, `research`, `none`")
+    ] = Field(
+        {},
+        description="what callers' switches do: the upstream's own web search, the research profile, or nothing, which "
+        "they are told",
+    )
+    research: ResearchRow | None = Field(None, description="what answers instead when research is asked for")
+    voice_prompt: Text = Field(SPOKEN, description="added to the prompt for `voice: true`")
+    response_schema: Annotated[dict[str, Any], Says("JSON Schema")] | None = Field(
+        None, description="what answers must look like; `final_response.json` holds them then"
+    )
+    stream_deltas: bool = Field(False, description="whether streams hold `response_delta` events without being asked")
+
+
+class ChatsRow(Rows):
+    store: Text = Field("sqlite:isthmus.db", description="`sqlite:FILE`, relative to this file; needs the extra `db`")
+    default: Text | None = Field(None, description="the persona when none is named; without it the first")
+    personas: dict[str, PersonaRow] = Field({}, description="who answers, by name")
+
+
 class MediaRow(Rows):
     fetch: Later = Field(None, description="whether image and file URLs are downloaded for upstreams that cannot")
     most: Annotated[None, _later("20MiB"), WithJsonSchema({"enum": [None, "20MiB"]}), Says(LATER)] = Field(
@@ -444,7 +487,11 @@ class File(Rows):
         {}, description="How hard to try. `default` holds for all; the others say what differs from it."
     )
     routes: list[RouteRow] = Field([], description="What each path means.")
-    chats: Later = Field(None, description="The chat service.")
+    chats: ChatsRow | None = Field(
+        None,
+        description="The chat service: `/api/v1/chat*` and `/api/v1/personas`, as docs/chats.md tells. Without it "
+        "there is nothing at these paths.",
+    )
     media: MediaRow = Field(MediaRow.model_construct(), description="URLs in messages.")
     state: StateRow = Field(StateRow.model_construct(), description="What several processes share.")
     telemetry: TelemetryRow = Field(TelemetryRow.model_construct(), description="What is written about calls.")
@@ -587,6 +634,9 @@ _ROWS = ("routes", "providers", "models", "policies")  # read row by row
 def _salvage(shape: Any, value: Any) -> Any:
     """What of a bad value is good by itself: some keys of a row, some rows of a list. _BAD when it is neither."""
     models = models_in(shape)
+    if get_origin(shape) is dict and models and isinstance(value, dict):
+        rows_by_name = {key: _valid(get_args(shape)[1], row) for key, row in value.items()}
+        return {key: row for key, row in rows_by_name.items() if row is not _BAD}
     if isinstance(value, list):
         rows = [_valid(TargetRow, row) for row in value] if TargetRow in models else []
         return Partial(to=rows, listed=True) if ModelRow in models else rows or _BAD

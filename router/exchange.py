@@ -580,6 +580,7 @@ class Exchange:
             if not done:
                 async for out in pump(source, chunks):
                     await self.door.write(out)
+            await self._told()
             self.record.stream_end = "done"
         except RouterError as error:
             attempt.error = error.kind
@@ -589,6 +590,9 @@ class Exchange:
             self.record.stream_end = stream_end_of(error)
             await self.door.write(source.error(self._shown(error)))
         await self.door.end()
+
+    async def _told(self) -> None:
+        """All of a stream has been given out. For whoever has something to add: what fails here ends it in an error."""
 
     def _source(self, asked: Asked, upstream: Dialect, attempt: AttemptRecord) -> Source:
         limit = self.generation.settings.limits.sse_event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -12,6 +13,7 @@ from providers.dialect import PLAIN, Dialect, Traits
 from providers.dialects import ANSWERS
 from providers.provider import Provider
 from router.access import Access
+from router.chats.store import Store
 from router.logs import Log
 from router.metrics import Metrics
 from router.policy.retries import RetryBudget, Row
@@ -136,6 +138,13 @@ def _common(a: Sequence[str], b: Sequence[str]) -> int:
     return min(len(a), len(b))
 
 
+class Chats(Protocol):
+    """The chat service, as far as its calls are concerned."""
+
+    @property
+    def store(self) -> Store: ...
+
+
 class Gateway:
     """The running process, as an exchange sees it."""
 
@@ -167,6 +176,7 @@ class Gateway:
         self.seals = SealMemory()
         self.upstreams = Upstreams()
         self.places = AllPlaces()
+        self.chats: Chats | None = None
         self.started_at = wall()
         self.running = 0
         self.draining = False

@@ -125,7 +125,9 @@ AUTH_REASONS = frozenset(_AUTH.split())
 EGRESS_REASONS = frozenset(_EGRESS.split())
 # Refusals before there is an exchange: the HTTP parser's own, and clocks that run while a head comes in.
 EARLY_REASONS = frozenset({"bad_http", "line_too_long", "headers_too_large", "head_timeout", "draining"})
-OPERATIONS = frozenset({"chat", "embeddings", "count_tokens", "text_completion", "models", "opaque"})
+OPERATIONS = frozenset({"chat", "chats", "embeddings", "count_tokens", "text_completion", "models", "opaque"})
+# What `router.chats.sqlite` and its like say of a store that fails.
+STORE_OPERATIONS = frozenset({"open", "check", "read", "write"})
 
 _STATUS = {status.value: str(status.value) for status in HTTPStatus} | {499: "499", 529: "529", 0: NONE}
 
@@ -347,6 +349,12 @@ INSTRUMENTS = (
         "provider",
         "Calls sent once more on a fresh connection because a kept one had gone stale; no attempts of their own.",
     ),
+    Instrument(
+        Counter,
+        "isthmus_store_errors_total",
+        "op:store",
+        "Failures of the chat store, by what was tried: open, check, read, write.",
+    ),
     Instrument(Counter, "isthmus_config_reload_total", "result", "Reloads of the route table: ok or error."),
     Instrument(
         Gauge,
@@ -398,6 +406,7 @@ class Metrics:
             "egress": EGRESS_REASONS,
             "auth": AUTH_REASONS,
             "result": frozenset({"ok", "error"}),
+            "store": STORE_OPERATIONS,
         }
         self._lock = threading.Lock()
         ProcessCollector(registry=self.registry)
@@ -425,6 +434,7 @@ class Metrics:
         self._egress = self._family(Counter, "isthmus_egress_denied_total")
         self._auth = self._family(Counter, "isthmus_auth_failures_total")
         self._stale = self._family(Counter, "isthmus_stale_resends_total")
+        self._store = self._family(Counter, "isthmus_store_errors_total")
         self._reload = self._family(Counter, "isthmus_config_reload_total")
         self._lag = self._family(Histogram, "isthmus_loop_lag_seconds")[()]
         self._dropped = self._family(Counter, "isthmus_log_lines_dropped_total")[()]
@@ -465,6 +475,10 @@ class Metrics:
             self._reload[("ok",)].inc()
         self._generation.set(generation)
         self._reloaded.set(1)
+
+    def store_failed(self, operation: str) -> None:
+        """The chat store could not be reached, or written."""
+        self._store[(operation,)].inc()
 
     def config_refused(self) -> None:
         """A changed file was not taken; the old table stays."""

@@ -93,8 +93,9 @@ def _keys(models: Iterable[Model], prefix: str) -> Iterator[tuple[str, Field]]:
         for name, field in model.model_fields.items():
             yield prefix + name, field
             if below := models_in(field.annotation):
-                many = "list[" in str(field.annotation)
-                yield from _keys(below, f"{prefix}{name}[]." if many else f"{prefix}{name}.")
+                text = str(field.annotation)
+                inside = "NAME." if text.startswith("dict[") else ""
+                yield from _keys(below, f"{prefix}{name}[]." if "list[" in text else f"{prefix}{name}.{inside}")
 
 
 def _says(field: Field) -> str:
@@ -119,7 +120,7 @@ def _default(field: Field) -> str:
     if field.is_required():
         return "required"
     value = field.default
-    if value is None or value in ([], {}) or models_in(type(value)):
+    if value is None or value in ([], {}, "") or models_in(type(value)):
         return ""
     write_one = next((entry.write for entry in field.metadata if isinstance(entry, Says)), str)
     return f"`{json.dumps(value) if isinstance(value, bool | list) else write_one(value)}`"

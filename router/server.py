@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvloop
@@ -36,6 +36,9 @@ from router.access import allowed, split_credentials
 from router.admission import Incoming
 from router.alarm import Alarm
 from router.answers import outcome_of
+from router.chats.exchange import PATHS, ChatExchange, is_ours
+from router.chats.prompting import NAME
+from router.chats.store import NewerStore
 from router.config import load
 from router.demo import DemoTransport
 from router.egress import CallerNamedConnector
@@ -52,6 +55,9 @@ from router.settings import Settings
 from router.shaped import ShapedExchange
 from router.table import OPAQUE, Limits
 from router.transport import HttpTransport, Transport
+
+if TYPE_CHECKING:
+    from router.chats.service import ChatService  # imported with what it needs, where there is a store
 
 KEEP_ALIVE = 75.0
 # Bytes. Two numbers, so that the parser's complaint tells which of them was passed.
@@ -274,6 +280,8 @@ class Front:
 
 def _kind(generation: Generation, incoming: Incoming) -> type[Exchange]:
     """Which exchange a call becomes: what few tables ask for costs nothing where nobody does."""
+    if generation.settings.chats is not None and is_ours(incoming.target):
+        return ChatExchange
     if generation.table.is_opaque(incoming.target):
         return OpaqueExchange
     if generation.mends:
@@ -326,6 +334,7 @@ class Life:
         self.stopping = asyncio.Event()
         self.hurry = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
+        self._chats: ChatService | None = None
 
     async def start(self) -> tuple[str, str | None]:
         """Opens the doors. Gives the addresses that callers and operators use. StartError."""
@@ -345,6 +354,7 @@ class Life:
         self.state.breakers = lambda: self.gateway.upstreams.states(self.gateway.clock())
         self.front = Front(self.gateway, self.state)
         self._take(self.gateway.generation)
+        await self._open_chats(settings)
         self._watch = asyncio.create_task(watch_loop(self.metrics))
         main = await self._open(
             Server(self.front.handle, limits=settings.limits, metrics=self.metrics), settings.listen
@@ -355,6 +365,28 @@ class Life:
                 Server(self._operators(), limits=settings.limits, metrics=self.metrics), settings.admin
             )
         return main, operators
+
+    async def _open_chats(self, settings: Settings) -> None:
+        """The store of the chat service. One that is down is no reason not to start; one that is too new is."""
+        if settings.chats is None:
+            return
+        from router.chats.service import ChatService, Told
+
+        service = self._chats = ChatService(settings.chats.path, Told(self.metrics.store_failed, self._store_changed))
+        try:
+            await service.open()
+        except NewerStore as error:
+            raise StartError(str(error)) from None
+        self.gateway.chats = service
+
+    def _store_changed(self, well: bool, reason: str) -> None:
+        """For readiness and the log: the store has gone, or come back."""
+        if well:
+            self.state.degraded.discard("chats")
+            self.log.event("info", "store_recovered")
+        else:
+            self.state.degraded.add("chats")
+            self.log.event("error", "store_unavailable", reason=reason)
 
     def _operators(self) -> admin.Admin:
         token = self.settings.admin_token
@@ -389,8 +421,8 @@ class Life:
         self.gateway.generation = generation
         self.metrics.configured(
             generation.number,
-            routes=[LISTING, *(route.path for route in generation.table.routes)],
-            dialects=[*DIALECTS, OPAQUE],
+            routes=[LISTING, *PATHS, *(route.path for route in generation.table.routes)],
+            dialects=[*DIALECTS, OPAQUE, NAME],
             providers=list(generation.providers),
             models=generation.models,
             keys=[row.name for row in settings.access.keys] if settings.access else [],
@@ -404,6 +436,13 @@ class Life:
             self.metrics.config_refused()
             self.state.refused(_now())
             self.log.event("error", "reload_refused", problems=[str(problem) for problem in loaded.problems])
+            return
+        if loaded.settings.chats is not None and (
+            self._chats is None or self._chats.path != loaded.settings.chats.path
+        ):
+            self.metrics.config_refused()
+            self.state.refused(_now())
+            self.log.event("error", "reload_refused", problems=["chats.store: another store takes a restart"])
             return
         self._take(Generation(self.gateway.generation.number + 1, loaded.settings))
         self.log.event("info", "reloaded", generation=self.gateway.generation.number)
@@ -439,6 +478,8 @@ class Life:
             self._watch.cancel()
         for runner in self.runners:
             await runner.cleanup()
+        if self._chats is not None:
+            await self._chats.close()
         gateway = getattr(self, "gateway", None)
         if gateway is not None:
             for transport in set(gateway.transports.values()):

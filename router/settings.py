@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from providers.provider import Provider
+from router.chats.personas import ChatSettings
 from router.secrets import Secret, Secrets
 from router.strict_yaml import Problem
 from router.table import Limits, Model, PolicySettings, Table
@@ -71,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     table: Table
     secrets: Secrets
     log: Literal["json", "text"]
+    chats: ChatSettings | None  # None: there is no chat service
     asked: Mapping[str, str]  # `listen`, `admin` of the command line: a reload passes them to `load` again
 
 

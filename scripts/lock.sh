@@ -18,7 +18,7 @@ lock() {
 
 # Development first: the runtime lock takes its versions, so that what is tested is what is served.
 lock pyproject.toml --group dev --output-file constraints-dev.txt "$@"
-lock pyproject.toml --group build --constraints constraints-dev.txt --output-file constraints.txt "$@"
+lock pyproject.toml --group build --group chats --constraints constraints-dev.txt --output-file constraints.txt "$@"
 lock --group fuzz --output-file tests/fuzz/constraints.txt "$@"
 lock tests/engine/requirements.in --output-file tests/engine/constraints.txt "$@"
 for list in older agents; do

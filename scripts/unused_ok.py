@@ -21,9 +21,9 @@ _.hedge  # pydantic
 _.fetch  # pydantic
 _.shared  # pydantic
 _.otlp  # pydantic
-_.chats  # pydantic
 _.telemetry  # pydantic
 _.guards  # pydantic
+_.system_file  # pydantic
 _.prices  # pydantic
 
 # Fields of canonical values: read by name, through the tables of a dialect.
@@ -58,6 +58,7 @@ _.feed_data  # aiohttp
 _.feed_eof  # aiohttp
 _.handle_error  # aiohttp
 _.collect  # prometheus-client
+_.down_revision  # alembic
 # What the library offers to programs that import it.
 fold
 # In the tree of errors, so that every dialect has words for it before the limits of a caller's key come.

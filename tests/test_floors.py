@@ -44,6 +44,7 @@ FLOORS = {
     "providers.adherence": 3,
     "providers.emulation": 3,
     "providers.mending": 3,
+    "providers.searching": 3,
     "providers.listing": 3,
     "providers.demo_answers": 3,
     "router": 4,  # the package itself: empty
@@ -87,6 +88,8 @@ FLOORS = {
     "router.mended": 7,
     "router.explain": 7,
     "router.chats": 7,
+    "router.chats.personas": 4,  # values
+    "router.chats.rows": 4,  # and where they come from
     "router.server": 8,
     "router.admin": 8,
     "router.__main__": 8,
@@ -118,6 +121,9 @@ ONLY_IN = {
     },
     "pydantic": {"router.config"},
     "jsonschema_rs": {"router.validating"},
+    "sqlalchemy": {"router.chats"},  # the extra `db`
+    "aiosqlite": {"router.chats.sqlite"},
+    "alembic": {"router.chats.migrating", "router.chats.migrations"},
     "yaml": {"router.strict_yaml", "providers.catalog"},
 }
 
@@ -138,6 +144,11 @@ TESTED_BY: dict[str, tuple[str, str]] = {
     "router/record.py": ("tests/router/test_metrics.py", "a value without behaviour"),
     "router/settings.py": ("tests/router/test_config.py", "values that only reading a file makes"),
     "router/reference.py": ("tests/router/test_config.py", "it reads the models that are there"),
+    "router/chats/personas.py": ("tests/router/chats/test_rows.py", "values that only reading a file makes"),
+    "router/chats/database.py": ("tests/router/chats/test_store.py", "the suite for every store"),
+    "router/chats/tables.py": ("tests/router/chats/test_migrating.py", "compared with what migrations leave"),
+    "router/chats/migrations/env.py": ("tests/router/chats/test_migrating.py", "run by Alembic"),
+    "router/chats/migrations/versions/v0001_chats.py": ("tests/router/chats/test_migrating.py", "run by Alembic"),
     "router/complaints.py": ("tests/router/test_config.py", "what it collects is what those tests read"),
 }
 

@@ -55,7 +55,7 @@ RUNTIME = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 @pytest.mark.parametrize(
     ("lock", "requirements"),
     [
-        ("constraints.txt", RUNTIME + declared("build")),
+        ("constraints.txt", RUNTIME + declared("build", "chats")),
         ("constraints-dev.txt", RUNTIME + declared("dev")),
         ("tests/fuzz/constraints.txt", declared("fuzz")),
     ],

@@ -69,6 +69,7 @@ routes:
   - {path: /v1/chat/completions, speaks: openai.chat, to: models}
   - {path: "/v1beta/models/{model}:{task}", speaks: gemini, to: models}
   - {path: "/proxy/{u:url}/{k:secret}/chat/completions", speaks: openai.chat, to: named, egress: {listed: [acme]}}
+chats: {store: "sqlite:no-such-folder/chats.db", personas: {maya: {model: large}}}  # its store cannot be opened
 """
 
 

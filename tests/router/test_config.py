@@ -203,7 +203,6 @@ def test_problems_say_what_was_expected(tmp_path: Path, text: str, expected: str
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("chats: {store: x}", "chats"),
         ("media: {fetch: true}", "media.fetch"),
         ("media: {most: 21MiB}", "media.most"),
         ("state: {shared: redis://x}", "state.shared"),

@@ -60,6 +60,7 @@ isthmus_egress_denied_total{reason}
 isthmus_auth_failures_total{reason}
 isthmus_stale_resends_total{provider}
 isthmus_config_reload_total{result}
+isthmus_store_errors_total{op}
 isthmus_config_generation{}
 isthmus_config_last_reload_success{}
 """

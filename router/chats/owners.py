@@ -1,0 +1,68 @@
+"""One owner's chats, for the command line: given out whole, or erased. The gateway may be running meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from router.chats.database import SqlStore
+from router.chats.service import new_id
+from router.chats.speaking import fetched
+from router.chats.sqlite import SqliteDatabase
+from router.chats.store import NewerStore, Store, StoreUnavailable, Wanted
+
+T = TypeVar("T")
+
+
+class NoStore(Exception):
+    """The store cannot be used. The message is one line for the operator."""
+
+
+async def _with_store(path: str, work: Callable[[Store], Awaitable[T]], *, scrub: bool = False) -> T:
+    reasons: list[str] = []
+    database = SqliteDatabase(_found(Path(path)), lambda _, reason: reasons.append(reason))
+    try:
+        await database.open()
+        result = await work(SqlStore(database, time.time, new_id))
+        if scrub:
+            await database.scrub()
+        return result
+    except NewerStore as error:
+        raise NoStore(str(error)) from None
+    except StoreUnavailable:
+        raise NoStore(f"the chat store at {path} cannot be used: {'; '.join(reasons) or 'busy'}") from None
+    finally:
+        await database.close()
+
+
+def _found(path: Path) -> Path:
+    """The path of a store that is there: none is made only to be looked at."""
+    if not path.exists():
+        raise NoStore(f"there is no chat store at {path}")
+    return path
+
+
+async def export(path: str, owner: str, write: Callable[[str], object]) -> int:
+    """Writes each chat as one line of JSON, as `GET /api/v1/chat/fetch` gives it. Gives their number."""
+
+    async def work(store: Store) -> int:
+        count, wanted = 0, Wanted()
+        while True:
+            page = await store.page(owner, wanted)
+            for head in page.heads:
+                write(msgspec.json.encode(fetched(await store.chat(owner, head.id), owner)).decode())
+            count += len(page.heads)
+            if not page.more:
+                return count
+            wanted = Wanted(after=(page.heads[-1].updated, page.heads[-1].id))
+
+    return await _with_store(path, work)
+
+
+async def purge(path: str, owner: str) -> int:
+    """Erases everything that an owner has, out of the file, too. Gives the number of chats."""
+    return await _with_store(path, lambda store: store.purge(owner), scrub=True)
