@@ -28,7 +28,7 @@ from router.chats.store import StoreUnavailable
 
 BUSY = 1.0  # seconds that SQLite waits for somebody else's lock
 PATIENCE = 2.5  # seconds that one transaction may take
-LONGEST_QUEUE = 10.0  # seconds that a caller waits for its turn, as long as others get theirs
+LONGEST_QUEUE = 30.0  # seconds that a caller waits for its turn, as long as others get theirs
 _LOOK = 0.25
 READERS = 4
 
@@ -82,6 +82,8 @@ class SqliteDatabase:
         """
         if not self.broken:
             return await self.write(_nothing)
+        if self._turn.locked():
+            return  # somebody is at it, or hangs: one of them is enough
         found = await asyncio.to_thread(_identity, self._path)
         if found is not None and self._file in (None, found):
             await self._outlast(self._mend(), "check")

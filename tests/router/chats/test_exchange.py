@@ -152,6 +152,7 @@ async def test_t_3_6_a_stream_has_its_five_steps_in_order() -> None:
         assert 200 == answer.status
         assert "text/event-stream; charset=utf-8" == answer.headers["content-type"]
         assert "no-cache, no-transform" == answer.headers["cache-control"]
+        assert "\u2028".encode() not in answer.body  # line readers of common clients split there
         assert ["thinking_update", "final_response", "metadata"] == [event["type"] for event in events[:-1]]
         assert {"type": "thinking_update", "content": "Planning response"} == events[0]
         assert {"type": "final_response", "content": ODD, "json": {}} == events[1]
