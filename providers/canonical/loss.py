@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from providers.canonical.chat import ChatRequest, Part, ToolResult, Value
+from providers.canonical.chat import ChatRequest, ChatResponse, Object, Part, ToolResult, Value
 from providers.canonical.errors import CallerError
 
 Kind: TypeAlias = Literal["dropped", "approximated", "invented"]
@@ -151,6 +151,46 @@ def lose_marks(part: Part, losses: Losses, *, origin: str | None = None) -> None
         losses.append(dropped(at, "the target takes no cache marks here"))
     if part.seal is not None and part.seal.origin != origin:
         losses.append(dropped(part.seal.at or part.at or "signature", "a signature of another model family"))
+
+
+#: Of an answer's `extra`: what repeats the request, names the item or pads the event, and times and reckonings of the
+#: provider's own. Nobody loses an answer's meaning with them.
+_SAYS_NOTHING = frozenset(
+    {"background", "conversation", "frequency_penalty", "instructions", "max_output_tokens", "max_tool_calls"}
+    | {"metadata", "parallel_tool_calls", "presence_penalty", "previous_response_id", "prompt", "prompt_cache_key"}
+    | {"prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier", "store", "temperature"}
+    | {"text", "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user", "verbosity"}
+    | {"id", "index", "object", "status", "type", "obfuscation", "logprobs", "output_text"}
+    | {"completed_at", "createTime", "created_at", "billing", "access_programs", "metrics", "avgLogprobs"}
+)
+#: What is carried as far as the caller's dialect has a form for it: sources of Gemini's, Anthropic's explanations.
+_IN_PART = frozenset({"groundingMetadata", "stop_details"})
+
+
+def lose_answer(response: ChatResponse, losses: Losses) -> None:
+    """Declares what another dialect's answer says that only its own callers would read: `extra`, at every level."""
+    lose_told(response.extra, losses)
+    for choice in response.choices:
+        lose_told(choice.extra, losses)
+        for part in choice.parts:
+            if part.extra:
+                lose_told(part.extra, losses)
+
+
+def lose_told(extra: Object | None, losses: Losses) -> None:
+    """The same for the `extra` of one value of an answer, or of one event of a stream. It is named as its upstream
+    wrote it, for the caller's own body has no such place.
+    """
+    for key, value in (extra or {}).items():
+        if key in _SAYS_NOTHING or value is None or value in ("", [], {}):
+            continue
+        if key == "message" and isinstance(value, dict):
+            lose_told(value, losses)
+        elif key in _IN_PART:
+            reason = "only what the caller's dialect has a form for is carried"
+            losses.append(Loss(key, "approximated", reason, literal=True))
+        else:
+            losses.append(Loss(key, "dropped", "the caller's dialect has no such field", literal=True))
 
 
 # ── the header ─────────────────────────────────────────────────────────────────────────

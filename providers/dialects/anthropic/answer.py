@@ -25,7 +25,7 @@ from providers.canonical.chat import (
     Usage,
 )
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest
-from providers.canonical.loss import Losses, approximated, dropped
+from providers.canonical.loss import Losses, approximated, dropped, lose_answer
 from providers.dialect import Asked, WireResponse
 from providers.dialects.anthropic.blocks import raw_input, raw_inputs, read_block, write_block
 from providers.dialects.anthropic.errors import decode_error
@@ -151,8 +151,8 @@ def tier_of(usage: Usage | None) -> str | None:
 
 
 def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses) -> WireResponse:
-    """An answer for a caller: its first choice. What only another dialect's callers would read of it (`extra`) is left
-    out without a word: nobody here asked for it. Parts that have no place are losses.
+    """An answer for a caller: its first choice. What only another dialect's callers would read of it, and parts that
+    have no place, are losses.
     """
     own = response.dialect == NAME
     choice = response.choices[0] if response.choices else Choice(finish=response.blocked)
@@ -171,6 +171,10 @@ def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses
         body.update(form_of(choice))
         body.update(response.extra or {})
         restore(body, form_of(response))
+    else:
+        lose_answer(response, losses)
+        if choice.logprobs is not None:
+            losses.append(dropped("logprobs", "the caller's dialect has no probabilities of tokens"))
     return WireResponse(status=200, headers=dict(HEADERS), body=wire_json.encode(body))
 
 

@@ -13,10 +13,11 @@ import msgspec
 
 from providers.canonical.chat import ChatRequest, Finish, Media, Reasoning, Seal, Usage
 from providers.canonical.errors import RouterError
-from providers.canonical.loss import Losses, dropped
+from providers.canonical.loss import Losses, dropped, lose_told
 from providers.canonical.stream import (
     ChoiceEnd,
     CitationDelta,
+    Event,
     LogprobsDelta,
     PartEnd,
     PartEvent,
@@ -84,6 +85,7 @@ class Encoder:
         self._end_extra: Json = None
         self._usage: Usage | None = None
         self._others = False
+        self._weighed = False
 
     # ── the contract ───────────────────────────────────────────────────────────────
 
@@ -176,6 +178,7 @@ class Encoder:
         if not event.text and not self._own:
             return b""
         self._said = []
+        self._lose(event)
         out = self._open(event.index, "text", {"type": "text", "text": ""})
         return out + self._piece(event.text) if event.text else out
 
@@ -183,11 +186,13 @@ class Encoder:
         out = b""
         if self._kind != "thinking":
             self._sealed = False
+            self._lose(event)
             out = self._open(event.index, "thinking", {"type": "thinking", "thinking": "", "signature": ""})
         return out + self._piece(event.text) if event.text else out
 
     def _call_start(self, event: ToolCallStart) -> bytes:
         self._part, self._call, self._argued = event.index, event, False
+        self._lose(event)
         return b""
 
     def _announced(self, seal: Seal | None) -> bytes:
@@ -232,6 +237,7 @@ class Encoder:
         return self._delta("citations_delta", citation=written)
 
     def _whole(self, event: PartWhole) -> bytes:
+        self._lose(event)
         part = event.part
         self._part = event.index
         if isinstance(part, Reasoning):
@@ -261,10 +267,20 @@ class Encoder:
     def _on_start(self, event: ResponseStart) -> bytes:
         self._own = event.dialect == NAME
         self._start = event
+        self._lose(event)
         return b""
+
+    def _lose(self, event: Event) -> None:
+        """What another dialect's answer says that only its own callers would read."""
+        extra = event.part.extra if isinstance(event, PartWhole) else event.extra
+        if extra and not self._own:
+            lose_told(extra, self._losses)
 
     def _nothing(self, event: LogprobsDelta) -> bytes:
         """Probabilities of tokens: nobody here can have asked for them."""
+        if not self._weighed:
+            self._weighed = True
+            self._losses.append(dropped("logprobs", "the caller's dialect has no probabilities of tokens"))
         return b""
 
     def _on_usage(self, event: UsageUpdate) -> bytes:
@@ -274,9 +290,11 @@ class Encoder:
     def _choice_end(self, event: ChoiceEnd) -> bytes:
         if not event.choice:
             self._finish, self._end_extra = event.finish, event.extra
+        self._lose(event)
         return b""
 
     def _on_end(self, event: ResponseEnd) -> bytes:
+        self._lose(event)
         finish = self._finish or event.blocked
         delta = write_end(finish, self._own, self._end_extra, self._losses)
         more: Object = {}

@@ -67,7 +67,7 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
     if config:
         body["inferenceConfig"] = config
     _top_k(request, model, thinks, fields, losses)
-    tools = _tools(request, talk, model, thinks, losses)
+    tools = _tools(request, talk, model, losses)
     if tools:
         body["toolConfig"] = tools
     _rest(request, body, losses)
@@ -215,7 +215,7 @@ def _closed(schema: Json) -> Json:
 # ── tools ──────────────────────────────────────────────────────────────────────────────
 
 
-def _tools(request: ChatRequest, talk: Conversation, model: Family, thinks: bool, losses: Losses) -> Object:
+def _tools(request: ChatRequest, talk: Conversation, model: Family, losses: Losses) -> Object:
     """toolConfig, which has to be there when the history calls tools."""
     choice = request.tool_choice or ToolChoice(mode="auto")
     offered: Sequence[Tool | ServerTool] = request.tools
@@ -239,7 +239,7 @@ def _tools(request: ChatRequest, talk: Conversation, model: Family, thinks: bool
     if choice.mode == "none":
         losses.append(approximated("tool_choice", "the target cannot be kept from calling the tools of the history"))
     elif request.tool_choice is not None:
-        config["toolChoice"] = _choice(choice, model, thinks, losses)
+        config["toolChoice"] = _choice(choice, model, losses)
     return config
 
 
@@ -271,13 +271,13 @@ def _rooted(schema: Mapping[str, Json]) -> Object:
     return {"type": "object", **schema}
 
 
-def _choice(choice: ToolChoice, model: Family, thinks: bool, losses: Losses) -> Object:
+def _choice(choice: ToolChoice, model: Family, losses: Losses) -> Object:
     if choice.validated:
         losses.append(approximated("tool_choice", "the target checks arguments of strict tools only"))
     if choice.mode != "required":
         return {"auto": {}}
-    if thinks or not model.forces:
-        losses.append(approximated("tool_choice", "this model cannot be made to call a tool, or not while it thinks"))
+    if not model.forces:
+        losses.append(approximated("tool_choice", "this model cannot be made to call a tool"))
         return {"auto": {}}
     if len(choice.names) == 1:
         return {"tool": {"name": written_name(choice.names[0], "tool_choice")}}

@@ -1,11 +1,12 @@
 """How much to think, in the words of each family of models: fields of `additionalModelRequestFields`.
 
-With thinking on, Claude takes no sampling parameters and cannot be made to call a tool (dialects/anthropic.md).
+With thinking on, Claude takes no sampling parameters; with a budget for it, it cannot be made to call a tool either
+(dialects/anthropic.md). Recorded traffic shows that one that decides itself how much to think can.
 """
 
 from __future__ import annotations
 
-from providers.canonical.chat import ChatRequest, ReasoningConfig
+from providers.canonical.chat import ChatRequest, ReasoningConfig, Tool
 from providers.canonical.loss import Losses, approximated, dropped
 from providers.dialects.bedrock.models import Family
 from providers.dialects.bedrock.words import Object
@@ -51,6 +52,9 @@ def _budget(
     if unsigned:
         losses.append(dropped("reasoning", "the thinking that led to the last calls is not there: it is switched off"))
         return {}, False
+    if _forced(request):
+        losses.append(dropped("reasoning", "the model does not think here: it is made to call a tool"))
+        return {}, False
     exact = wanted.budget is not None and wanted.budget >= _LEAST
     tokens = _BUDGETS[wanted.effort or "medium"] if wanted.budget is None or wanted.budget < 0 else wanted.budget
     tokens = max(tokens, _LEAST)
@@ -65,6 +69,14 @@ def _budget(
     if not exact:
         losses.append(approximated("reasoning", f"the target takes a number of tokens: {tokens}"))
     return {"thinking": {"type": "enabled", "budget_tokens": tokens}}, True
+
+
+def _forced(request: ChatRequest) -> bool:
+    """Must the model call a tool that is there? Its caller's program counts on the call, not on the thinking."""
+    choice = request.tool_choice
+    if choice is None or choice.mode != "required":
+        return False
+    return any(isinstance(tool, Tool) and (not choice.names or tool.name in choice.names) for tool in request.tools)
 
 
 def _adaptive(wanted: ReasoningConfig, model: Family, off: bool, losses: Losses) -> Object:

@@ -31,7 +31,7 @@ from providers.canonical.chat import (
     Usage,
 )
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest, UpstreamFailed
-from providers.canonical.loss import Losses, approximated, dropped, lose_marks
+from providers.canonical.loss import Losses, approximated, dropped, lose_answer, lose_marks
 from providers.dialects.gemini.names import FAMILY, NAME, Json, raw_answer, raw_part
 from providers.dialects.gemini.parts import (
     AnswerIds,
@@ -451,6 +451,14 @@ def _source(chunks: Json, number: Json) -> Mapping[str, Json] | None:
     return None
 
 
+def named_sources(citations: tuple[Citation, ...], losses: Losses) -> tuple[Citation, ...]:
+    """Those that can be told: with a URL or a title."""
+    told = tuple(one for one in citations if one.url is not None or one.title is not None)
+    if len(told) < len(citations):
+        losses.append(dropped("groundingMetadata", "a citation without a URL or a title"))
+    return told
+
+
 def encode_citations(texts: Sequence[tuple[int, str, tuple[Citation, ...]]]) -> dict[str, Json] | None:
     """groundingMetadata for the citations of an answer's text parts: (index, text, citations)."""
     chunks: list[Json] = []
@@ -490,7 +498,9 @@ def encode_answer(response: ChatResponse, model: str, losses: Losses) -> bytes:
         body["modelVersion"] = response.model or model
     if response.id is not None:
         body["responseId"] = response.id
-    if own and response.extra:
+    if not own:
+        lose_answer(response, losses)
+    elif response.extra:
         body.update(response.extra)
     if own and response.form and "createTime" in response.form:
         body["createTime"] = response.form["createTime"]
@@ -516,7 +526,7 @@ def _encode_choice(choice: Choice, own: bool, losses: Losses) -> dict[str, Json]
     finish = choice.finish
     for part in choice.parts:
         if isinstance(part, Text) and part.citations:
-            texts.append((len(parts), part.text, part.citations))
+            texts.append((len(parts), part.text, part.citations if own else named_sources(part.citations, losses)))
         written = encode_answer_part(part, own, losses)
         if isinstance(written, str):
             finish = Finish(reason="error", raw="MALFORMED_FUNCTION_CALL", message=written)

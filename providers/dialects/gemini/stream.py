@@ -29,10 +29,11 @@ from providers.canonical.chat import (
     Usage,
 )
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest, RouterError, StreamTruncated
-from providers.canonical.loss import Losses, dropped
+from providers.canonical.loss import Losses, dropped, lose_told
 from providers.canonical.stream import (
     ChoiceEnd,
     CitationDelta,
+    Event,
     LogprobsDelta,
     PartEnd,
     PartWhole,
@@ -66,6 +67,7 @@ from providers.dialects.gemini.answer import (
     finish_of,
     finish_word,
     keep_feedback,
+    named_sources,
     no_candidates,
     tier_of,
 )
@@ -624,8 +626,19 @@ class Encoder:
         if event.id is not None:
             self._named["responseId"] = event.id
         self._tail = b"," + wire_json.encode(self._named)[1:] if self._named else b"}"
-        self._extra.update(event.extra or {})
+        self._keep(event)
         return b""
+
+    def _keep(self, event: ResponseStart | ResponseEnd) -> None:
+        if self._own:
+            self._extra.update(event.extra or {})
+        self._lose(event)
+
+    def _lose(self, event: Event) -> None:
+        """What another dialect's answer says that only its own callers would read."""
+        extra = event.part.extra if isinstance(event, PartWhole) else event.extra
+        if extra and not self._own:
+            lose_told(extra, self._losses)
 
     def _chunk(self, choice: int, part: bytes) -> bytes:
         """One chunk with one part."""
@@ -636,6 +649,7 @@ class Encoder:
         text = event.text
         if (event.choice, event.index) != self._open:
             self._turn_to(event.choice, event.index)
+            self._lose(event)
         self._pieces.append(text)
         if not text:
             return b""
@@ -655,12 +669,14 @@ class Encoder:
 
     def _reasoning(self, event: ReasoningDelta) -> bytes:
         self._thoughts.add((event.choice, event.index))
+        self._lose(event)
         if not event.text:
             return b""
         return self._chunk(event.choice, b'{"text":' + wire_json.encode(event.text) + b',"thought":true}')
 
     def _call_start(self, event: ToolCallStart) -> bytes:
         self._calls[event.choice, event.index] = (event, [])
+        self._lose(event)
         return b""
 
     def _call_delta(self, event: ToolCallDelta) -> bytes:
@@ -675,10 +691,12 @@ class Encoder:
         return b""
 
     def _citation(self, event: CitationDelta) -> bytes:
-        self._cited.setdefault((event.choice, event.index), []).append(event.citation)
+        if self._own or named_sources((event.citation,), self._losses):
+            self._cited.setdefault((event.choice, event.index), []).append(event.citation)
         return b""
 
     def _whole(self, event: PartWhole) -> bytes:
+        self._lose(event)
         written = encode_answer_part(event.part, self._own, self._losses)
         return self._chunk(event.choice, wire_json.encode(written)) if isinstance(written, dict) else b""
 
@@ -717,6 +735,7 @@ class Encoder:
 
     def _choice_end(self, event: ChoiceEnd) -> bytes:
         self._ends[event.choice] = event
+        self._lose(event)
         return b""
 
     def _usage_update(self, event: UsageUpdate) -> bytes:
@@ -725,7 +744,7 @@ class Encoder:
 
     def _end(self, event: ResponseEnd) -> bytes:
         self._blocked = event.blocked
-        self._extra.update(event.extra or {})
+        self._keep(event)
         return b""
 
     def _finished(self, end: ChoiceEnd) -> dict[str, Json]:

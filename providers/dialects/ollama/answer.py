@@ -22,7 +22,7 @@ from providers.canonical.chat import (
     Usage,
 )
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest
-from providers.canonical.loss import Losses, approximated, dropped
+from providers.canonical.loss import Losses, approximated, dropped, lose_answer
 from providers.dialect import WireResponse
 from providers.wire import json as wire_json
 from providers.wire.json import decode_upstream, encode
@@ -155,6 +155,8 @@ def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses
     if own:
         body.update(response.extra or {})
         body.update(form_of(response).get("keep", {}))
+    else:
+        lose_answer(response, losses)
     return WireResponse(status=200, headers={"content-type": "application/json"}, body=encode(body))
 
 

@@ -8,10 +8,11 @@ import msgspec
 
 from providers.canonical.chat import ChatRequest, ChatResponse, Finish, Media, ToolCall, Usage
 from providers.canonical.errors import RouterError
-from providers.canonical.loss import Losses, approximated, dropped
+from providers.canonical.loss import Losses, approximated, dropped, lose_told
 from providers.canonical.stream import (
     ChoiceEnd,
     CitationDelta,
+    Event,
     LogprobsDelta,
     PartEnd,
     PartEvent,
@@ -91,6 +92,7 @@ class Encoder:
     def _start(self, event: ResponseStart) -> bytes:
         self._own = event.dialect == NAME
         self._extra = dict(event.extra or {}) if self._own else {}
+        self._lose(event)
         created_at = self._extra.pop("created_at", None)
         self._head = {"model": event.model or self._model, "created_at": created_at or timestamp(event.created)}
         head = escape_lines(encode(self._head))[:-1]
@@ -100,6 +102,12 @@ class Encoder:
             empty = b',"message":{"role":"assistant","content":"","thinking":'
         self._templates = {b"content": head + before, b"thinking": head + empty}
         return b""
+
+    def _lose(self, event: Event) -> None:
+        """What another dialect's answer says that only its own callers would read."""
+        extra = event.part.extra if isinstance(event, PartWhole) else event.extra
+        if extra and not self._own:
+            lose_told(extra, self._losses)
 
     def _piece(self, key: bytes, text: str) -> bytes:
         """A line with one text: only the text is encoded anew."""
@@ -125,9 +133,13 @@ class Encoder:
         return event.choice != 0
 
     def _text_delta(self, event: TextDelta) -> bytes:
+        if event.extra:
+            self._lose(event)
         return self._piece(b"content", event.text) if not event.choice or not self._elsewhere(event) else b""
 
     def _reasoning_delta(self, event: ReasoningDelta) -> bytes:
+        if event.extra:
+            self._lose(event)
         return self._piece(b"thinking", event.text) if not event.choice or not self._elsewhere(event) else b""
 
     def _refusal_delta(self, event: RefusalDelta) -> bytes:
@@ -139,6 +151,7 @@ class Encoder:
     def _call_start(self, event: ToolCallStart) -> bytes:
         if not self._elsewhere(event):
             self._calls[event.index] = _Call(event)
+            self._lose(event)
         return b""
 
     def _call_delta(self, event: ToolCallDelta) -> bytes:
@@ -167,6 +180,7 @@ class Encoder:
         return b""
 
     def _whole(self, event: PartWhole) -> bytes:
+        self._lose(event)
         if self._own and isinstance(event.part, Media):
             return self._line({"content": "", "images": [event.part.base64]})
         if not self._elsewhere(event):
@@ -181,6 +195,7 @@ class Encoder:
     # ── the end ────────────────────────────────────────────────────────────────────
 
     def _choice_end(self, event: ChoiceEnd) -> bytes:
+        self._lose(event)
         if not event.choice:
             self._finish = event.finish
         return b""
@@ -192,6 +207,7 @@ class Encoder:
     def _end(self, event: ResponseEnd) -> bytes:
         if self._own:
             self._extra.update(event.extra or {})
+        self._lose(event)
         if event.blocked is None or self._finish is not None:
             return b""
         self._finish = event.blocked

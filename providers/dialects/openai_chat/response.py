@@ -21,7 +21,7 @@ from providers.canonical.chat import (
     Usage,
 )
 from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
-from providers.canonical.loss import Losses, approximated, dropped
+from providers.canonical.loss import Losses, approximated, dropped, lose_answer
 from providers.dialect import Asked, WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import (
@@ -187,8 +187,8 @@ def read_logprobs(raw: Object) -> Logprobs:
 
 
 def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses) -> WireResponse:
-    """An answer for a caller. What only another dialect's callers would read of it (`extra`: times, ratings, scores)
-    is left out without a word: nobody here asked for it. Parts that have no place are losses.
+    """An answer for a caller. What only another dialect's callers would read of it, and parts that have no place, are
+    losses.
     """
     own = response.dialect == NAME
     legacy = request.dialect == NAME and bool(form_of(request).get("legacy"))
@@ -211,6 +211,8 @@ def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses
     if own:
         body.update(response.extra or {})
         restore(body, response.form)
+    else:
+        lose_answer(response, losses)
     return WireResponse(status=200, headers={"content-type": "application/json"}, body=encode(body))
 
 

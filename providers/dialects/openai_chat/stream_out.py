@@ -8,10 +8,11 @@ import msgspec
 
 from providers.canonical.chat import ChatRequest, Finish, Media, Usage
 from providers.canonical.errors import RouterError
-from providers.canonical.loss import Losses, approximated, dropped
+from providers.canonical.loss import Losses, approximated, dropped, lose_told
 from providers.canonical.stream import (
     ChoiceEnd,
     CitationDelta,
+    Event,
     LogprobsDelta,
     PartEnd,
     PartWhole,
@@ -102,8 +103,15 @@ class ChatStreamEncoder:
             head["system_fingerprint"] = event.system_fingerprint
         if self._own:
             head |= event.extra or {}
+        self._lose(event)
         self._head = b"data: " + escape_lines(encode(head))[:-1]
         return b""
+
+    def _lose(self, event: Event) -> None:
+        """What another dialect's answer says that only its own callers would read."""
+        extra = event.part.extra if isinstance(event, PartWhole) else event.extra
+        if extra and not self._own:
+            lose_told(extra, self._losses)
 
     def _chunk(self, choice: int, delta: Json, finish: Json = None, logprobs: Json = None) -> bytes:
         body = encode([{"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish}])
@@ -130,6 +138,8 @@ class ChatStreamEncoder:
     # ── parts ──────────────────────────────────────────────────────────────────────
 
     def _text_delta(self, event: TextDelta) -> bytes:
+        if event.extra:
+            self._lose(event)
         choice, text = event.choice, event.text
         self._lengths[choice] = self._lengths.get(choice, 0) + len(text)
         around = self._around.get(choice)
@@ -143,6 +153,7 @@ class ChatStreamEncoder:
         return around[0] + body + around[1]
 
     def _reasoning_delta(self, event: ReasoningDelta) -> bytes:
+        self._lose(event)
         return self._piece(event.choice, b"reasoning_content", event.text)
 
     def _refusal_delta(self, event: RefusalDelta) -> bytes:
@@ -150,6 +161,7 @@ class ChatStreamEncoder:
         return self._piece(event.choice, b"refusal", event.text)
 
     def _call_start(self, event: ToolCallStart) -> bytes:
+        self._lose(event)
         key = (event.choice, event.index)
         self._calls[key] = sum(1 for choice, _ in self._calls if choice == event.choice)
         self._waiting = event
@@ -217,6 +229,7 @@ class ChatStreamEncoder:
         return self._chunk(event.choice, {"annotations": [written]})
 
     def _whole(self, event: PartWhole) -> bytes:
+        self._lose(event)
         part = event.part
         if isinstance(part, Media):
             if part.kind == "audio":
@@ -245,6 +258,7 @@ class ChatStreamEncoder:
         if not same:
             at = f"choices[{event.choice}].finish_reason"
             self._losses.append(approximated(at, f"the answer ended with {finish.raw or finish.reason}"))
+        self._lose(event)
         out = b""
         if finish.message and finish.reason in ("refusal", "content_filter") and event.choice not in self._refused:
             out = self._piece(event.choice, b"refusal", finish.message)
@@ -255,6 +269,7 @@ class ChatStreamEncoder:
         return b""
 
     def _end(self, event: ResponseEnd) -> bytes:
+        self._lose(event)
         if event.blocked is None or self._ready:
             return b""
         return self._piece(0, b"refusal", refusal_of(event.blocked)) + self._chunk(0, {}, "content_filter")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from providers.canonical.chat import AnyPart, ChatRequest, ChatResponse, Choice, Finish, Refusal, ToolCall, Usage
 from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
-from providers.canonical.loss import Losses, approximated, dropped
+from providers.canonical.loss import Losses, approximated, dropped, lose_answer
 from providers.dialect import Asked, WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import TIERS, Json, Object, leftovers, make_form, restore
@@ -126,8 +126,8 @@ def _count(raw: Object, key: str) -> int | None:
 
 
 def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses) -> WireResponse:
-    """An answer for a caller. What only another dialect's callers would read of it (`extra`) is left out without a
-    word: nobody here asked for it. Parts that have no place are losses.
+    """An answer for a caller. What only another dialect's callers would read of it, and parts that have no place, are
+    losses.
     """
     own = response.dialect == NAME
     identifier = response.id if own and response.id else response_id(response.id, response.model)
@@ -151,6 +151,10 @@ def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses
         body["service_tier"] = tier
     if own:
         _restore(body, response)
+    else:
+        lose_answer(response, losses)
+        if choice.logprobs is not None and choice.logprobs.refusal:
+            losses.append(dropped("logprobs.refusal", "the caller's dialect has them of texts only"))
     return WireResponse(status=200, headers={"content-type": "application/json"}, body=encode(body))
 
 

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from providers.canonical.chat import Message, Reasoning, ReasoningConfig, Seal, Text, ToolCall, ToolChoice, ToolResult
+from providers.canonical.chat import (
+    Message,
+    Reasoning,
+    ReasoningConfig,
+    Seal,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
 from providers.canonical.loss import Loss
 from tests.providers.dialects.bedrock.spoken import CLAUDE, HI, request, sent
 
@@ -129,7 +139,7 @@ def test_an_amount_that_nobody_says() -> None:
 
 
 def test_what_does_not_go_with_thinking() -> None:
-    """Claude samples only at 1 and cannot be made to call a tool while it thinks: told, not refused."""
+    """Claude samples only at 1 while it thinks: told, not refused."""
     losses: list[Loss] = []
     body = sent(
         request(
@@ -147,3 +157,25 @@ def test_what_does_not_go_with_thinking() -> None:
     assert "inferenceConfig" not in body
     assert ["temperature", "top_p", "top_k", "tool_choice"] == [loss.field for loss in losses]
     assert {"temperature": 1} == sent(request(reasoning=thinking(budget=2000), temperature=1))["inferenceConfig"]
+
+
+@pytest.mark.parametrize(
+    ("model", "wanted", "names", "thinks", "lost"),
+    [
+        (CLAUDE, thinking(budget=2000), (), False, ["reasoning"]),
+        (CLAUDE, thinking(effort="low"), ("look",), False, ["reasoning"]),
+        (CLAUDE, thinking(budget=0), (), False, []),
+        (NEWER, thinking(effort="low"), (), True, []),
+    ],
+)
+def test_a_call_that_is_forced_goes_before_thinking(
+    model: str, wanted: ReasoningConfig, names: tuple[str, ...], thinks: bool, lost: list[str]
+) -> None:
+    """With a budget Claude cannot be made to call a tool: the thinking is given up, as in Anthropic's own dialect."""
+    losses: list[Loss] = []
+    choice = ToolChoice(mode="required", names=names)
+    body = sent(request(model=model, reasoning=wanted, tools=(Tool(name="look"),), tool_choice=choice), losses)
+
+    assert body["toolConfig"]["toolChoice"] in ({"any": {}}, {"tool": {"name": "look"}})
+    assert thinks == ("thinking" in body.get("additionalModelRequestFields", {}))
+    assert lost == [loss.field for loss in losses]

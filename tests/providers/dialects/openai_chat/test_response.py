@@ -411,12 +411,12 @@ def test_sound_and_pictures() -> None:
 
 
 def test_what_has_no_place_is_named() -> None:
-    """Blocks of another dialect. What only its own callers would read is left out without a word."""
+    """Blocks of another dialect, and what only its own callers would read; sums of what is told are left out."""
     blob = Opaque(dialect="elsewhere", kind="executableCode", raw={})
     choice = Choice(parts=(blob, Text(text="x")), finish=STOP, extra={"avgLogprobs": -1})
     _, losses = told(foreign(choices=(choice,), extra={"modelStatus": 1}))
 
-    assert ["choices[0].message=dropped"] == losses
+    assert ["choices[0].message=dropped", "modelStatus=dropped"] == losses
 
 
 def test_callers_from_before_tools() -> None:
