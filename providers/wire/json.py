@@ -22,7 +22,7 @@ Json: TypeAlias = Any
 
 MAX_DEPTH = 64
 MAX_VALUES = 100_000
-_MAX_INTEGER = 10**30
+MAX_INTEGER = 10**30
 _KEY = re.compile(rb'[\s{,]*"([^"\\]*)"\s*:\s*')
 
 #: What a decoder of ours raises for a text that it cannot read, whatever is the matter with it.
@@ -130,7 +130,7 @@ def _count(values: Collection[Json], left: int, depth: int) -> int:
             seen += _count(value.values(), left - 1, depth)
         elif kind is list:
             seen += _count(value, left - 1, depth)
-        elif kind is int and not -_MAX_INTEGER < value < _MAX_INTEGER:
+        elif kind is int and not -MAX_INTEGER < value < MAX_INTEGER:
             raise MalformedRequest("an integer of more than 30 digits")
     return seen
 
@@ -296,7 +296,7 @@ def take_integer(body: dict[str, Json], key: str, at: str = "") -> int | None:
     value = body.get(key)
     if value is None or type(value) is int:
         return value
-    if type(value) is float and value.is_integer() and abs(value) < _MAX_INTEGER:
+    if type(value) is float and value.is_integer() and abs(value) < MAX_INTEGER:
         return int(value)
     raise wrong(path(at, key), "an integer", value)
 

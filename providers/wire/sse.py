@@ -68,7 +68,7 @@ class SseDecoder:
             data = self._skip_bom(data)
         returns = b"\r" in data
         self._crlf = self._crlf or returns
-        if self._lines is None and not returns and b"\n" not in data:
+        if self._lines is None and not returns and b"\n" not in data and not self._awaits_lf():
             self._hold(data)
             self._check()
             return None
@@ -79,6 +79,10 @@ class SseDecoder:
         if self._crlf and self._lines is None and not _is_crlf(data):
             self._lines = _Lines()
         return data
+
+    def _awaits_lf(self) -> bool:
+        """Was a CR the last that came? What comes after it says whether it ended a line by itself."""
+        return bool(self._held) and self._held[-1].endswith(b"\r")
 
     def _leave(self, rest: bytes, any_events: bool) -> None:
         """Keeps what is of the next event."""

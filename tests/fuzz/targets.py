@@ -104,7 +104,7 @@ def traits_of(name: str) -> Sequence[Traits]:
     keys = ("own", "ignores", "rejects", "quirks")
     rows = [row for row in catalog().values() if name in row["speaks"]]
     found = [Traits(**{key: frozenset(row.get(key, ())) for key in keys}) for row in rows]
-    return list(dict.fromkeys([PLAIN, *found]))
+    return list({repr(one): one for one in (PLAIN, *found)}.values())
 
 
 # ── requests ───────────────────────────────────────────────────────────────────────────

@@ -251,7 +251,10 @@ def _blocked(reason: str | None) -> str:
 
 def keep_feedback(extra: dict[str, Json]) -> None:
     """Leaves of promptFeedback in `extra` only what `blocked` does not say already."""
-    feedback = extra.pop("promptFeedback")
+    feedback = extra["promptFeedback"]
+    if not isinstance(feedback, dict):
+        return
+    del extra["promptFeedback"]
     rest = {key: value for key, value in feedback.items() if key not in ("blockReason", "blockReasonMessage")}
     if rest:
         extra["promptFeedback"] = rest
@@ -505,7 +508,8 @@ def encode_answer(response: ChatResponse, model: str, losses: Losses) -> bytes:
     if own and response.form and "createTime" in response.form:
         body["createTime"] = response.form["createTime"]
     if response.blocked is not None:
-        body["promptFeedback"] = {**encode_blocked(response.blocked, own), **body.get("promptFeedback", {})}
+        said, blocked = body.get("promptFeedback"), encode_blocked(response.blocked, own)
+        body["promptFeedback"] = {**blocked, **said} if type(said) is dict else blocked
     return wire_json.encode(body)
 
 

@@ -412,7 +412,7 @@ class Contents:
         return msgspec.structs.replace(part, mime_type=self._type_of_url(part, uri))
 
     def _type_of_url(self, part: Media, uri: str) -> str:
-        mime_type = part.mime_type or _by_suffix(urlsplit(uri).path)
+        mime_type = part.mime_type or _by_suffix(_path_of(uri))
         if mime_type is None:
             if part.kind == "video" or part.kind == "audio":
                 raise _unreadable(part, "the type of what the URL holds is not known")
@@ -444,6 +444,14 @@ def _following(messages: Sequence[Message], i: int) -> tuple[list[ToolResult], l
 def _by_suffix(path: str) -> str | None:
     suffix = path.rpartition(".")[2].lower() if "." in path else ""
     return _BY_SUFFIX.get(suffix) or _OTHER_SUFFIXES.get(suffix)
+
+
+def _path_of(uri: str) -> str:
+    """The path of a URL; nothing where it is none."""
+    try:
+        return urlsplit(uri).path
+    except ValueError:  # "https://["
+        return ""
 
 
 def _unreadable(part: Media, why: str) -> UnsupportedParameter:

@@ -610,7 +610,9 @@ class Encoder:
             if self._created is not None:
                 body["createTime"] = encode_time(self._created)
         if self._blocked is not None:
-            body["promptFeedback"] = {**encode_blocked(self._blocked, self._own), **body.get("promptFeedback", {})}
+            said = body.get("promptFeedback")
+            blocked = encode_blocked(self._blocked, self._own)
+            body["promptFeedback"] = {**blocked, **said} if type(said) is dict else blocked
         return self._writer.frame(wire_json.encode(body)) + self._writer.end()
 
     def error(self, error: RouterError) -> bytes:

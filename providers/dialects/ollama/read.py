@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from providers.canonical.errors import MalformedRequest, RouteNotFound
 from providers.dialect import Asked, WireRequest
-from providers.wire.json import has_duplicates, read_object, take_bool, take_integer, wrong
+from providers.wire.json import MAX_INTEGER, has_duplicates, read_object, take_bool, take_integer, wrong
 from providers.wire.memory import checked_once
 
 from .words import OPERATIONS, Json, Object
@@ -179,7 +179,7 @@ def _name(function: Object, at: str) -> None:
 
 def _integer(least: int | None = None) -> Callable[[Json, str], None]:
     def check(value: Json, at: str) -> None:
-        if type(value) is not int and not (type(value) is float and value.is_integer()):
+        if type(value) is not int and not (type(value) is float and value.is_integer() and abs(value) < MAX_INTEGER):
             raise wrong(at, "an integer", value)
         if least is not None and value < least:
             raise MalformedRequest(f"{at} must be at least {least}", param=at)

@@ -259,6 +259,8 @@ def _tool_choice(value: Json, at: str) -> None:
                 _definition(value.get(kind), f"{at}.{kind}")
         if value.get("type") == "allowed_tools":
             _object(value.get("allowed_tools"), f"{at}.allowed_tools")
+            if type(value["allowed_tools"].get("tools")) is not list:
+                raise wrong(f"{at}.allowed_tools.tools", "an array", value["allowed_tools"].get("tools"))
 
 
 def _function_call(value: Json, at: str) -> None:

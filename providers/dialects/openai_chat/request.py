@@ -65,7 +65,7 @@ _PLAIN = tuple(
 )
 _READ = {wire: name for name, wire in _PLAIN}
 _NAMES = {wire: name for name, wire in _PLAIN} | {"max_tokens": "max_output_tokens", "user": "end_user"}
-_TYPES: Mapping[str, tuple[type, ...]] = {"top_k": (int, float)}  # read only where it is what canonical holds
+_TYPES: Mapping[str, tuple[type, ...]] = {"top_k": (int, float)}  # read only where it is just what canonical holds
 
 
 # ── reading ────────────────────────────────────────────────────────────────────────────
@@ -79,7 +79,7 @@ def decode(asked: Asked) -> ChatRequest:
     _older(rest, "safety_identifier", "user", fields, paths)
     for wire, value in asked.body.items():
         name = _READ.get(wire)
-        if name is None or value is None or value == {} or not isinstance(value, _TYPES.get(wire, object)):
+        if name is None or value is None or value == {} or (wire in _TYPES and type(value) not in _TYPES[wire]):
             continue
         if wire in rest:
             fields[name] = rest.pop(wire)

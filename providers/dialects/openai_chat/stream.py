@@ -256,7 +256,7 @@ class ChatStreamDecoder:
             if choice is None:
                 choice = self._choices[index] = _Choice(index, self._seed())
             choice.read(raw, out)
-            if self._patience > 0 and len(out) == before + 1 and choice.talks:
+            if self._patience > 0 and len(choices) == 1 and len(out) == before + 1 and choice.talks:
                 self._talking = choice
 
     def _unusual(self, chunk: Object, data: bytes) -> None:

@@ -117,6 +117,8 @@ def decode(asked: Asked) -> ChatRequest:
         paths["end_user"] = "user"
     for wire, value in asked.body.items():
         name = _READ.get(wire)
+        if name == "top_k" and type(value) not in (int, float):
+            continue  # no field of this language: what it is, only its upstream may know
         if name is not None and wire in rest and value is not None and value != {}:
             fields[name] = rest.pop(wire)
     messages = read_input(rest)

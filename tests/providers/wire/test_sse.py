@@ -124,3 +124,11 @@ def test_single_returns_end_lines_wherever_they_stand() -> None:
 
     assert [(b"x", None, b"data: x\r\r")] == decoder.feed(b"data: x\r\rdata")
     assert b"data" == decoder.close()
+
+
+def test_a_return_is_known_by_what_comes_after_it() -> None:
+    """Cut apart or not: a CR before anything but LF has ended a line by itself."""
+    whole, cut = SseDecoder(), SseDecoder()
+
+    assert [(b"m", None)] == [event[:2] for event in whole.feed(b"data: m\r\n\r*")]
+    assert [(b"m", None)] == [event[:2] for piece in (b"data: m\r\n\r", b"*") for event in cut.feed(piece)]

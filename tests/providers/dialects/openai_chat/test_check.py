@@ -87,6 +87,10 @@ def test_messages_are_a_non_empty_array(messages: Any) -> None:
         ({"n": 0}, "n"),
         ({"n": 1.5}, "n"),
         ({"max_tokens": 0}, "max_tokens"),
+        (
+            {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": True}}},
+            "tool_choice.allowed_tools.tools",
+        ),
         ({"max_completion_tokens": "9"}, "max_completion_tokens"),
         ({"seed": "x"}, "seed"),
         ({"stop": 1}, "stop"),
