@@ -9,11 +9,11 @@ All numbers are big-endian. Facts: smithy.io, Amazon Event Stream Specification;
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TypeAlias
+from zlib import crc32
 
 from providers.canonical.errors import BadUpstreamBytes
 
@@ -22,8 +22,8 @@ Frame: TypeAlias = tuple[Mapping[str, str], bytes]
 
 _PRELUDE = struct.Struct(">III")
 _LENGTH = struct.Struct(">H")
-_CHECKSUM = struct.Struct(">I")
-_AROUND = _PRELUDE.size + 4  # what a frame without headers and payload has
+_LEAST = _PRELUDE.size  # bytes without which a frame says nothing yet
+_AROUND = _LEAST + 4  # what a frame without headers and payload has
 _MOST_HEADERS = 128 << 10
 _STRING, _BYTES = 7, 6
 #: Bytes of a value, by type: true, false, byte, short, integer, long, -, -, timestamp, uuid.
@@ -40,7 +40,7 @@ class EventStreamDecoder:
         self._limit = limit
         self._held: list[bytes] = []  # of the unfinished frame; joined only when it is complete
         self._size = 0
-        self._wanted = _PRELUDE.size  # bytes that are needed before there is anything to do
+        self._wanted = _LEAST  # bytes that are needed before there is anything to do
         self._fault: BadUpstreamBytes | None = None
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -54,10 +54,30 @@ class EventStreamDecoder:
         buffer = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         frames: list[Frame] = []
         at = 0
+        size = len(buffer)
         try:
-            while end := self._end(buffer, at):
-                frames.append(_frame(buffer, at, end))
+            while size - at >= _LEAST:
+                total, headers, checksum = _PRELUDE.unpack_from(buffer, at)
+                if crc32(buffer[at : at + 8]) != checksum:
+                    raise BadUpstreamBytes("the upstream's event stream is damaged")
+                if total > self._limit:
+                    raise BadUpstreamBytes("the upstream sent an event larger than the limit")
+                if headers > _MOST_HEADERS or total < headers + _AROUND:
+                    raise BadUpstreamBytes("the upstream's event stream holds an impossible frame")
+                end = at + total
+                if end > size:
+                    self._wanted = total
+                    break
+                last = end - 4
+                # All before the last four bytes is summed up; the sum of the first eight is known.
+                if crc32(buffer[at + 8 : last], checksum).to_bytes(4, "big") != buffer[last:end]:
+                    raise BadUpstreamBytes("the upstream's event stream is damaged")
+                at += _LEAST
+                data = buffer[at : at + headers]
+                frames.append((_usual(data) if headers < _SHORT else _read_headers(data), buffer[at + headers : last]))
                 at = end
+            else:
+                self._wanted = _LEAST
         except BadUpstreamBytes as fault:
             self._fault = fault
             if not frames:
@@ -66,37 +86,11 @@ class EventStreamDecoder:
         self._size = len(buffer) - at
         return frames
 
-    def _end(self, buffer: bytes, at: int) -> int:
-        """Where the frame ends that begins at `at`; 0 while it is not all there."""
-        left = len(buffer) - at
-        self._wanted = _PRELUDE.size
-        if left < _PRELUDE.size:
-            return 0
-        total, headers, checksum = _PRELUDE.unpack_from(buffer, at)
-        if zlib.crc32(buffer[at : at + 8]) != checksum:
-            raise BadUpstreamBytes("the upstream's event stream is damaged")
-        if total > self._limit:
-            raise BadUpstreamBytes("the upstream sent an event larger than the limit")
-        if headers > _MOST_HEADERS or total < headers + _AROUND:
-            raise BadUpstreamBytes("the upstream's event stream holds an impossible frame")
-        self._wanted = total
-        return at + total if left >= total else 0
-
     def close(self) -> bytes:
         """What is left over at the end of the input: the bytes of an unfinished frame. Raises a fault that waits."""
         if self._fault is not None:
             raise self._fault
         return b"".join(self._held)
-
-
-def _frame(buffer: bytes, start: int, end: int) -> Frame:
-    at = end - 4
-    if zlib.crc32(buffer[start:at]) != _CHECKSUM.unpack_from(buffer, at)[0]:
-        raise BadUpstreamBytes("the upstream's event stream is damaged")
-    first = start + _PRELUDE.size
-    middle = first + _CHECKSUM.unpack_from(buffer, start + 4)[0]
-    data = buffer[first:middle]
-    return _usual(data) if len(data) < _SHORT else _read_headers(data), buffer[middle:at]
 
 
 def _read_headers(data: bytes) -> Mapping[str, str]:
@@ -137,5 +131,5 @@ def encode_frame(headers: Mapping[str, str], payload: bytes) -> bytes:
         parts += [bytes([len(raw)]), raw, bytes([_STRING]), _LENGTH.pack(len(text)), text]
     head = b"".join(parts)
     lengths = struct.pack(">II", _AROUND + len(head) + len(payload), len(head))
-    frame = b"".join((lengths, zlib.crc32(lengths).to_bytes(4, "big"), head, payload))
-    return frame + zlib.crc32(frame).to_bytes(4, "big")
+    frame = b"".join((lengths, crc32(lengths).to_bytes(4, "big"), head, payload))
+    return frame + crc32(frame).to_bytes(4, "big")

@@ -66,6 +66,7 @@ from .written import write_citation
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
 _string = msgspec.json.Encoder().encode
+_DELTA = b'%b%d,"delta":%b}\n\n'  # of an open part: its template, the sequence number, the text as JSON
 
 
 class ResponsesStreamEncoder:
@@ -97,8 +98,12 @@ class ResponsesStreamEncoder:
         kind = type(event)
         if kind is TextDelta:
             part = self._open.get(event.index)  # type: ignore[union-attr]  # it has one
-            if type(part) is _Text and event.text and not event.choice:  # type: ignore[union-attr]
-                return self._piece(part, event.text)  # type: ignore[union-attr]
+            text = event.text  # type: ignore[union-attr]
+            if type(part) is _Text and text and not event.choice:  # type: ignore[union-attr]
+                part.pieces.append(text)  # `_piece`, without the call
+                self._number = number = self._number + 1
+                data = _string(text)
+                return _DELTA % (part.before, number, data if data.isascii() else escape_lines(data))
         if kind in _OF_A_CHOICE and event.choice:  # type: ignore[union-attr]  # those have one
             return self._elsewhere()
         return _FEED[kind](self, event)
@@ -164,7 +169,7 @@ class ResponsesStreamEncoder:
         data = _string(text)
         if not data.isascii():
             data = escape_lines(data)
-        return part.before + b'%d,"delta":%b}\n\n' % (self._number, data)
+        return _DELTA % (part.before, self._number, data)
 
     def _add(self, item: Object) -> tuple[int, bytes]:
         """A new item: its output_index, and the event that announces it."""
