@@ -52,6 +52,7 @@ HEADS = frozenset({"response.created", "response.in_progress", "response.queued"
 _PIECES: Mapping[str, tuple[type, str]] = {"output_text": (TextDelta, "text"), "refusal": (RefusalDelta, "refusal")}
 _CALLS = frozenset({"function_call", "custom_tool_call"})
 _USUAL = b"event: response.output_text.delta\ndata: "
+_SKIPPED = len(_USUAL)
 _PATIENCE = 8  # how often an event may turn out to be another before it is no longer tried
 
 
@@ -132,26 +133,19 @@ class ResponsesStreamDecoder:
         for block in blocks:
             if block.startswith(_USUAL) and block.count(b"\n") == 1 and self._patience > 0:
                 try:
-                    event = _usual(block[len(_USUAL) :])
+                    event = _usual(block[_SKIPPED:])
                 except UNREADABLE:
                     self._patience -= 1
                 else:
-                    if self._goes_on(event, out):
-                        continue
+                    item, text = self._items.get(event.output_index), event.delta
+                    if item is not None and not item.done and text and not event.logprobs:
+                        slot = item.slots.get(event.content_index)
+                        if slot is not None and not slot.ended and slot.kind is TextDelta:
+                            self._last = event.output_index
+                            slot.length += len(text)
+                            out.append(TextDelta(index=slot.part, text=text))
+                            continue
             yield block
-
-    def _goes_on(self, event: _UsualEvent, out: list[StreamEvent]) -> bool:
-        """Is it more of a text that is open? Then it is given out."""
-        item, text = self._items.get(event.output_index), event.delta
-        if item is None or item.done or not text or event.logprobs:
-            return False
-        slot = item.slots.get(event.content_index)
-        if slot is None or slot.ended or slot.kind is not TextDelta:
-            return False
-        self._last = event.output_index
-        slot.length += len(text)
-        out.append(TextDelta(index=slot.part, text=text))
-        return True
 
     def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
         if data is None:

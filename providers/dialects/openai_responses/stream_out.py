@@ -148,7 +148,7 @@ class ResponsesStreamEncoder:
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), escape_lines(data))
 
     def _start(self, event: ResponseStart) -> bytes:
-        body = self._begin(event)
+        body = msgspec.Raw(encode(self._begin(event)))  # both say the same
         return self._say("response.created", response=body) + self._say("response.in_progress", response=body)
 
     def _begin(self, event: ResponseStart) -> Object:
