@@ -45,7 +45,7 @@ NUMBERS = {
 }
 INTEGERS = {"maxOutputTokens": "max_output_tokens", "seed": "seed", "candidateCount": "n", "logprobs": "top_logprobs"}
 _SIMPLE = frozenset({*NUMBERS, *INTEGERS, "responseLogprobs", "stopSequences"})
-_SPEAKERS = ("user", "model")
+_SPEAKERS: dict[str, Role] = {"user": "user", "model": "assistant"}
 _TIERS = {"standard": "default"}
 TIER_OF = {"default": "standard", "standard": "standard", "flex": "flex", "priority": "priority"}
 _MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none", "VALIDATED": "auto"}
@@ -161,11 +161,13 @@ def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix:
     call_id, result_id = work.ids.call, work.ids.result
     for i, content in enumerate(body["contents"]):
         at = f"{prefix}contents[{i}]"
-        plain_part = _plain(content, at)
-        if plain_part is not None:  # most contents
-            speaker: Role = "assistant" if content["role"] == "model" else "user"
-            messages.append(Message(role=speaker, parts=(plain_part,), at=at))
-            continue
+        items = content["parts"]
+        if len(content) == 2 and len(items) == 1 and is_text(items[0]):  # most contents
+            speaker = _SPEAKERS.get(content.get("role") or "")
+            if speaker is not None:
+                text = Text(text=items[0]["text"], at=f"{at}.parts[0]")
+                messages.append(Message(role=speaker, parts=(text,), at=at))
+                continue
         if raws is None:
             raws = raw_contents(raw)
         parts = tuple(
@@ -186,15 +188,6 @@ def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix:
         else:
             messages.extend(_split(parts, at, form, extra))
     return tuple(messages)
-
-
-def _plain(content: dict[str, Json], at: str) -> Text | None:
-    """The text of a content that is a role and one text; None for any other."""
-    parts = content["parts"]
-    if len(content) != 2 or len(parts) != 1 or content.get("role") not in _SPEAKERS:
-        return None
-    part = parts[0]
-    return Text(text=part["text"], at=f"{at}.parts[0]") if is_text(part) else None
 
 
 def _placed(part: AnyPart, raw: dict[str, Json]) -> AnyPart:
@@ -448,10 +441,12 @@ def _are_names(value: Json) -> bool:
 
 
 def _decode_safety(work: _Decoding, body: dict[str, Json]) -> tuple[SafetySetting, ...]:
-    at, settings = take(work.asked.body, "safetySettings")
     settings = body.get("safetySettings")
+    if settings is None:
+        return ()
     if settings == []:
         work.form["safety"] = []
+    at, _ = take(work.asked.body, "safetySettings")
     return tuple(
         SafetySetting(
             category=setting["category"],
