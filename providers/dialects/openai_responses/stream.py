@@ -131,9 +131,9 @@ class ResponsesStreamDecoder:
     def _others(self, blocks: Iterable[bytes], out: list[StreamEvent]) -> Iterator[bytes]:
         """Reads those events that are nothing but more of a text that is open, and gives out the others."""
         for block in blocks:
-            if block.startswith(_USUAL) and block.count(b"\n") == 1 and self._patience > 0:
+            if block.startswith(_USUAL) and b"\n" not in (data := block[_SKIPPED:]) and self._patience > 0:
                 try:
-                    event = _usual(block[_SKIPPED:])
+                    event = _usual(data)
                 except UNREADABLE:
                     self._patience -= 1
                 else:
