@@ -117,30 +117,22 @@ def _complaint(data: bytes, error: Exception) -> str:
 def _count(values: Collection[Json], left: int, depth: int) -> int:
     """How many values these are, with all that is in them. Refuses what is nested too deep, and endless integers.
 
-    Level by level. Its cost grows with the number of values, not with bytes: a long text is one of them.
+    Its cost grows with the number of values, not with bytes: a long text is one of them.
     """
-    seen = 0
-    while left >= 0:
-        seen += len(values)
-        within: list[Json] = []
-        deeper = False
-        for value in values:
-            kind = type(value)
-            if kind is str:
-                continue
-            if kind is dict:
-                within += value.values()
-                deeper = True
-            elif kind is list:
-                within += value
-                deeper = True
-            elif kind is int and not -_MAX_INTEGER < value < _MAX_INTEGER:
-                raise MalformedRequest("an integer of more than 30 digits")
-        if not deeper:
-            return seen
-        values = within
-        left -= 1
-    raise MalformedRequest(f"JSON is nested more than {depth} deep")
+    if left < 0:
+        raise MalformedRequest(f"JSON is nested more than {depth} deep")
+    seen = len(values)
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            continue
+        if kind is dict:
+            seen += _count(value.values(), left - 1, depth)
+        elif kind is list:
+            seen += _count(value, left - 1, depth)
+        elif kind is int and not -_MAX_INTEGER < value < _MAX_INTEGER:
+            raise MalformedRequest("an integer of more than 30 digits")
+    return seen
 
 
 def decode_upstream(data: bytes) -> Json:
