@@ -22,9 +22,8 @@ Frame: TypeAlias = tuple[Mapping[str, str], bytes]
 
 _PRELUDE = struct.Struct(">III")
 _LENGTH = struct.Struct(">H")
-_CHECKSUM = struct.Struct(">I")
-_unpack_prelude, _unpack_checksum = _PRELUDE.unpack_from, _CHECKSUM.unpack_from
-_AROUND = _PRELUDE.size + 4  # what a frame without headers and payload has
+_LEAST = _PRELUDE.size  # bytes without which a frame says nothing yet
+_AROUND = _LEAST + 4  # what a frame without headers and payload has
 _MOST_HEADERS = 128 << 10
 _STRING, _BYTES = 7, 6
 #: Bytes of a value, by type: true, false, byte, short, integer, long, -, -, timestamp, uuid.
@@ -41,7 +40,7 @@ class EventStreamDecoder:
         self._limit = limit
         self._held: list[bytes] = []  # of the unfinished frame; joined only when it is complete
         self._size = 0
-        self._wanted = _PRELUDE.size  # bytes that are needed before there is anything to do
+        self._wanted = _LEAST  # bytes that are needed before there is anything to do
         self._fault: BadUpstreamBytes | None = None
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -55,8 +54,30 @@ class EventStreamDecoder:
         buffer = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         frames: list[Frame] = []
         at = 0
+        size = len(buffer)
         try:
-            at = self._cut(buffer, frames)
+            while size - at >= _LEAST:
+                total, headers, checksum = _PRELUDE.unpack_from(buffer, at)
+                if crc32(buffer[at : at + 8]) != checksum:
+                    raise BadUpstreamBytes("the upstream's event stream is damaged")
+                if total > self._limit:
+                    raise BadUpstreamBytes("the upstream sent an event larger than the limit")
+                if headers > _MOST_HEADERS or total < headers + _AROUND:
+                    raise BadUpstreamBytes("the upstream's event stream holds an impossible frame")
+                end = at + total
+                if end > size:
+                    self._wanted = total
+                    break
+                last = end - 4
+                # All before the last four bytes is summed up; the sum of the first eight is known.
+                if crc32(buffer[at + 8 : last], checksum).to_bytes(4, "big") != buffer[last:end]:
+                    raise BadUpstreamBytes("the upstream's event stream is damaged")
+                at += _LEAST
+                data = buffer[at : at + headers]
+                frames.append((_usual(data) if headers < _SHORT else _read_headers(data), buffer[at + headers : last]))
+                at = end
+            else:
+                self._wanted = _LEAST
         except BadUpstreamBytes as fault:
             self._fault = fault
             if not frames:
@@ -64,30 +85,6 @@ class EventStreamDecoder:
         self._held = [buffer[at:]] if at < len(buffer) else []
         self._size = len(buffer) - at
         return frames
-
-    def _cut(self, buffer: bytes, frames: list[Frame]) -> int:
-        """Reads all that is whole, in one loop: this is what a chunk of text costs. Gives where the rest begins."""
-        at, size = 0, len(buffer)
-        self._wanted = _PRELUDE.size
-        while size - at >= _PRELUDE.size:
-            total, length, checksum = _unpack_prelude(buffer, at)
-            if crc32(buffer[at : at + 8]) != checksum:
-                raise BadUpstreamBytes("the upstream's event stream is damaged")
-            if total > self._limit:
-                raise BadUpstreamBytes("the upstream sent an event larger than the limit")
-            if length > _MOST_HEADERS or total < length + _AROUND:
-                raise BadUpstreamBytes("the upstream's event stream holds an impossible frame")
-            if size - at < total:
-                self._wanted = total
-                break
-            last = at + total - 4
-            if crc32(buffer[at:last]) != _unpack_checksum(buffer, last)[0]:
-                raise BadUpstreamBytes("the upstream's event stream is damaged")
-            middle = at + _PRELUDE.size + length
-            data = buffer[at + _PRELUDE.size : middle]
-            frames.append((_usual(data) if length < _SHORT else _read_headers(data), buffer[middle:last]))
-            at = last + 4
-        return at
 
     def close(self) -> bytes:
         """What is left over at the end of the input: the bytes of an unfinished frame. Raises a fault that waits."""

@@ -244,6 +244,8 @@ def escape_lines(data: bytes) -> bytes:
     """
     if b"\n" in data or b"\r" in data:
         data = data.replace(b"\n", b"").replace(b"\r", b"")
+    if data.isascii():
+        return data
     if b"\xe2\x80" in data:
         data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     if b"\xc2\x85" in data:

@@ -53,6 +53,24 @@ _VECTORS: dict[str, list[Any]] = {
 }
 
 
+#: A language of which nothing is recorded: whole answers and streams, as its document shows them.
+_ALCHEMYST: tuple[list[Any], list[str]] = (
+    [
+        {"result": {"message": "Sunny.", "persona": "maya"}, "chatId": "c", "title": "t", "researchMode": False},
+        {"result": {"response": {"role": "assistant", "content": "Sunny."}}, "metadata": {"timeTaken": 1}},
+        {"result": {"response": {"kwargs": {"content": "Sunny."}}}},
+        {"result": "Sunny."},
+    ],
+    [
+        'data: {"type":"thinking_update","content":"Planning"}\n\n'
+        'data: {"type":"final_response","content":"Sunny°","json":{"a":1}}\n\n'
+        'data: {"type":"metadata","content":{"chatId":"c","title":"t"}}\n\ndata: [DONE]\n\n',
+        'data: {"type":"final_response","content":"a"}\ndata: {"type":"final_response","content":"b"}\ndata: [DONE]\n',
+        'data: {"type":"thinking_update","content":{"text":"x"}}\r\n\r\ndata: {"error":"no credits"}\r\n\r\n',
+    ],
+)
+
+
 def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -117,6 +135,7 @@ def answers(name: str) -> Sequence[bytes]:
 
 def _answers(dialect: Dialect) -> Iterator[bytes]:
     yield from map(_json, _VECTORS.get(dialect.name, ()))
+    yield from map(_json, _ALCHEMYST[0] if dialect.name == "alchemyst.chat" else ())
     yield from _told(dialect, "answer.json")
     for raw in cases("openai-other"):
         if dialect.name == "openai.embeddings" and raw["api"] == "embeddings":
@@ -150,6 +169,7 @@ def streams(name: str) -> Sequence[bytes]:
 
 def _streams(dialect: Dialect) -> Iterator[bytes]:
     yield from _told(dialect, "stream.txt")
+    yield from (text.encode() for text in (_ALCHEMYST[1] if dialect.name == "alchemyst.chat" else ()))
     for place, case in enumerate(_all_recorded()):
         if not case.streamed:
             continue

@@ -47,6 +47,8 @@ _MODES: Mapping[str, Literal["auto", "none", "required"]] = {
     "none": "none",
 }
 
+_STRING: Object = {"content": "string"}  # the form of most messages; nobody changes a form
+
 
 def decode_request(asked: Asked) -> ChatRequest:
     rest = dict(asked.body)
@@ -55,8 +57,7 @@ def decode_request(asked: Asked) -> ChatRequest:
         name: rest.pop(wire) for wire, name in PLAIN.items() if rest.get(wire) is not None and rest[wire] != ""
     }
     model, raw_messages = rest.pop("model"), rest.pop("messages")
-    raws = raw_inputs(bytes(asked.top["messages"])) if "messages" in asked.top else []
-    messages = tuple(_message(raw, i, raws) for i, raw in enumerate(raw_messages))
+    messages = _messages(raw_messages, asked)
     system = _system(rest, form)
     stop = rest.pop("stop_sequences") if rest.get("stop_sequences") else ()
     if rest.get("tools"):
@@ -113,6 +114,23 @@ def _system(rest: Object, form: Object) -> tuple[Message, ...]:
         return (Message(role="system", parts=(Text(text=system, at="system"),), at="system"),)
     parts = tuple(read_block(block, f"system[{i}]") for i, block in enumerate(system))
     return (Message(role="system", parts=parts, at="system"),)
+
+
+def _messages(raws: list[Object], asked: Asked) -> tuple[Message, ...]:
+    plain = [_plain(raw, i) for i, raw in enumerate(raws)]
+    if None not in plain:
+        return tuple(one for one in plain if one is not None)
+    inputs = raw_inputs(bytes(asked.top["messages"])) if "messages" in asked.top else []
+    return tuple([one or _message(raws[i], i, inputs) for i, one in enumerate(plain)])
+
+
+def _plain(raw: Object, number: int) -> Message | None:
+    """Most messages: a role and a text. None for any other."""
+    content = raw["content"]
+    if len(raw) != 2 or type(content) is not str:
+        return None
+    at = f"messages[{number}]"
+    return Message(role=raw["role"], parts=(Text(text=content, at=f"{at}.content"),), form=_STRING, at=at)
 
 
 def _message(raw: Object, number: int, raws: list[list[str | None]]) -> Message:

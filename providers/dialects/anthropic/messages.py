@@ -81,7 +81,12 @@ class Conversation:
             self.last_at = message.at or self.last_at
             text = plain_text(message)
             if text and not self._open and not self._moved and message.role in _SPEAKERS and not text.isspace():
-                self._append(message.role, [{"type": "text", "text": text}])  # most messages
+                role = message.role  # most messages: `_append`, without the call
+                block = {"type": "text", "text": text}
+                if self.messages and self.messages[-1]["role"] == role:
+                    self.messages[-1]["content"].append(block)
+                else:
+                    self.messages.append({"role": role, "content": [block]})
                 continue
             _ADD[message.role](self, message)
         self._close_step()

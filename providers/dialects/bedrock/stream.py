@@ -115,8 +115,18 @@ class Decoder:
         events: list[StreamEvent] = []
         try:
             for headers, payload in self._frames.feed(data):
-                if headers is self._talk and self._goes_on(payload, events):
-                    continue
+                if headers is self._talk:  # most frames: nothing but more of a text that is open
+                    try:
+                        event = _usual(payload)
+                    except UNREADABLE:
+                        self._patience -= 1
+                    else:
+                        block = self._blocks.get(event.place)
+                        text = event.delta.text
+                        if text and block is not None and block.kind == "text":
+                            self._useful = True
+                            events.append(TextDelta(index=block.index, text=text))
+                            continue
                 if self._frame(headers, payload, events):
                     break
         except RouterError as fault:
@@ -136,21 +146,6 @@ class Decoder:
         events: list[StreamEvent] = []
         self._end(events)
         return events
-
-    def _goes_on(self, payload: bytes, events: list[StreamEvent]) -> bool:
-        """Reads a delta that is nothing but more of a text that is open. False: it is another, and not read."""
-        try:
-            event = _usual(payload)
-        except UNREADABLE:
-            self._patience -= 1
-            return False
-        block = self._blocks.get(event.place)
-        text = event.delta.text
-        if block is None or block.kind != "text" or not text:
-            return False
-        self._useful = True
-        events.append(TextDelta(index=block.index, text=text))
-        return True
 
     def _frame(self, headers: Mapping[str, str], payload: bytes, events: list[StreamEvent]) -> bool:
         """Reads one frame. Was it the last?"""

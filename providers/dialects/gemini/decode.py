@@ -27,7 +27,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.dialect import Asked
-from providers.dialects.gemini.names import NAME, PATHS, Json, Names, plain, raw_contents, raw_part
+from providers.dialects.gemini.names import NAME, PATHS, Json, Names, RawPart, plain, raw_contents, raw_part
 from providers.dialects.gemini.parts import RequestIds, decode_part, is_text
 from providers.dialects.gemini.read import refuse, take
 from providers.schemas import from_openapi
@@ -44,6 +44,8 @@ NUMBERS = {
     "presencePenalty": "presence_penalty",
 }
 INTEGERS = {"maxOutputTokens": "max_output_tokens", "seed": "seed", "candidateCount": "n", "logprobs": "top_logprobs"}
+_SIMPLE = frozenset({*NUMBERS, *INTEGERS, "responseLogprobs", "stopSequences"})
+_SPEAKERS: dict[str, Role] = {"user": "user", "model": "assistant"}
 _TIERS = {"standard": "default"}
 TIER_OF = {"default": "standard", "standard": "standard", "flex": "flex", "priority": "priority"}
 _MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none", "VALIDATED": "auto"}
@@ -155,15 +157,19 @@ def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix:
     system = body.get("systemInstruction")
     if system is not None:
         messages.append(_decode_system(work, system, prefix + work.snake.get("systemInstruction", "systemInstruction")))
-    raws = raw_contents(raw)
+    raws: list[list[RawPart]] | None = None  # looked for when there is something that is not plain
     call_id, result_id = work.ids.call, work.ids.result
     for i, content in enumerate(body["contents"]):
         at = f"{prefix}contents[{i}]"
-        plain_part = _plain(content, at)
-        if plain_part is not None:  # most contents
-            speaker: Role = "assistant" if content["role"] == "model" else "user"
-            messages.append(Message(role=speaker, parts=(plain_part,), at=at))
-            continue
+        items = content["parts"]
+        if len(content) == 2 and len(items) == 1 and is_text(items[0]):  # most contents
+            speaker = _SPEAKERS.get(content.get("role") or "")
+            if speaker is not None:
+                text = Text(text=items[0]["text"], at=f"{at}.parts[0]")
+                messages.append(Message(role=speaker, parts=(text,), at=at))
+                continue
+        if raws is None:
+            raws = raw_contents(raw)
         parts = tuple(
             decode_part(part, f"{at}.parts[{j}]", call_id, result_id, raw_part(raws, i, j) if raws else None)
             for j, part in enumerate(content["parts"])
@@ -182,14 +188,6 @@ def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix:
         else:
             messages.extend(_split(parts, at, form, extra))
     return tuple(messages)
-
-
-def _plain(content: dict[str, Json], at: str) -> Text | None:
-    """The text of a content that is a role and one text; None for any other."""
-    if len(content) != 2 or content.get("role") not in ("user", "model") or len(content["parts"]) != 1:
-        return None
-    part = content["parts"][0]
-    return Text(text=part["text"], at=f"{at}.parts[0]") if is_text(part) else None
 
 
 def _placed(part: AnyPart, raw: dict[str, Json]) -> AnyPart:
@@ -240,9 +238,11 @@ def _decode_config(work: _Decoding, config: Json) -> None:
         work.form["config"] = {}
     fields, at = work.fields, "generationConfig"
     for key, parameter in NUMBERS.items():
-        fields[parameter] = wire_json.take_number(config, key, at)
+        if key in config:
+            fields[parameter] = wire_json.take_number(config, key, at)
     for key, parameter in INTEGERS.items():
-        fields[parameter] = wire_json.take_integer(config, key, at)
+        if key in config:
+            fields[parameter] = wire_json.take_integer(config, key, at)
     fields["logprobs"] = wire_json.take_bool(config, "responseLogprobs", at)
     stop = wire_json.take_list(config, "stopSequences", at)
     if stop is not None:
@@ -251,9 +251,9 @@ def _decode_config(work: _Decoding, config: Json) -> None:
         fields["stop"] = tuple(stop)
         if not stop:
             work.form["stop"] = []
-    known = {*NUMBERS, *INTEGERS, "responseLogprobs", "stopSequences"}
-    for key in known:
-        config.pop(key, None)
+    config = {key: value for key, value in config.items() if key not in _SIMPLE}
+    if not config:
+        return
     _decode_modalities(work, config)
     _decode_format(work, config)
     _decode_thinking(work, config)
@@ -441,10 +441,12 @@ def _are_names(value: Json) -> bool:
 
 
 def _decode_safety(work: _Decoding, body: dict[str, Json]) -> tuple[SafetySetting, ...]:
-    at, settings = take(work.asked.body, "safetySettings")
     settings = body.get("safetySettings")
+    if settings is None:
+        return ()
     if settings == []:
         work.form["safety"] = []
+    at, _ = take(work.asked.body, "safetySettings")
     return tuple(
         SafetySetting(
             category=setting["category"],

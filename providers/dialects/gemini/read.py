@@ -105,16 +105,21 @@ def check_body(body: dict[str, Json], task: str, messages: int, tools: int) -> N
 
 
 def _check_generate(body: dict[str, Json], at: str, messages: int, tools: int) -> None:
-    _check_contents(*take(body, "contents", at), messages)
-    where, system = take(body, "systemInstruction", at)
+    snake = "_" in "".join(body)  # else each field has one spelling
+
+    def field(name: str) -> tuple[str, Json]:
+        return take(body, name, at) if snake else (path(at, name), body.get(name))
+
+    _check_contents(*field("contents"), messages)
+    where, system = field("systemInstruction")
     if type(system) is dict:
         _check_parts(system, where)
     elif system is not None and type(system) is not str:
         raise _wrong(where, "an object", system)
-    _check_tools(*take(body, "tools", at), tools)
-    _check_config(*take(body, "generationConfig", at))
-    _check_safety(*take(body, "safetySettings", at))
-    where, config = take(body, "toolConfig", at)
+    _check_tools(*field("tools"), tools)
+    _check_config(*field("generationConfig"))
+    _check_safety(*field("safetySettings"))
+    where, config = field("toolConfig")
     if config is not None and type(config) is not dict:
         raise _wrong(where, "an object", config)
 

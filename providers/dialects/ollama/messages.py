@@ -99,11 +99,14 @@ class _Open:
 def read_messages(raws: Sequence[Object], data: bytes) -> tuple[Message, ...]:
     """The messages of a request that `read` has accepted. `data` is their JSON text."""
     waiting = _Open()
+    plain = [_plain(raw, i) for i, raw in enumerate(raws)]
+    if None not in plain:
+        return tuple(one for one in plain if one is not None)
     written = [_texts(one) for one in _in_request(data)] if b'"tool_calls"' in data else []
     return tuple(
         [
-            _plain(raw, i) or _message(raw, f"messages[{i}]", i, waiting, written[i] if written else ())
-            for i, raw in enumerate(raws)
+            one or _message(raws[i], f"messages[{i}]", i, waiting, written[i] if written else ())
+            for i, one in enumerate(plain)
         ]
     )
 

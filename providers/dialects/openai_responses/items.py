@@ -39,6 +39,11 @@ from .words import NAME, Carried, carried, is_made, seal_of
 _BROUGHT = frozenset({"additional_tools", "mcp_approval_response", "configuration_update", "compaction_trigger"})
 _TYPES = {"assistant": "output_text"}  # what text is called in a message, by its role
 
+#: The forms of most items, by their role; nobody changes a form.
+_FORMS: Mapping[str, Object] = {
+    role: {"item": {"role": role, "content": "string"}} for role in ("user", "assistant", "system", "developer")
+}
+
 
 def form_of(value: Any) -> Mapping[str, Json]:
     return value.form or {}
@@ -71,8 +76,8 @@ class _Reader:
         self._seals: dict[str, Carried] = {}  # of calls that have not come yet
 
     def item(self, raw: Object, at: str) -> None:
-        if len(raw) == 2 and "role" in raw and type(raw.get("content")) is str:  # most items
-            self._message(raw, at)
+        if len(raw) == 2 and type(raw.get("content")) is str and (form := _FORMS.get(raw.get("role", ""))):
+            self._plain(raw, form, at)  # most items
             return
         kind = raw.get("type") or ("message" if "role" in raw else "item_reference")
         if kind == "message":
@@ -108,6 +113,24 @@ class _Reader:
         self._close()
         held, self._held = self._held, []
         self.messages.append(Message(role="user" if role == "user" else "system", parts=(*held, *parts), at=at))
+
+    def _plain(self, raw: Object, form: Object, at: str) -> None:
+        """A role and one text: what `_message` does with it."""
+        part = Text(text=raw["content"], form=form, at=f"{at}.content")
+        role = raw["role"]
+        if role == "assistant":
+            if not self._turn:
+                self._at = at
+                self._turn, self._held = self._held, []
+            self._turn.append(part)
+            return
+        if self._turn:
+            self._close()
+        parts: tuple[AnyPart, ...] = (part,)
+        if self._held:
+            parts = (*self._held, part)
+            self._held = []
+        self.messages.append(Message(role="user" if role == "user" else "system", parts=parts, at=at))
 
     def _spoken(self, parts: Sequence[AnyPart], at: str) -> None:
         """More of the model's turn."""
@@ -182,9 +205,6 @@ def _seal(seal: Carried, at: str) -> Seal:
 
 def read_message(raw: Object, at: str) -> list[AnyPart]:
     """The parts of a message item; the first one knows the item."""
-    if len(raw) == 2 and "role" in raw and type(raw.get("content")) is str:  # most messages
-        form = {"item": make_form(role=raw["role"], content="string")}
-        return [Text(text=raw["content"], form=form, at=f"{at}.content")]
     rest = dict(raw)
     kind, role, content = rest.pop("type", None), rest.pop("role", "assistant"), rest.pop("content", "")
     if isinstance(content, str):

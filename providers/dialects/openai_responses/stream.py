@@ -52,7 +52,7 @@ HEADS = frozenset({"response.created", "response.in_progress", "response.queued"
 _PIECES: Mapping[str, tuple[type, str]] = {"output_text": (TextDelta, "text"), "refusal": (RefusalDelta, "refusal")}
 _CALLS = frozenset({"function_call", "custom_tool_call"})
 _USUAL = b"event: response.output_text.delta\ndata: "
-_HEAD = len(_USUAL)
+_SKIPPED = len(_USUAL)
 _PATIENCE = 8  # how often an event may turn out to be another before it is no longer tried
 
 
@@ -131,19 +131,20 @@ class ResponsesStreamDecoder:
     def _others(self, blocks: Iterable[bytes], out: list[StreamEvent]) -> Iterator[bytes]:
         """Reads those events that are nothing but more of a text that is open, and gives out the others."""
         for block in blocks:
-            if block.startswith(_USUAL) and block.count(b"\n") == 1 and self._patience > 0:
+            if block.startswith(_USUAL) and b"\n" not in (data := block[_SKIPPED:]) and self._patience > 0:
                 try:
-                    event = _usual(block[_HEAD:])
+                    event = _usual(data)
                 except UNREADABLE:
                     self._patience -= 1
                 else:
                     item, text = self._items.get(event.output_index), event.delta
-                    slot = None if item is None or item.done else item.slots.get(event.content_index)
-                    if slot is not None and text and slot.kind is TextDelta and not slot.ended and not event.logprobs:
-                        self._last = event.output_index
-                        slot.length += len(text)
-                        out.append(TextDelta(index=slot.part, text=text))
-                        continue
+                    if item is not None and not item.done and text and not event.logprobs:
+                        slot = item.slots.get(event.content_index)
+                        if slot is not None and not slot.ended and slot.kind is TextDelta:
+                            self._last = event.output_index
+                            slot.length += len(text)
+                            out.append(TextDelta(index=slot.part, text=text))
+                            continue
             yield block
 
     def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:

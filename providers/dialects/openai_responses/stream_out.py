@@ -23,11 +23,10 @@ from providers.canonical.chat import (
     Usage,
 )
 from providers.canonical.errors import RouterError
-from providers.canonical.loss import Losses, dropped, lose_told
+from providers.canonical.loss import Losses, dropped
 from providers.canonical.stream import (
     ChoiceEnd,
     CitationDelta,
-    Event,
     LogprobsDelta,
     PartEnd,
     PartEvent,
@@ -67,8 +66,7 @@ from .written import write_citation
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
 _string = msgspec.json.Encoder().encode
-_numbered = b'%d,"delta":'.__mod__
-_NUMBERS = [_numbered(number) for number in range(1024)]  # sequence numbers of deltas, ready to be written
+_DELTA = b'%b%d,"delta":%b}\n\n'  # of an open part: its template, the sequence number, the text as JSON
 
 
 class ResponsesStreamEncoder:
@@ -98,10 +96,14 @@ class ResponsesStreamEncoder:
 
     def feed(self, event: StreamEvent, /) -> bytes:
         kind = type(event)
-        if type(event) is TextDelta:
-            part = self._open.get(event.index)
-            if type(part) is _Text and event.text and not event.choice:
-                return self._piece(part, event.text)
+        if kind is TextDelta:
+            part = self._open.get(event.index)  # type: ignore[union-attr]  # it has one
+            text = event.text  # type: ignore[union-attr]
+            if type(part) is _Text and text and not event.choice:  # type: ignore[union-attr]
+                part.pieces.append(text)  # `_piece`, without the call
+                self._number = number = self._number + 1
+                data = _string(text)
+                return _DELTA % (part.before, number, data if data.isascii() else escape_lines(data))
         if kind in _OF_A_CHOICE and event.choice:  # type: ignore[union-attr]  # those have one
             return self._elsewhere()
         return _FEED[kind](self, event)
@@ -146,12 +148,11 @@ class ResponsesStreamEncoder:
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), escape_lines(data))
 
     def _start(self, event: ResponseStart) -> bytes:
-        body = msgspec.Raw(encode(self._begin(event)))  # said twice, written once
+        body = msgspec.Raw(encode(self._begin(event)))  # both say the same
         return self._say("response.created", response=body) + self._say("response.in_progress", response=body)
 
     def _begin(self, event: ResponseStart) -> Object:
         self._own = event.dialect == NAME
-        self._lose(event)
         self._tier = event.service_tier
         identifier = event.id if self._own and event.id else response_id(event.id, event.model)
         self._seed = digest(identifier)
@@ -164,11 +165,11 @@ class ResponsesStreamEncoder:
     def _piece(self, part: _Open, text: str) -> bytes:
         """A delta of an open part: only its text is encoded anew."""
         part.pieces.append(text)
-        self._number = number = self._number + 1
+        self._number += 1
         data = _string(text)
         if not data.isascii():
             data = escape_lines(data)
-        return part.before + (_NUMBERS[number] if number < 1024 else _numbered(number)) + data + b"}\n\n"
+        return _DELTA % (part.before, self._number, data)
 
     def _add(self, item: Object) -> tuple[int, bytes]:
         """A new item: its output_index, and the event that announces it."""
@@ -193,7 +194,6 @@ class ResponsesStreamEncoder:
             return self._piece(part, event.text) if event.text else b""
         if part is None:
             self._spoken.add(type(event))
-            self._lose(event)
             self._open[event.index] = _Open(event)
         # A text begins with its first word: an empty one may be there only to be signed.
         return self._begin_text(event.index, event.text) if event.text else b""
@@ -243,8 +243,6 @@ class ResponsesStreamEncoder:
 
     def _weigh(self, event: LogprobsDelta) -> bytes:
         """Log probabilities come beside the text that they are of: in a delta without any more of it."""
-        if event.logprobs.refusal:
-            self._losses.append(dropped("logprobs.refusal", "the caller's dialect has them of texts only"))
         tokens = write_tokens(event.logprobs)
         part = next(iter(self._message.open.values()), None) if self._message is not None else None
         if part is None or part.refuses:
@@ -303,7 +301,6 @@ class ResponsesStreamEncoder:
         if part is None:
             part = self._open[event.index] = _Open(event)
             out = self._end_message()
-            self._lose(event)
             given = (event.extra or {}).get("id") if self._own else None
             item = reasoning_item(str(given or self._id("rs")), "", None)
             part.index, added = self._add(item)
@@ -333,7 +330,6 @@ class ResponsesStreamEncoder:
     def _call_start(self, event: ToolCallStart) -> bytes:
         part = self._open[event.index] = _Open(event)
         out = self._end_message()
-        self._lose(event)
         about = dict(event.extra or {}) if self._own else {}
         identifier = self._id("ctc" if event.kind == "custom" else "fc")
         item = call_item(identifier, _call(event, ""), "in_progress") | about
@@ -360,7 +356,6 @@ class ResponsesStreamEncoder:
     # ── other parts ────────────────────────────────────────────────────────────────
 
     def _whole(self, event: PartWhole) -> bytes:
-        self._lose(event)
         part = event.part
         if self._own:
             return b"".join(map(self._at_once, own_items([part], self._seed, self._losses)))
@@ -401,14 +396,7 @@ class ResponsesStreamEncoder:
 
     def _choice_end(self, event: ChoiceEnd) -> bytes:
         self._finish = event.finish
-        self._lose(event)
         return self._explain(None)
-
-    def _lose(self, event: Event) -> None:
-        """What another dialect's answer says that only its own callers would read."""
-        extra = event.part.extra if isinstance(event, PartWhole) else event.extra
-        if extra and not self._own:
-            lose_told(extra, self._losses)
 
     def _explain(self, blocked: Finish | None) -> bytes:
         """What a refusal says that no part has said."""
@@ -427,7 +415,6 @@ class ResponsesStreamEncoder:
         self._tier = event.service_tier or self._tier
         if self._own and self._body is not None:
             self._body |= event.extra or {}
-        self._lose(event)
         if event.blocked is None or self._finish is not None:
             return b""
         self._finish = event.blocked

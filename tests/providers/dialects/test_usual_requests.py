@@ -94,6 +94,64 @@ def test_a_plain_message_is_written_as_any_other(name: str, messages: tuple[Mess
     assert expected == written(name, request)
 
 
+# ── reading ────────────────────────────────────────────────────────────────────────────
+
+#: Where each decoder takes the shorter way with a message that is a role and a text, and how it is closed.
+DECODERS: dict[str, tuple[str, str, object]] = {
+    "openai.chat": ("providers.dialects.openai_chat.messages", "_plain", lambda raw, number: None),
+    "openai.responses": ("providers.dialects.openai_responses.items", "_FORMS", {}),
+    "anthropic.messages": ("providers.dialects.anthropic.decode", "_plain", lambda raw, number: None),
+    "gemini": ("providers.dialects.gemini.decode", "is_text", lambda value: False),
+    "ollama.chat": ("providers.dialects.ollama.messages", "_plain", lambda raw, number: None),
+}
+ARGUMENTS = ["{}", '{"a":1.0,"b":[1,  2]}', '{"text":"\\"args\\" \\"input\\" \\"tool_calls\\""}']
+
+
+@st.composite
+def histories(draw: Any) -> tuple[Message, ...]:
+    """Messages of one text each, among them calls with their results."""
+    messages: list[Message] = []
+    for _ in range(draw(st.integers(1, 5))):
+        if draw(st.integers(0, 3)) == 0:
+            call = ToolCall(id="call_1", name="get_weather", arguments=draw(st.sampled_from(ARGUMENTS)))
+            messages += [Message(role="assistant", parts=(call,)), Message(role="tool", parts=(RESULT,))]
+        role = draw(st.sampled_from(["user", "user", "assistant", "system"]))
+        messages.append(Message(role=role, parts=(Text(text=draw(TEXTS)),)))
+    return tuple(messages)
+
+
+@EVERY
+@settings(max_examples=60)
+@given(messages=histories())
+def test_among_others_a_plain_message_is_read_as_any_other(name: str, messages: tuple[Message, ...]) -> None:
+    """The same canonical messages, wherever a plain one stands among others."""
+    request = ChatRequest(dialect="another", model="some-model", messages=messages, max_output_tokens=9)
+    try:
+        given_ = asked(name, request)
+    except RouterError:
+        return  # a conversation that this language cannot hold
+    place, word, closed = DECODERS[name]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module(place), word, closed)
+        expected = DIALECTS[name].decode_request(given_)
+
+    assert expected == DIALECTS[name].decode_request(given_)
+
+
+def test_what_waits_for_a_message_stands_in_the_next_plain_one() -> None:
+    """Items that a caller of openai.responses brings go into the message after them, however that is written."""
+    brought = {"type": "configuration_update", "x": 1}
+    plain, spelled = {"role": "user", "content": "hi"}, {"type": "message", "role": "user", "content": "hi"}
+    dialect = DIALECTS["openai.responses"]
+
+    def read(item: Json) -> list[tuple[str, list[str]]]:
+        body = msgspec.json.encode({"model": "some-model", "input": [brought, item]})
+        request = dialect.decode_request(dialect.read(WireRequest(path="/", body=body), {}))
+        return [(one.role, [type(part).__name__ for part in one.parts]) for one in request.messages]
+
+    assert [("user", ["Opaque", "Text"])] == read(plain) == read(spelled)
+
+
 # ── tools that came before ─────────────────────────────────────────────────────────────
 
 SCHEMAS = st.sampled_from(

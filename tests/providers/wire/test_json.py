@@ -280,6 +280,38 @@ def test_field_by_field_finds_the_same_faults(data: bytes) -> None:
     assert _whole(data, depth=64, values=100) == _by_field(data, depth=64, values=100)
 
 
+TREES = st.recursive(
+    st.none() | st.integers(0, 9) | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def _within(value: Any) -> list[Any]:
+    return list(value.values()) if type(value) is dict else value if type(value) is list else []
+
+
+def _size(value: Any) -> int:
+    return 1 + sum(map(_size, _within(value)))
+
+
+def _depth(value: Any) -> int:
+    """How deep its arrays and objects are nested, an empty one as any other."""
+    return 1 + max(map(_depth, _within(value)), default=0) if type(value) in (dict, list) else 0
+
+
+@given(value=TREES, depth=st.integers(1, 5), values=st.integers(1, 12))
+def test_nesting_and_values_are_counted_in_full(value: Any, depth: int, values: int) -> None:
+    """A text passes where it is within both limits, and only there."""
+    data = json.encode(value)
+    fits = _depth(value) <= depth and _size(value) <= values
+    if fits:
+        assert value == json.decode(data, depth=depth, values=values)
+        return
+    with pytest.raises(MalformedRequest):
+        json.decode(data, depth=depth, values=values)
+
+
 def test_tools_that_came_before_are_the_same_object() -> None:
     """What was made of them can be found by it."""
     data = b'{"tools":[{"type":"function","function":{"name":"same"}}]}'
