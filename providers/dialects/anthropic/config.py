@@ -329,6 +329,8 @@ def _format(request: ChatRequest, model: Family, built: Conversation, body: Obje
         compiled, relaxed = compile_schema(schema, STRUCTURED)
         at = schema_place(wanted)
         losses.extend(approximated(join(at, one.path), one.reason) for one in relaxed)
+        if wanted.description not in (None, "", schema.get("description")):
+            losses.append(dropped(join(wanted.at, "description"), "the schema has a description of its own"))
         body["output_config"] = {"format": {"type": "json_schema", "schema": _closed(compiled, at, losses)}}
     elif wanted.schema.get("type") == "object" and model.forces:
         _answer_tool(wanted, body, losses)
