@@ -269,8 +269,10 @@ class Comparing:
         )
 
     def thoughtless(self) -> bool:
-        """Is it declared that the model does not think? Then there is nothing to show."""
+        """Does the model not think, as asked or as declared? Then there is nothing to show."""
         asked = self.asked.facts.get("reasoning")
+        if asked is not None and asked.value in ({"effort": "none"}, {"budget": 0}):
+            return True
         return asked is not None and "reasoning" not in self.sent.facts and self.named(asked.at, gone=True)
 
     def described(self, text: str) -> bool:
