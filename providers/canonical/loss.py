@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from providers.canonical.chat import ChatRequest, ChatResponse, Object, Part, ToolResult, Value
+from providers.canonical.chat import ChatRequest, ChatResponse, Object, Part, ResponseFormat, ToolResult, Value
 from providers.canonical.errors import CallerError
 
 Kind: TypeAlias = Literal["dropped", "approximated", "invented"]
@@ -58,6 +58,13 @@ def at_least_one(limit: int, losses: Losses) -> int:
 def join(at: str, key: str) -> str:
     """`key` below the path `at`: join("messages[1]", "name") == "messages[1].name"."""
     return f"{at}.{key}" if at else key
+
+
+def schema_place(wanted: ResponseFormat) -> str:
+    """Where the caller wrote the schema of the answer: beside its name, or on its own."""
+    if not wanted.at:
+        return "response_format"
+    return wanted.at if "schema" in (wanted.form or {}) else join(wanted.at, "schema")
 
 
 class Worded(Protocol):

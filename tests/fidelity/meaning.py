@@ -232,6 +232,8 @@ class Comparing:
             other = theirs.pop(name, None)
             if name == "reasoning" and fact.value in ({"effort": "none"}, {"budget": -1}) and other is None:
                 continue  # a model that does not think, or that decides for itself
+            if name == "parallel_tool_calls" and other is None and self.calls_nothing():
+                continue  # one call at a time of none
             if name == "tool_choice" and self.chosen(fact, other):
                 continue
             if name == "show_reasoning" and self.thoughtless():
@@ -252,6 +254,11 @@ class Comparing:
             if not self.explained(name):
                 self.complain(f"{name} = {frozen(fact.value)[:120]} was added and is not named")
 
+    def calls_nothing(self) -> bool:
+        """Did the caller say that no tool is called?"""
+        choice = self.asked.facts.get("tool_choice")
+        return choice is not None and choice.value["mode"] == "none"
+
     def chosen(self, fact: Fact, other: Fact | None) -> bool:
         """Must one of some tools be called, and were these alone sent?"""
         names = sorted(one.name for one in self.sent.functions)
@@ -262,8 +269,10 @@ class Comparing:
         )
 
     def thoughtless(self) -> bool:
-        """Is it declared that the model does not think? Then there is nothing to show."""
+        """Does the model not think, as asked or as declared? Then there is nothing to show."""
         asked = self.asked.facts.get("reasoning")
+        if asked is not None and asked.value in ({"effort": "none"}, {"budget": 0}):
+            return True
         return asked is not None and "reasoning" not in self.sent.facts and self.named(asked.at, gone=True)
 
     def described(self, text: str) -> bool:

@@ -19,7 +19,9 @@ from tests.corpus import definitions
 
 from .meaning import below
 from .neutral import Json
-from .through import CHAT, GEMINI, Sent, send
+from .through import CHAT, GEMINI, NAMES, Sent, send
+
+RESPONSES = NAMES["openai.responses"]
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 Build = Callable[[Json], Json]
@@ -336,7 +338,7 @@ SAY_NOTHING: list[tuple[str, str]] = [
     (r"contents\[\d\]\.role", "user, its default"),
     (r"generationConfig", "empty"),
     (r".*\.propertyOrdering", "carried as the order of the properties that are there"),
-    (r"(n|parallel_tool_calls|store|logprobs|tool_choice|service_tier)", "its default"),
+    (r"(n|modalities|parallel_tool_calls|store|logprobs|tool_choice|service_tier)", "its default"),
 ]
 
 
@@ -346,7 +348,8 @@ def outcome(field: Field, caller: Dialect, upstream: Dialect, model: str) -> str
     if sent.error is not None:
         param = sent.error.param or ""
         kind = field.path.removesuffix(".type")  # a kind that is refused is named with what it is
-        named = below(param, kind) or below(field.path, param)
+        whole = param.rpartition(".")[0]  # a part that is refused is named by what is in it
+        named = below(param, kind) or below(field.path, param) or below(field.path, whole)
         return (
             "refused"
             if sent.error.status in (400, 422) and named
@@ -370,6 +373,8 @@ WALKS: list[tuple[str, Callable[[], Iterator[Field]], Dialect, Dialect, str, int
     ("chat to 2.5", chat_fields, CHAT, GEMINI, "gemini-2.5-flash", 150),
     ("chat to 3", chat_fields, CHAT, GEMINI, "gemini-3-pro-preview", 150),
     ("gemini to chat", gemini_fields, GEMINI, CHAT, "gpt-4.1", 300),
+    ("chat to responses", chat_fields, CHAT, RESPONSES, "gpt-5", 150),
+    ("gemini to responses", gemini_fields, GEMINI, RESPONSES, "gpt-5", 300),
 ]
 
 

@@ -13,7 +13,7 @@ from tests.corpus import schema
 from .meaning import Comparing, stands
 from .neutral import Json
 from .test_requests import READ, SCHEMA
-from .through import CHAT, GEMINI, Sent, send
+from .through import CHAT, GEMINI, NAMES, Sent, send
 
 PNG = "iVBORw0KGgo="
 words = st.sampled_from(["a", "look", "Größe", "two words", "x" * 40])
@@ -325,3 +325,32 @@ def test_gemini_requests_reach_chat(body: Json) -> None:
     """Whatever a Gemini caller says is carried, named, or refused by its name."""
 
     assert [] == wrong_with(body, GEMINI, CHAT, send(GEMINI, CHAT, body, "gpt-4.1"))
+
+
+#: The other that such requests are sent to.
+OTHERS = [("openai.responses", "gpt-5")]
+
+
+def _unprompted(complaints: list[str]) -> list[str]:
+    """Without those about the word JSON, which Responses insists on in JSON mode: it is named as invented."""
+    return [one for one in complaints if "Answer in JSON." not in one]
+
+
+@pytest.mark.parametrize(("upstream", "model"), OTHERS)
+@given(body=chat_requests())
+@settings(max_examples=25)
+def test_chat_requests_reach_the_others(upstream: str, model: str, body: Json) -> None:
+    """The same for Responses."""
+    there = NAMES[upstream]
+
+    assert [] == _unprompted(wrong_with(body, CHAT, there, send(CHAT, there, body, model)))
+
+
+@pytest.mark.parametrize(("upstream", "model"), OTHERS)
+@given(body=gemini_requests())
+@settings(max_examples=25)
+def test_gemini_requests_reach_the_others(upstream: str, model: str, body: Json) -> None:
+    """The same for Responses."""
+    there = NAMES[upstream]
+
+    assert [] == _unprompted(wrong_with(body, GEMINI, there, send(GEMINI, there, body, model)))

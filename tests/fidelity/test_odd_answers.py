@@ -7,13 +7,14 @@ import json
 import pytest
 
 from providers.canonical.errors import UpstreamFailed
+from providers.canonical.loss import Losses
 from providers.dialect import WireResponse
 
 from .answers import READ_STREAM, READ_WHOLE, in_order, told
 from .languages import fits
 from .neutral import Json
 from .test_streams import in_pieces
-from .through import CHAT, GEMINI, passed_on, tell
+from .through import CALLERS, CHAT, GEMINI, NAMES, lost, passed_on, tell
 
 USAGE = {"promptTokenCount": 5, "candidatesTokenCount": 3, "totalTokenCount": 8}
 PICTURE = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
@@ -72,25 +73,31 @@ OF_CHAT: dict[str, Json] = {
 OTHERWISE = {"a new finish reason", "a list as arguments", "a custom call"}
 
 
-@pytest.mark.parametrize(
-    ("what", "body", "upstream", "caller"),
-    [(what, body, GEMINI, CHAT) for what, body in OF_GEMINI.items()]
-    + [(what, body, CHAT, GEMINI) for what, body in OF_CHAT.items()],
-    ids=[*OF_GEMINI, *OF_CHAT],
-)
-def test_odd_answers_arrive(what: str, body: Json, upstream: object, caller: object) -> None:
+SPOKEN = {"gemini": OF_GEMINI, "openai.chat": OF_CHAT}
+CASES = [
+    (what, upstream, caller)
+    for upstream, answers in SPOKEN.items()
+    for what in answers
+    for caller in CALLERS
+    if caller != upstream
+]
+
+
+@pytest.mark.parametrize(("what", "upstream", "caller"), CASES, ids=[f"{a}: {b} to {c}" for a, b, c in CASES])
+def test_odd_answers_arrive(what: str, upstream: str, caller: str) -> None:
     """They fit, say the same, and say it streamed as they say it whole."""
-    ours, theirs = (GEMINI, CHAT) if upstream is GEMINI else (CHAT, GEMINI)
-    answer = json.loads(tell(ours, theirs, WireResponse(status=200, body=json.dumps(body).encode())))
+    body, ours, theirs = SPOKEN[upstream][what], NAMES[upstream], NAMES[caller]
+    losses: Losses = []
+    answer = json.loads(tell(ours, theirs, WireResponse(status=200, body=json.dumps(body).encode()), losses))
     data = b"data: " + json.dumps(body).encode() + b"\n\n" if ours is GEMINI else in_pieces(body)
     stream, error = passed_on(theirs, ours, [data])
-    whole, heard = READ_WHOLE[theirs.name](answer), READ_STREAM[theirs.name](stream)
+    whole, heard = READ_WHOLE[caller](answer), READ_STREAM[caller](stream)
 
     assert error is None
-    assert [] == fits(answer, theirs.name, "whole") + in_order(stream, theirs.name)
-    assert [] == told(whole, heard, theirs.name)
+    assert [] == fits(answer, caller, "whole") + in_order(stream, caller)
+    assert [] == told(whole, heard, caller)
     if what not in OTHERWISE:
-        assert [] == told(READ_WHOLE[ours.name](body), whole, theirs.name)
+        assert [] == told(READ_WHOLE[upstream](body), whole, caller, lost(losses))
 
 
 @pytest.mark.parametrize("word", ["MALFORMED_FUNCTION_CALL", "OTHER", "UNEXPECTED_TOOL_CALL"])

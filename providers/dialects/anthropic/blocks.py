@@ -132,9 +132,17 @@ def _located(kind: Json, inner: Object, media: str) -> Media | None:
     if text is None or media == "image":
         return None
     source = {"type": kind, **inner}
+    beyond = _beyond_text(inner.get("content"))
     inner.clear()
+    inner |= {"content": source["content"]} if beyond else {}
     data = b64encode(text.encode("utf-8", "replace")).decode()
     return Media(kind=which, base64=data, mime_type="text/plain", form={"source": source})
+
+
+def _beyond_text(content: Json) -> bool:
+    """Do blocks of text say more than their text: marks, citations? It is named as lost elsewhere."""
+    blocks = content if type(content) is list else ()
+    return any(value and key not in ("type", "text") for block in blocks for key, value in block.items())
 
 
 def _source_text(kind: Json, inner: Object) -> str | None:
@@ -160,7 +168,8 @@ def _read_search_result(raw: Object, at: str) -> AnyPart | None:
     texts = [block["text"] for block in content if type(block) is dict and type(block.get("text")) is str]
     if len(texts) < len(content):
         return None
-    rest = {key: value for key, value in raw.items() if key not in ("type", "content")}
+    known = ("type",) if _beyond_text(content) else ("type", "content")
+    rest = {key: value for key, value in raw.items() if key not in known}
     cache, _ = take_mark(rest, at)
     return Text(text="\n\n".join(texts), cache=cache, extra=rest or None, form={"raw": raw}, at=at)
 

@@ -18,7 +18,7 @@ from providers.canonical.chat import (
     Tool,
     ToolChoice,
 )
-from providers.canonical.loss import Losses, approximated, dropped, invented, join
+from providers.canonical.loss import Losses, approximated, dropped, invented, join, schema_place
 from providers.dialects.anthropic.messages import Conversation
 from providers.dialects.anthropic.models import (
     EFFORTS,
@@ -327,8 +327,10 @@ def _format(request: ChatRequest, model: Family, built: Conversation, body: Obje
     elif model.structured:
         schema = _described(wanted)
         compiled, relaxed = compile_schema(schema, STRUCTURED)
-        at = join(wanted.at, "schema") if wanted.at else "response_format"
+        at = schema_place(wanted)
         losses.extend(approximated(join(at, one.path), one.reason) for one in relaxed)
+        if wanted.description not in (None, "", schema.get("description")):
+            losses.append(dropped(join(wanted.at, "description"), "the schema has a description of its own"))
         body["output_config"] = {"format": {"type": "json_schema", "schema": _closed(compiled, at, losses)}}
     elif wanted.schema.get("type") == "object" and model.forces:
         _answer_tool(wanted, body, losses)

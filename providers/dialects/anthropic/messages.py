@@ -224,7 +224,7 @@ class Conversation:
             return self._marked({"type": "text", "text": part.text}, part)
         self._lose_seal(part)
         if part.text:
-            self._losses.append(approximated(part.at or "messages", "the target refuses text of white space only"))
+            self._losses.append(dropped(part.at or "messages", "the target refuses text of white space only"))
         if part.cache is not None:
             self._losses.append(dropped(part.cache.at or part.at, "there is nothing to cache in an empty text"))
         return None

@@ -13,7 +13,7 @@ import msgspec
 
 from providers.canonical.chat import ChatRequest, Finish, Media, Reasoning, Seal, Usage
 from providers.canonical.errors import RouterError
-from providers.canonical.loss import Losses, dropped, lose_told
+from providers.canonical.loss import Losses, approximated, dropped, lose_told
 from providers.canonical.stream import (
     ChoiceEnd,
     CitationDelta,
@@ -75,7 +75,8 @@ class Encoder:
         self._kind = ""  # what it is: text, thinking, input; "" where none is
         self._templates: dict[str, tuple[bytes, bytes]] = {}
         self._call: ToolCallStart | None = None  # waits one event for its signature
-        self._custom: list[str] | None = None  # the input of a custom tool: it becomes an object at its end
+        self._custom: list[str] | None = None  # input that is no object: it becomes one at its end, under a key
+        self._under = "input"
         self._argued = False
         self._said: list[str] = []  # of the text that is open, for its citations
         self._sealed = False
@@ -206,7 +207,7 @@ class Encoder:
         if seal is not None and seal.origin != FAMILY:
             block["signature"] = told_seal(seal)
         if call.kind == "custom":
-            self._custom = []
+            self._custom, self._under = [], "input"
         return self._open(call.index, "input", block)
 
     def _call_delta(self, event: ToolCallDelta) -> bytes:
@@ -214,7 +215,12 @@ class Encoder:
         if self._custom is not None:
             self._custom.append(event.arguments)
             return out
-        self._argued = self._argued or bool(event.arguments)
+        if not self._argued and (text := event.arguments.lstrip()):
+            self._argued = True
+            if not text.startswith("{") and not self._own:
+                self._losses.append(approximated("content", "arguments that are no object stand under `value` as text"))
+                self._custom, self._under = [event.arguments], "value"
+                return out
         return out + self._piece(event.arguments)
 
     def _seal(self, event: SealDelta) -> bytes:
@@ -255,7 +261,7 @@ class Encoder:
         out = self._announced(None)
         if self._custom is not None:
             text, self._custom = "".join(self._custom), None
-            out += self._piece(encode({"input": text}).decode())
+            out += self._piece(encode({self._under: text}).decode())
         elif self._kind == "input" and not self._argued:
             out += self._piece("")
         elif self._kind == "thinking" and not self._sealed and not self._own:

@@ -14,7 +14,16 @@ import msgspec
 
 from providers.canonical.chat import ChatRequest, ResponseFormat, ServerTool, Tool, ToolChoice
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.loss import Losses, approximated, at_least_one, dropped, invented, join, lose_extras
+from providers.canonical.loss import (
+    Losses,
+    approximated,
+    at_least_one,
+    dropped,
+    invented,
+    join,
+    lose_extras,
+    schema_place,
+)
 from providers.dialect import Traits, WireRequest
 from providers.dialects import _traits
 from providers.dialects.bedrock.messages import Conversation, cache_point
@@ -184,7 +193,7 @@ def _text_format(wanted: ResponseFormat, schema: Mapping[str, Json], losses: Los
     """The schema goes as text; its objects are closed, which the service insists on."""
     closed = _closed(schema)
     if closed != schema:
-        losses.append(approximated(join(wanted.at or "response_format", "schema"), "the target wants closed objects"))
+        losses.append(approximated(schema_place(wanted), "the target wants closed objects"))
     inner: Object = {"schema": encode(closed).decode()}
     if wanted.name is not None:
         inner["name"] = wanted.name

@@ -263,6 +263,11 @@ class Contents:
         ]
         return [part for part in written if part is not None]
 
+    def _lose_citations(self, part: Text) -> None:
+        if part.citations:
+            at = part.citations[0].at or join(part.at, "annotations")
+            self._losses.append(dropped(at, "the target takes no citations"))
+
     def _part(self, part: AnyPart) -> dict[str, Json] | None:
         if isinstance(part, Opaque):
             return self._opaque(part)
@@ -271,9 +276,7 @@ class Contents:
         lose_marks(part, self._losses, origin=FAMILY)
         match part:
             case Text():
-                if part.citations:
-                    at = part.citations[0].at or join(part.at, "annotations")
-                    self._losses.append(dropped(at, "the target takes no citations"))
+                self._lose_citations(part)
                 signed = part.seal is not None and part.seal.origin == FAMILY
                 return encode_text(part, own=False) if part.text or signed else None
             case Media():
@@ -336,6 +339,7 @@ class Contents:
         for inner in part.parts:
             if isinstance(inner, Text):
                 lose_marks(inner, self._losses, origin=FAMILY)
+                self._lose_citations(inner)
         result: dict[str, Json] = {
             "name": written_name(name, part.at),
             "response": self._response(part, "".join(texts)),

@@ -153,7 +153,7 @@ def _format(rest: Object) -> ResponseFormat | None:
     wanted = rest.pop("format")
     if wanted == "json":
         return ResponseFormat(kind="json_object", at="format")
-    return ResponseFormat(kind="json_schema", schema=wanted, at="format")
+    return ResponseFormat(kind="json_schema", schema=wanted, form={"schema": "format"}, at="format")
 
 
 def _thinking(rest: Object) -> ReasoningConfig | None:

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from providers.canonical.chat import (
     CacheMark,
     ChatRequest,
+    ChatResponse,
+    Choice,
     Message,
     ResponseFormat,
     Seal,
@@ -24,8 +26,10 @@ from providers.canonical.loss import (
     header,
     in_callers_words,
     invented,
+    lose_answer,
     lose_extras,
     lose_marks,
+    schema_place,
 )
 
 
@@ -151,3 +155,25 @@ def test_a_refusal_names_the_callers_own_field() -> None:
     blame(error, request(), {"cached_content": "cachedContent"})
 
     assert ("cachedContent", "cachedContent: not held here") == (error.param, error.message)
+
+
+def test_what_an_answer_says_beyond_its_callers_language_is_named() -> None:
+    """At every level, but for what repeats the request or says nothing; what is carried in part is approximated."""
+    part = Text(text="x", extra={"phase": "final", "id": "msg_1"})
+    ratings = {"safetyRatings": [{"blocked": True}], "groundingMetadata": {"a": 1}, "message": {"tool_name": "f"}}
+    choice = Choice(parts=(part,), extra={**ratings, "citationMetadata": {}})
+    losses: list[Loss] = []
+    lose_answer(ChatResponse(choices=(choice,), extra={"tools": [1], "moderation": {"a": 1}, "error": None}), losses)
+
+    expected = ["moderation=dropped", "safetyRatings=dropped", "groundingMetadata=approximated", "tool_name=dropped"]
+    assert [*expected, "phase=dropped"] == [f"{loss.field}={loss.kind}" for loss in losses]
+
+
+def test_a_schema_stands_beside_its_name_or_on_its_own() -> None:
+    """Where a loss of the schema is, in each caller's own body."""
+    beside = ResponseFormat(kind="json_schema", at="response_format.json_schema")
+    alone = ResponseFormat(kind="json_schema", at="format", form={"schema": "format"})
+
+    assert "response_format.json_schema.schema" == schema_place(beside)
+    assert "format" == schema_place(alone)
+    assert "response_format" == schema_place(ResponseFormat(kind="json_schema"))

@@ -19,6 +19,7 @@ from providers.canonical.loss import Losses, blame, in_callers_words
 from providers.dialect import Dialect, WireRequest
 from tests.corpus import definitions
 from tests.fidelity.test_fields import Field, chat_fields, gemini_fields
+from tests.fidelity.through import NAMES
 from tests.providers.dialects.anthropic.spoken import ANTHROPIC, CHAT, GEMINI, HI, SCHEMA, Json, without
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -51,6 +52,7 @@ VALUES: dict[str, tuple[Json, Json]] = {
     "input": ({"a": "b"}, {"a": "c"}),
     "name": ("look", "see"),
 }
+RESPONSES = NAMES["openai.responses"]
 Build = Callable[[Json], Json]
 
 
@@ -196,7 +198,8 @@ SAY_NOTHING: list[tuple[str, str]] = [
     (r"service_tier|thinking\.display", "auto; summarized, as where nothing is said"),
     (r"tools\[0\]\.strict|tool_choice\.disable_parallel_tool_use|.*\.is_error", "false, its default"),
     (r".*\.citations(\.enabled)?", "false, its default"),
-    (r"tools\[0\]\..*|messages\[\d\]\.content\[0\]\..*", "inside something that is named as a whole"),
+    (r"diagnostics|output_config\.format\.type|tools\[0\]\.input_schema\.(type|properties)", "the only one; empty"),
+    (r".*\.(transformations|citations)", "none"),
 ]
 # The same for callers of the other two dialects.
 THEIRS: list[tuple[str, str]] = [
@@ -250,6 +253,7 @@ def outcome(field: Field, caller: Dialect, upstream: Dialect, model: str) -> str
 
 WALKS: list[tuple[Any, Dialect, Dialect, str, int]] = [
     (fields, ANTHROPIC, CHAT, "gpt-4.1", 400),
+    (fields, ANTHROPIC, RESPONSES, "gpt-5", 400),
     (fields, ANTHROPIC, GEMINI, "gemini-2.5-flash", 400),
     (fields, ANTHROPIC, GEMINI, "gemini-3-pro-preview", 400),
     (chat_fields, CHAT, ANTHROPIC, "claude-haiku-4-5", 150),

@@ -144,7 +144,7 @@ def test_white_space_alone_is_refused_there() -> None:
     one = request(user("", Text(text=" \n", at="messages[0].content[0]"), Text(text="a")))
     marked = request(user("", Text(text="", cache=CacheMark(at="mark"), at="x"), Text(text="a")))
 
-    assert ["approximated messages[0].content[0]"] == lost(one)
+    assert ["dropped messages[0].content[0]"] == lost(one)
     assert ["dropped mark"] == lost(marked)
 
 

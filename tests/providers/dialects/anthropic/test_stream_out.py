@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -178,6 +179,17 @@ def test_a_custom_tool_gets_an_object() -> None:
     )
 
     assert '{"input":"echo \\"x\\""}' == blocks(found)[0]["input"]
+
+
+@pytest.mark.parametrize("pieces", [["[1]"], [" ", "[", "1]"]])
+def test_arguments_that_are_no_object_stand_in_one(pieces: list[str]) -> None:
+    """As in a whole answer: under `value`, as text, and named."""
+    losses: Losses = []
+    deltas = [ToolCallDelta(arguments=piece) for piece in pieces]
+    found = told_stream(ToolCallStart(id="a", name="n"), *deltas, PartEnd(), losses=losses)
+
+    assert {"value": "[1]"} == json.loads(blocks(found)[0]["input"])
+    assert ["content"] == [loss.field for loss in losses]
 
 
 def test_interleaved_calls_come_one_after_the_other() -> None:

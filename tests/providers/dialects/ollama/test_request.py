@@ -152,7 +152,10 @@ def test_known_fields_mean_what_canonical_says() -> None:
     }
 
     assert expected == {name: getattr(request, name) for name in expected}
-    assert ResponseFormat(kind="json_schema", schema=SCHEMA, at="format") == request.response_format
+    assert (
+        ResponseFormat(kind="json_schema", schema=SCHEMA, form={"schema": "format"}, at="format")
+        == request.response_format
+    )
     assert request.reasoning and ("low", None) == (request.reasoning.effort, request.reasoning.budget)
 
 
