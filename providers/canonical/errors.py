@@ -19,6 +19,7 @@
         + LoopDetected                  508     loop_detected
       x GatewayError                                                       never
         + Overloaded                    503     gateway_overloaded
+          - CircuitOpen                 503     circuit_open               elsewhere
         + Bug                           500     internal_error
       x UpstreamError                                                      the upstream answered, and it was no
         + UpstreamRejected              as upstream                        never: our request was wrong for it
