@@ -23,10 +23,11 @@ from providers.canonical.chat import (
     Usage,
 )
 from providers.canonical.errors import RouterError
-from providers.canonical.loss import Losses, dropped
+from providers.canonical.loss import Losses, dropped, lose_told
 from providers.canonical.stream import (
     ChoiceEnd,
     CitationDelta,
+    Event,
     LogprobsDelta,
     PartEnd,
     PartEvent,
@@ -153,6 +154,7 @@ class ResponsesStreamEncoder:
 
     def _begin(self, event: ResponseStart) -> Object:
         self._own = event.dialect == NAME
+        self._lose(event)
         self._tier = event.service_tier
         identifier = event.id if self._own and event.id else response_id(event.id, event.model)
         self._seed = digest(identifier)
@@ -194,6 +196,7 @@ class ResponsesStreamEncoder:
             return self._piece(part, event.text) if event.text else b""
         if part is None:
             self._spoken.add(type(event))
+            self._lose(event)
             self._open[event.index] = _Open(event)
         # A text begins with its first word: an empty one may be there only to be signed.
         return self._begin_text(event.index, event.text) if event.text else b""
@@ -243,6 +246,8 @@ class ResponsesStreamEncoder:
 
     def _weigh(self, event: LogprobsDelta) -> bytes:
         """Log probabilities come beside the text that they are of: in a delta without any more of it."""
+        if event.logprobs.refusal:
+            self._losses.append(dropped("logprobs.refusal", "the caller's dialect has them of texts only"))
         tokens = write_tokens(event.logprobs)
         part = next(iter(self._message.open.values()), None) if self._message is not None else None
         if part is None or part.refuses:
@@ -301,6 +306,7 @@ class ResponsesStreamEncoder:
         if part is None:
             part = self._open[event.index] = _Open(event)
             out = self._end_message()
+            self._lose(event)
             given = (event.extra or {}).get("id") if self._own else None
             item = reasoning_item(str(given or self._id("rs")), "", None)
             part.index, added = self._add(item)
@@ -330,6 +336,7 @@ class ResponsesStreamEncoder:
     def _call_start(self, event: ToolCallStart) -> bytes:
         part = self._open[event.index] = _Open(event)
         out = self._end_message()
+        self._lose(event)
         about = dict(event.extra or {}) if self._own else {}
         identifier = self._id("ctc" if event.kind == "custom" else "fc")
         item = call_item(identifier, _call(event, ""), "in_progress") | about
@@ -356,6 +363,7 @@ class ResponsesStreamEncoder:
     # ── other parts ────────────────────────────────────────────────────────────────
 
     def _whole(self, event: PartWhole) -> bytes:
+        self._lose(event)
         part = event.part
         if self._own:
             return b"".join(map(self._at_once, own_items([part], self._seed, self._losses)))
@@ -396,7 +404,14 @@ class ResponsesStreamEncoder:
 
     def _choice_end(self, event: ChoiceEnd) -> bytes:
         self._finish = event.finish
+        self._lose(event)
         return self._explain(None)
+
+    def _lose(self, event: Event) -> None:
+        """What another dialect's answer says that only its own callers would read."""
+        extra = event.part.extra if isinstance(event, PartWhole) else event.extra
+        if extra and not self._own:
+            lose_told(extra, self._losses)
 
     def _explain(self, blocked: Finish | None) -> bytes:
         """What a refusal says that no part has said."""
@@ -415,6 +430,7 @@ class ResponsesStreamEncoder:
         self._tier = event.service_tier or self._tier
         if self._own and self._body is not None:
             self._body |= event.extra or {}
+        self._lose(event)
         if event.blocked is None or self._finish is not None:
             return b""
         self._finish = event.blocked
