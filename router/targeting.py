@@ -29,7 +29,13 @@ def in_order(gateway: Gateway, asked: Asked, plan: Plan) -> Sequence[Target]:
     if len(targets) == 1:
         return targets
     now = gateway.clock()
-    if plan.choose == "in_order" and not any(_rests(gateway, asked, plan, target, now) for target in targets):
+    if not gateway.upstreams.calm:
+        gateway.upstreams.settle(now)
+    if (
+        plan.choose == "in_order"
+        and gateway.upstreams.calm
+        and not any(_is_full(gateway, plan, one) for one in targets)
+    ):
         return targets  # nearly always
     known = [_known(gateway, asked, plan, target, now) for target in targets]
     return balance.in_order(targets, known, plan.choose, gateway.dice)
@@ -39,11 +45,6 @@ def seen(gateway: Gateway, asked: Asked, plan: Plan, target: Target) -> Upstream
     """What is known of a target."""
     model = gateway.generation.model_label(target, target.model or asked.model)
     return gateway.upstreams.of(target.provider, model, plan.policy.breaker)
-
-
-def _rests(gateway: Gateway, asked: Asked, plan: Plan, target: Target, now: float) -> bool:
-    """Is there a reason to try other targets first?"""
-    return _is_full(gateway, plan, target) or seen(gateway, asked, plan, target).share(now, target.secret) < 1.0
 
 
 def _is_full(gateway: Gateway, plan: Plan, target: Target) -> bool:

@@ -27,9 +27,10 @@ _LONGEST_REST = 60.0  # seconds that a Retry-After, or a key that is refused, ma
 class Upstream:
     """One model of one provider. Of every call: `enter`, then once `ended` or `left`."""
 
-    __slots__ = ("_rests", "breaker", "running", "streams", "wholes")
+    __slots__ = ("_all", "_rests", "breaker", "running", "streams", "wholes")
 
-    def __init__(self, settings: BreakerSettings | None) -> None:
+    def __init__(self, settings: BreakerSettings | None, every: Upstreams | None = None) -> None:
+        self._all = every
         self.breaker = None if settings is None else Breaker(settings)
         self.running = 0
         self.streams, self.wholes = PeakEwma(), PeakEwma()  # their first tokens come at different times
@@ -40,6 +41,10 @@ class Upstream:
         if self._rests and now < self._rests.get(key, 0.0):
             return 0.0
         return 1.0 if self.breaker is None else self.breaker.share(now)
+
+    def is_well(self, now: float) -> bool:
+        """Neither left alone, nor recovering, nor resting with any key."""
+        return all(until <= now for until in self._rests.values()) and self.share(now) >= 1.0
 
     def known(self, now: float, *, stream: bool, key: str | None = None) -> Known:
         return Known(
@@ -60,6 +65,8 @@ class Upstream:
     def ended(self, error: RouterError | None, now: float, key: str | None = None, *, own: bool = False) -> None:
         """How the call came out; None: well. `key`: which of its row's it was made with; `own`: one of the caller's."""
         self.running -= 1
+        if error is not None and self._all is not None:
+            self._all.calm = False
         if not own and isinstance(error, UpstreamBusy | UpstreamDenied):
             self._rests[key] = now + _rest(error)
         if self.breaker is None:
@@ -102,12 +109,20 @@ class Upstreams:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Upstream] = {}
+        self.calm = True  # nothing has failed since all were found well: no target has to be looked at
+        self._looked = -math.inf
+
+    def settle(self, now: float) -> None:
+        """Looks whether all are well again, once a second: there may be many."""
+        if now >= self._looked + 1.0:
+            self._looked = now
+            self.calm = all(one.is_well(now) for one in self._known.values())
 
     def of(self, provider: str, model: str, settings: BreakerSettings | None) -> Upstream:
         """The one, with the settings of the policy that asks."""
         found = self._known.get((provider, model))
         if found is None:
-            found = self._known[provider, model] = Upstream(settings)
+            found = self._known[provider, model] = Upstream(settings, self)
         elif settings is None:
             found.breaker = None
         elif found.breaker is None:

@@ -87,6 +87,26 @@ def test_streams_and_whole_answers_have_their_own_pace() -> None:
     assert (0.2, 5.0) == (seen.known(0.0, stream=True).expected, seen.known(0.0, stream=False).expected)
 
 
+def test_it_is_known_when_nothing_is_the_matter() -> None:
+    """One failure is enough to look at all; once they are well, nobody looks any more."""
+    upstreams = Upstreams()
+    seen = upstreams.of("a", "m", SETTINGS)
+    for error in (UpstreamBusy("x", upstream_status=429, retry_after=7.0), ConnectFailed("x")):
+        upstreams.calm = True
+        seen.enter(100.0)
+        seen.ended(error, 100.0)
+        assert not upstreams.calm
+        upstreams.settle(101.0)
+        assert not upstreams.calm
+    seen.enter(106.0)
+    seen.ended(None, 106.0)
+    upstreams.settle(108.0)
+    assert not upstreams.calm  # it recovers
+    upstreams.settle(111.0)
+
+    assert upstreams.calm
+
+
 def test_a_reload_keeps_what_is_known() -> None:
     """New settings hold from then on; without a breaker nothing is left alone."""
     upstreams = Upstreams()
