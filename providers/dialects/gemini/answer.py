@@ -539,7 +539,7 @@ def _encode_choice(choice: Choice, own: bool, losses: Losses) -> dict[str, Json]
     content = _content(parts, form)
     if content is not False:
         candidate["content"] = content
-    word = encode_finish(finish, own)
+    word = encode_finish(finish, own, losses)
     if "finish" in form:
         candidate["finishReason"] = form["finish"]
     elif word is not None:
@@ -572,10 +572,12 @@ def _content(parts: list[dict[str, Json]], form: Mapping[str, Json]) -> Json:
     return content
 
 
-def encode_finish(finish: Finish | None, own: bool) -> str | None:
-    """finishReason for a caller of this dialect."""
+def encode_finish(finish: Finish | None, own: bool, losses: Losses) -> str | None:
+    """finishReason for a caller of this dialect. An end that it has no word for is named."""
     if own:
         return finish.raw if finish is not None else None
+    if finish is not None and finish.reason in ("other", "pause"):
+        losses.append(approximated("finishReason", f"the answer ended with {finish.raw or finish.reason}"))
     if finish is not None and finish.raw == "MALFORMED_FUNCTION_CALL":
         return finish.raw
     return _WORDS.get(finish.reason if finish is not None else None, "OTHER")

@@ -755,7 +755,7 @@ class Encoder:
             finish = Finish(reason="error", raw="MALFORMED_FUNCTION_CALL", message=self._failed[end.choice])
         candidate: dict[str, Json] = {"content": {"parts": [{"text": ""}], "role": "model"}}
         # A whole answer may lack it; the stream that is made of it must not.
-        word = encode_finish(finish, self._own and finish.raw is not None)
+        word = encode_finish(finish, self._own and finish.raw is not None, self._losses)
         if word is not None:
             candidate["finishReason"] = word
         if finish.message:
