@@ -6,18 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.given.alchemyst import FIXED_STREAM, PRINTED_STREAM, Alchemyst
 from tests.given.callers import CALLERS, Caller, ask, before, deltas, text_of
-from tests.given.fakes import (
-    FIXED_STREAM,
-    PRINTED_STREAM,
-    Alchemyst,
-    Scenario,
-    cut_after,
-    fail,
-    no_done,
-    ok,
-    split_every_byte,
-)
+from tests.given.fakes import Scenario, cut_after, fail, no_done, ok, split_every_byte
 from tests.running import Answer
 
 ROW = "alchemyst"
