@@ -112,6 +112,8 @@ class Alchemyst(Fake):
         return None if scheme == "Bearer" and token in self._tokens else "a wrong bearer"
 
     def unauthorized(self, request: web.Request) -> Json:
+        if "/proxy/" in request.path:
+            return {"error": {"message": "Unauthorized", "type": "authentication_error", "code": "unauthorized"}}
         return {"error": "Unauthorized"} if request.path.endswith(("/history", "/new")) else {"message": "Unauthorized"}
 
     def serves(self, request: web.Request) -> bool:
