@@ -7,7 +7,10 @@
 
 A fake is a small aiohttp application on a free port of loopback. What it answers is chosen by the test (`plays`, one
 scenario a request, then plain good answers), never by what is asked. What the rules call wrong is answered as the
-system would and noted in `refused`; leaving the `async with` block fails unless the test expected that (`tolerant`).
+system would and noted in `refused`; leaving the `async with` block fails unless the test expected that (`tolerant`). A
+caller's credential that reaches an upstream fails the test in any case.
+
+The fake of Alchemyst is in alchemyst.py, those of OpenAI, Gemini and Anthropic are in vendors.py.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from aiohttp import web
 
@@ -115,6 +118,7 @@ class Fake:
     def __init__(self, *, tolerant: bool = False) -> None:
         self.seen: list[Seen] = []
         self.refused: list[str] = []
+        self.leaked: list[str] = []  # targets of requests that held the caller's credential
         self.text: Sequence[str] = ("Hel", "lo")
         self._tolerant = tolerant
         self._scenarios: list[Scenario] = []
@@ -135,6 +139,7 @@ class Fake:
         assert self._runner is not None
         await self._runner.cleanup()
         if kind is None:
+            assert self.leaked == []
             assert self._tolerant or self.refused == []
             assert not self._scenarios, f"never played: {self._scenarios}"
 
@@ -147,8 +152,15 @@ class Fake:
         """What is wrong with a request, None when nothing is."""
         raise NotImplementedError
 
-    def refusal(self, problem: str) -> tuple[int, Json]:
+    def refusal(self, problem: str, request: web.Request) -> tuple[int, Json]:
         return 400, {"error": {"message": problem, "type": "invalid_request_error", "param": None, "code": None}}
+
+    def stranger(self, headers: Mapping[str, str], request: web.Request) -> str | None:
+        """What is wrong with a request's credential, None when nothing is."""
+        return None if headers.get("authorization") == f"Bearer {KEY}" else "a wrong bearer"
+
+    def unauthorized(self, request: web.Request) -> Json:
+        return {"error": {"message": "Unauthorized"}}
 
     def whole(self, body: dict[str, Json], options: Mapping[str, Json]) -> Json:
         raise NotImplementedError
@@ -163,8 +175,13 @@ class Fake:
     def good_status(self, request: web.Request) -> int:
         return 200
 
-    def other(self, request: web.Request) -> web.Response:
-        return web.json_response({"message": "Not found"}, status=404)
+    def serves(self, request: web.Request) -> bool:
+        """Whether this is a call that scenarios are played for."""
+        return request.method == "POST" and request.path in self.paths
+
+    def aside(self, body: Json, request: web.Request) -> web.Response | None:
+        """The answer to a call that no scenario is for, None where there is no such call."""
+        return None
 
     # ── serving ────────────────────────────────────────────────────────────────────
     async def _serve(self, request: web.Request) -> web.StreamResponse:
@@ -176,22 +193,28 @@ class Fake:
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.seen.append(Seen(request.method, request.raw_path, headers, body))
         if GATEWAY_SECRET in repr(headers) + request.raw_path:
-            self.refused.append("the caller's credential reached the upstream")
-        if headers.get("authorization") != f"Bearer {KEY}":
-            self.refused.append("a wrong bearer")
-            return web.json_response({"error": {"message": "Unauthorized"}}, status=401)
-        if request.path not in self.paths:
-            if request.method == "GET":
-                return self.other(request)
-            self.refused.append(f"no such path: {request.method} {request.path}")
-            return self.other(request)
-        problem = "the body is not a JSON object" if not isinstance(body, dict) else self.problem(body, request)
-        if problem is not None:
+            self.leaked.append(request.raw_path)
+        if problem := self.stranger(headers, request):
             self.refused.append(problem)
-            status, said = self.refusal(problem)
-            return web.json_response(said, status=status)
+            return web.json_response(self.unauthorized(request), status=401)
+        if not self.serves(request):
+            return self.aside(body, request) or self._unknown(request)
+        if not isinstance(body, dict):
+            return self.refuses("the body is not a JSON object", request, 400)
+        if problem := self.problem(body, request):
+            return self.refuses(problem, request)
         scenario = self._scenarios.pop(0) if self._scenarios else ok()
         return await self._play(scenario, body, request)
+
+    def refuses(self, problem: str, request: web.Request, status: int | None = None) -> web.Response:
+        """Notes what is wrong and says it in the system's words."""
+        self.refused.append(problem)
+        usual, said = self.refusal(problem, request)
+        return web.json_response(said, status=status or usual)
+
+    def _unknown(self, request: web.Request) -> web.Response:
+        self.refused.append(f"no such path: {request.method} {request.path}")
+        return web.json_response({"message": "Not found"}, status=404)
 
     async def _play(self, scenario: Scenario, body: dict[str, Json], request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(scenario.delay)
@@ -201,7 +224,7 @@ class Fake:
         self.accepted(body)
         if self.streams(body, request):
             return await self._stream(scenario, body, request)
-        data = b'{"id": "x", "choices": [' if scenario.bad_json else _dump(self.whole(body, scenario.options))
+        data = b'{"id": "x", "choices": [' if scenario.bad_json else to_json(self.whole(body, scenario.options))
         status = self.good_status(request)
         return web.Response(body=data, status=status, content_type="application/json")
 
@@ -232,16 +255,16 @@ class Fake:
         return response
 
 
-def _dump(value: Json) -> bytes:
+def to_json(value: Json) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
-def _event(value: Json) -> bytes:
-    return b"data: " + _dump(value) + b"\n\n"
+def to_event(value: Json) -> bytes:
+    return b"data: " + to_json(value) + b"\n\n"
 
 
-def _number(value: Json, low: float | None, high: float | None) -> bool:
-    if type(value) not in (int, float):
+def is_number(value: Json, low: float | None, high: float | None, *, whole: bool = False) -> bool:
+    if type(value) is not int and (whole or type(value) is not float):
         return False
     return (low is None or value >= low) and (high is None or value <= high)
 
@@ -270,6 +293,11 @@ _AA_RANGES: Mapping[str, tuple[float | None, float | None]] = {
 }
 _STEERING = re.compile(r"_worker/[a-zA-Z0-9-_]{1,64}")
 _HEX = re.compile(r"[0-9a-f]{64}")
+_DATA_URL = re.compile(r"data:image/[a-z+.-]+;base64,")
+
+
+_AA_WHOLE = {"top_logprobs", "max_tokens", "n"}
+_MOST_TOOLS = 128
 
 
 class AlephAlpha(Fake):
@@ -281,13 +309,13 @@ class AlephAlpha(Fake):
 
     paths = ("/chat/completions",)
 
-    def __init__(self, *, profile: str = "1", tolerant: bool = False) -> None:
+    def __init__(self, *, profile: Literal["default", "4.7"] = "default", tolerant: bool = False) -> None:
         super().__init__(tolerant=tolerant)
         self.new = profile == "4.7"
         self.ignored: list[str] = []  # accepted and without effect: nobody should send them
 
     def problem(self, body: dict[str, Json], request: web.Request) -> str | None:
-        if set(request.query) - {"nice"} or request.query.get("nice", "true") not in ("true", "false"):
+        if any(pair not in (("nice", "true"), ("nice", "false")) for pair in request.query.items()):
             return f"a query that is not known: {request.query_string}"
         self.ignored += [key for key in ("seed", "service_tier", "user") if key in body]
         allowed = _AA_FIELDS | ({"response_format", "tools", "tool_choice"} if self.new else set())
@@ -302,45 +330,78 @@ class AlephAlpha(Fake):
 
     def _parameters(self, body: dict[str, Json]) -> str | None:
         for key, (low, high) in _AA_RANGES.items():
-            if key in body and not _number(body[key], low, high):
+            if key in body and not is_number(body[key], low, high, whole=key in _AA_WHOLE):
                 return f"{key} is out of range"
+        for key in ("logprobs", "stream"):
+            if type(body.get(key, False)) is not bool:
+                return f"{key} is not a boolean"
+        options = body.get("stream_options", {})
+        if type(options) is not dict or any((key, type(options[key])) != ("include_usage", bool) for key in options):
+            return "stream_options: include_usage only"
         if "top_logprobs" in body and body.get("logprobs") is not True:
             return "top_logprobs without logprobs"
+        return self._texts_of(body) or (self._newer(body) if self.new else None)
+
+    def _texts_of(self, body: dict[str, Json]) -> str | None:
         bias = body.get("logit_bias", {})
-        if not isinstance(bias, dict) or not all(_number(one, -100, 100) for one in bias.values()):
+        if type(bias) is not dict or not all(key.isdigit() and is_number(bias[key], -100, 100) for key in bias):
             return "logit_bias is out of range"
         stop = body.get("stop", "")
-        if type(stop) is not str and not (type(stop) is list and len(stop) > 1):
+        if type(stop) is not str and not (type(stop) is list and len(stop) > 1 and all(type(s) is str for s in stop)):
             return "stop is a string, or several"
         concepts = body.get("steering_concepts", [])
-        if type(concepts) is not list or (self.new and len(concepts) > 1):
-            return "steering_concepts: one at a time"
+        if type(concepts) is not list:
+            return "steering_concepts is not an array"
         if not all(type(one) is str and (_STEERING.fullmatch(one) or _HEX.fullmatch(one)) for one in concepts):
             return "a steering concept that does not exist"
-        form = body.get("response_format")
-        return "response_format: json_schema only" if form is not None and form["type"] != "json_schema" else None
+        return None
+
+    def _newer(self, body: dict[str, Json]) -> str | None:
+        """What the newer profile says of the fields that only it takes."""
+        form, tools = body.get("response_format"), body.get("tools", [])
+        if "response_format" in body and (type(form) is not dict or form.get("type") != "json_schema"):
+            return "response_format: json_schema only"
+        if type(tools) is not list or len(tools) > _MOST_TOOLS:
+            return f"tools: at most {_MOST_TOOLS}"
+        return "steering_concepts: one at a time" if len(body.get("steering_concepts", [])) > 1 else None
 
     def _turns(self, messages: list[Json]) -> str | None:
         before = "assistant"
         for number, message in enumerate(messages):
-            role, content = message.get("role"), message.get("content")
+            if type(message) is not dict:
+                return f"messages[{number}] is not an object"
             if "name" in message:
                 self.ignored.append("name")
-            if self.new and (role == "tool" or message.get("tool_calls")):
-                before = "user" if role == "tool" else role
-                continue
-            if message.keys() - {"role", "content", "name"}:
+            calls = self.new and message.get("tool_calls")
+            if problem := self._tool_turn(message) if self.new else None:
+                return f"messages[{number}]: {problem}"
+            role, content = message.get("role"), message.get("content")
+            if message.keys() - {"role", "content", "name"} and not (calls or (self.new and role == "tool")):
                 return f"messages[{number}]: unknown fields"
-            if type(content) is not str and not (self.new and _is_vision(content)):
+            vision = self.new and role == "user" and _is_vision(content)
+            if type(content) is not str and not vision and not (calls and content is None):
                 return f"messages[{number}]: content is not a string"
             if role == "system" and number == 0:
                 continue
-            if role not in ("user", "assistant") or (role == before and not (self.new and before == "user")):
+            if role not in self._next(before):
                 return f"messages[{number}]: turns must alternate between user and assistant"
-            before = role
-        return None if before == "user" else "the last message must be of the user"
+            before = "calls" if calls else role
+        return None if before in ("user", "tool") else "the last message must be of the user"
 
-    def refusal(self, problem: str) -> tuple[int, Json]:
+    def _next(self, before: str) -> tuple[str, ...]:
+        """Who may speak after whom. Results of tools stand where a user's turn stands."""
+        turns = {"assistant": ("user",), "user": ("assistant",), "calls": ("tool",), "tool": ("tool", "assistant")}
+        return turns[before]
+
+    def _tool_turn(self, message: dict[str, Json]) -> str | None:
+        if message.get("role") == "tool":
+            good = message.keys() == {"role", "content", "tool_call_id"} and type(message["tool_call_id"]) is str
+            return None if good else "a result of a tool has its call's id and a content"
+        if "tool_calls" in message and (message.get("role") != "assistant" or not message["tool_calls"]):
+            return "tool_calls are of the assistant"
+        return None
+
+    def refusal(self, problem: str, request: web.Request) -> tuple[int, Json]:
         return 400, {"error": problem, "code": "INVALID_REQUEST"}
 
     def _texts(self, body: dict[str, Json], options: Mapping[str, Json]) -> list[list[str]]:
@@ -350,11 +411,12 @@ class AlephAlpha(Fake):
     def _finish(self, body: dict[str, Json], options: Mapping[str, Json], pieces: list[str]) -> tuple[list[str], str]:
         """What a choice says, and why it ends: cut at its limit, or before a stop text."""
         stops = body.get("stop") or []
-        for stop in [stops] if type(stops) is str else stops:
-            if stop in "".join(pieces):
-                return ["".join(pieces).partition(stop)[0]], "stop"
-        most = body.get("max_tokens", len(pieces))
-        return pieces[:most], options.get("finish") or ("length" if most < len(pieces) else "stop")
+        most = body.get("max_tokens", len(pieces) + 1)
+        said = "".join(pieces[:most])
+        ends = [at for stop in ([stops] if type(stops) is str else stops) if (at := said.find(stop)) >= 0]
+        if ends:
+            return [piece for piece in (said[: min(ends)],) if piece], "stop"
+        return pieces[:most], options.get("finish") or ("length" if most <= len(pieces) else "stop")
 
     def _logprobs(self, body: dict[str, Json], options: Mapping[str, Json], piece: str) -> Json:
         if not body.get("logprobs"):
@@ -388,7 +450,7 @@ class AlephAlpha(Fake):
         for delta, finish, logprobs, index in _interleaved(tracks, options.get("order", "round")):
             choice = {"index": index, "delta": delta, "finish_reason": finish, "logprobs": logprobs}
             fingerprint = ".unknown." if finish else None
-            yield _event(
+            yield to_event(
                 {
                     **self._head(body, "chat.completion.chunk"),
                     "choices": [choice],
@@ -398,7 +460,7 @@ class AlephAlpha(Fake):
             )
         if (body.get("stream_options") or {}).get("include_usage"):
             usage = {"prompt_tokens": 5, "completion_tokens": count, "total_tokens": 5 + count}
-            yield _event({**self._head(body, "chat.completion.chunk"), "choices": [], "usage": usage})
+            yield to_event({**self._head(body, "chat.completion.chunk"), "choices": [], "usage": usage})
 
     def _chunks(self, body: dict[str, Json], options: Mapping[str, Json], index: int, said: list[str]) -> list[Json]:
         first: Json = ({"role": "assistant", "content": ""}, None, None, index)
@@ -406,14 +468,20 @@ class AlephAlpha(Fake):
 
 
 def _is_vision(content: Json) -> bool:
-    """Texts and images by data URL, without a wish for detail other than auto."""
-    for part in content if type(content) is list else [None]:
-        if type(part) is not dict or part.get("type") not in ("text", "image_url"):
-            return False
-        image = part.get("image_url")
-        if image is not None and (not image["url"].startswith("data:") or image.get("detail", "auto") != "auto"):
-            return False
-    return True
+    """Texts and images by data URL in base64, without a wish for detail other than auto."""
+    return type(content) is list and bool(content) and all(map(_is_part, content))
+
+
+def _is_part(part: Json) -> bool:
+    if type(part) is not dict:
+        return False
+    if part.get("type") == "text":
+        return part.keys() == {"type", "text"} and type(part["text"]) is str
+    image = part.get("image_url")
+    if part.get("type") != "image_url" or type(image) is not dict or image.keys() - {"url", "detail"}:
+        return False
+    url = image.get("url")
+    return type(url) is str and bool(_DATA_URL.match(url)) and image.get("detail", "auto") == "auto"
 
 
 def _interleaved(tracks: list[list[Json]], order: str) -> Iterator[Json]:
@@ -434,48 +502,72 @@ def _interleaved(tracks: list[list[Json]], order: str) -> Iterator[Json]:
 
 _KEK_FIELDS = {"model", "messages", "stream", "persona", "json_schema", "temperature", "top_p"}
 _KEK_FIELDS |= {"frequency_penalty", "top_k"}
+_KEK_KINDS: Mapping[str, tuple[type, ...]] = {
+    "stream": (bool,),
+    "persona": (str, type(None)),
+    "json_schema": (dict,),
+    "temperature": (int, float),
+    "top_p": (int, float),
+    "frequency_penalty": (int, float),
+    "top_k": (int,),
+}
 _CREDITS = {"versa": 1, "nexus": 2, "eclipse": 3}
 
 
 class AlphaKek(Fake):
     """`POST /v1/chat/completions`, `GET /account`; `spent` counts credits.
 
+    `credits` is what the caller's tier has, `over` the status of a call that would cost more than is left of it.
     Options: `text` (the answer), `own_calls`, `null_deltas`, `no_usage`, `full` (every optional field).
     """
 
     base = "/v1"
     paths = ("/v1/chat/completions",)
 
-    def __init__(self, *, tolerant: bool = False) -> None:
+    def __init__(self, *, tolerant: bool = False, credits: int = 250, over: Literal[402, 429] = 402) -> None:
         super().__init__(tolerant=tolerant)
         self.spent = 0
+        self._credits = credits
+        self._over = over
 
     def problem(self, body: dict[str, Json], request: web.Request) -> str | None:
+        """The path of the field, a colon, and what is wrong with it."""
+        if request.query_string:
+            return "query: unknown"
         if unknown := sorted(body.keys() - _KEK_FIELDS):
-            return f"unknown fields: {unknown}"
-        if body.get("model") not in _CREDITS:
+            return f"{unknown[0]}: unknown field"
+        if type(body.get("model")) is not str or body["model"] not in _CREDITS:
             return "model: unknown"
-        if not isinstance(body.get("json_schema", {}), dict):
-            return "json_schema is not an object"
-        if type(body.get("persona")) not in (str, type(None)):
-            return "persona is not a string"
-        for message in body.get("messages") or [None]:
+        for key, kind in _KEK_KINDS.items():
+            if key in body and type(body[key]) not in kind:
+                return f"{key}: not of its type"
+        return self._messages(body.get("messages"))
+
+    def _messages(self, messages: Json) -> str | None:
+        if type(messages) is not list or not messages:
+            return "messages: a list of at least one"
+        for message in messages:
             if type(message) is not dict or message.keys() != {"role", "content"}:
                 return "messages: role and content"
             if message["role"] not in ("system", "user", "assistant") or type(message["content"]) is not str:
                 return "messages: a role or content that is not known"
         return None
 
-    def refusal(self, problem: str) -> tuple[int, Json]:
+    def refusal(self, problem: str, request: web.Request) -> tuple[int, Json]:
         return 422, {"detail": [{"loc": ["body", problem.partition(":")[0]], "msg": problem, "type": "value_error"}]}
+
+    async def _play(self, scenario: Scenario, body: dict[str, Json], request: web.Request) -> web.StreamResponse:
+        if self.spent + _CREDITS[body["model"]] > self._credits:
+            scenario = fail(self._over, {"detail": "The credits of this tier are used up"})
+        return await super()._play(scenario, body, request)
 
     def accepted(self, body: dict[str, Json]) -> None:
         self.spent += _CREDITS[body["model"]]
 
-    def other(self, request: web.Request) -> web.Response:
-        if request.path == "/account":
-            return web.json_response({"credits": 250 - self.spent, "tier": "PREMIUM"})
-        return super().other(request)
+    def aside(self, body: Json, request: web.Request) -> web.Response | None:
+        if (request.method, request.raw_path) != ("GET", "/account"):
+            return None
+        return web.json_response({"credits": self._credits - self.spent, "tier": "PREMIUM"})
 
     def _text(self, body: dict[str, Json], options: Mapping[str, Json]) -> list[str]:
         if "text" in options:
@@ -526,7 +618,7 @@ class AlphaKek(Fake):
     def events(self, body: dict[str, Json], options: Mapping[str, Json]) -> Iterator[bytes]:
         def chunk(delta: Json, finish: str | None = None) -> bytes:
             choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
-            return _event({**self._head(body, "chat.completion.chunk"), "choices": [choice]})
+            return to_event({**self._head(body, "chat.completion.chunk"), "choices": [choice]})
 
         yield chunk({"role": "assistant", "content": ""})
         if options.get("null_deltas"):
@@ -564,11 +656,20 @@ class AlphaEdge(Fake):
     paths = ("/v1/chat/completions",)
 
     def problem(self, body: dict[str, Json], request: web.Request) -> str | None:
+        if request.query_string:
+            return "a query"
         if unknown := sorted(body.keys() - {"model", "messages", "max_tokens", "temperature", "stream"}):
             return f"unknown fields: {unknown}"
-        if "temperature" in body and not _number(body["temperature"], 0, 2):
+        if type(body.get("model")) is not str:
+            return "model is required"
+        if "temperature" in body and not is_number(body["temperature"], 0, 2):
             return "temperature must be between 0 and 2"
-        return None if body.get("messages") else "messages must not be empty"
+        if "max_tokens" in body and not is_number(body["max_tokens"], 1, None, whole=True):
+            return "max_tokens must be a positive integer"
+        if type(body.get("stream", False)) is not bool:
+            return "stream must be a boolean"
+        messages = body.get("messages")
+        return None if type(messages) is list and messages else "messages must not be empty"
 
     def whole(self, body: dict[str, Json], options: Mapping[str, Json]) -> Json:
         if "text" not in options:
@@ -580,97 +681,7 @@ class AlphaEdge(Fake):
         head = {**EDGE_ANSWER, "object": "chat.completion.chunk"}
         del head["choices"], head["usage"]
         for piece in options.get("text", self.text):
-            yield _event({**head, "choices": [{"index": 0, "delta": {"content": piece}}]})
+            yield to_event({**head, "choices": [{"index": 0, "delta": {"content": piece}}]})
         if options.get("finish", True):
             last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-            yield _event({**head, **last, **({"usage": EDGE_ANSWER["usage"]} if options.get("usage") else {})})
-
-
-# ── Alchemyst ──────────────────────────────────────────────────────────────────────────
-
-#: The stream as the document prints it, its broken line included; and with the quote of that line escaped.
-PRINTED_STREAM = """\
-data: {"type":"thinking_update","content":"Planning response"}
-data: {"type":"final_response","content":"Here"s your answer..."}
-data: {"type":"metadata","content":{"chatId":"...","title":"..."}}
-data: [DONE]
-"""
-FIXED_STREAM = PRINTED_STREAM.replace('Here"s', 'Here\\"s')
-
-
-class Alchemyst(Fake):
-    """`POST /api/v1/chat/generate` (201) and `/generate/stream`, `POST /api/v1/chat`, and its proxy paths.
-
-    Options: `shape` (message, response, kwargs, content, text, none), `raw` (a whole stream as text), `blank` (lines
-    between events), `error` (an event with one), `more` (json and replaySessionID in every event).
-    """
-
-    paths = (
-        "/api/v1/chat/generate",
-        "/api/v1/chat/generate/stream",
-        "/api/v1/chat",
-        "/api/v1/proxy/default/chat/completions",
-    )
-    done = b"data: [DONE]\n"
-
-    def problem(self, body: dict[str, Json], request: web.Request) -> str | None:
-        if request.path.endswith("/chat/completions"):
-            good = type(body.get("model")) is str and bool(body.get("messages"))
-            return None if good else "model and messages are required"
-        known = {"chat_history", "persona", "tools", "scope", "stream", "voice", "fastContext", "chatId"}
-        if unknown := sorted(body.keys() - known):
-            return f"unknown fields: {unknown}"
-        history = body.get("chat_history")
-        if type(history) is not list or not history:
-            return "chat_history must be a non-empty array"
-        for entry in history:
-            if type(entry) is not dict or type(entry.get("content")) is not str or type(entry.get("role")) is not str:
-                return "chat_history: role and content"
-        if type(body.get("tools", {})) not in (dict, list):
-            return "tools must be an object"
-        return None
-
-    def refusal(self, problem: str) -> tuple[int, Json]:
-        return 400, {"message": problem}
-
-    def streams(self, body: dict[str, Json], request: web.Request) -> bool:
-        return request.path.endswith("/stream") or ("messages" in body and body.get("stream") is True)
-
-    def good_status(self, request: web.Request) -> int:
-        return 200 if "/proxy/" in request.path else 201
-
-    def whole(self, body: dict[str, Json], options: Mapping[str, Json]) -> Json:
-        text = "".join(self.text)
-        if "messages" in body:
-            message = {"role": "assistant", "content": text}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            return {"id": "alc-1", "object": "chat.completion", "created": 1234, "choices": [choice]}
-        shapes: dict[str, Json] = {
-            "message": {"message": text, "persona": body.get("persona", "maya")},
-            "response": {"response": {"content": text}},
-            "kwargs": {"response": {"lc": 1, "type": "constructor", "id": ["AIMessage"], "kwargs": {"content": text}}},
-            "content": {"content": text},
-            "text": text,
-            "none": {"persona": "maya"},
-        }
-        result = shapes[options.get("shape", "message")]
-        return {"result": result, "chatId": "chat-1", "title": "A title", "researchMode": False, "stream": False}
-
-    def events(self, body: dict[str, Json], options: Mapping[str, Json]) -> Iterator[bytes]:
-        if "raw" in options:
-            yield options["raw"].encode()
-            return
-        end = b"\n\n" if options.get("blank") else b"\n"
-        more = {"json": {"a": 1}, "replaySessionID": "r-1"} if options.get("more") else {}
-
-        def event(kind: str, content: Json) -> bytes:
-            return b"data: " + _dump({"type": kind, "content": content, "error": None, **more}) + end
-
-        yield event("thinking_update", "Planning response")
-        if options.get("error"):
-            yield b"data: " + _dump({"type": "error", "content": None, "error": options["error"]}) + end
-            return
-        yield event("a_kind_that_is_new", {"x": 1})
-        for piece in self.text:
-            yield event("final_response", piece)
-        yield event("metadata", {"chatId": "chat-1", "title": "A title"})
+            yield to_event({**head, **last, **({"usage": EDGE_ANSWER["usage"]} if options.get("usage") else {})})

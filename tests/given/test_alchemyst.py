@@ -6,18 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.given.callers import CALLERS, Caller, ask, before, deltas, text_of
-from tests.given.fakes import (
-    FIXED_STREAM,
-    PRINTED_STREAM,
-    Alchemyst,
-    Scenario,
-    cut_after,
-    fail,
-    no_done,
-    ok,
-    split_every_byte,
-)
+from tests.given.alchemyst import FIXED_STREAM, PRINTED_STREAM, Alchemyst
+from tests.given.callers import CALLERS, Caller, ask, before, deltas, finishes, text_of
+from tests.given.fakes import Scenario, cut_after, fail, no_done, ok, split_every_byte
 from tests.running import Answer
 
 ROW = "alchemyst"
@@ -41,7 +32,7 @@ async def test_t_6_40_the_documents_stream_is_read() -> None:
         answer = await ask(gateway, MODEL, stream=True)
 
         assert ("Planning response", 'Here"s your answer...') == (thoughts(answer), text_of(answer))
-        assert "[DONE]" == answer.events[-1]
+        assert (["stop"], "[DONE]") == (finishes(answer), answer.events[-1])
 
 
 @callers

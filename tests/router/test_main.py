@@ -131,6 +131,14 @@ def test_serve_of_a_bad_file(run: Run) -> None:
     assert result.stderr == "routes.yaml:1:1: unknown key 'bogus'\n"
 
 
+def test_t_5_3_serve_of_a_persona_whose_model_is_not_there(run: Run) -> None:
+    """It does not start, and names the place."""
+    result = run("serve", text="chats: {personas: {maya: {model: nope}}}\n" + ROUTE)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "chats.personas.maya.model: there is no model 'nope'" in result.stderr
+
+
 def test_serve_hands_over_what_holds(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line's addresses stand in the place of the file's; warnings are said first."""
     seen: list[Settings] = []

@@ -67,14 +67,18 @@ async def test_t_4_3_a_pin_stays_and_moves_nothing() -> None:
     async with chatting() as (gateway, _):
         first, second = await new(gateway, "one"), await new(gateway, "two")
         before = [chat["id"] for chat in (await history(gateway))["chats"]]
+        changed = (await fetched(gateway, first))["updatedAt"]
+        await asyncio.sleep(0.005)  # so that a time that moved would be another
         answers = [await call(gateway, "PUT", f"{first}/pin", {"pinned": True}) for _ in range(2)]
         bad = [await call(gateway, "PUT", f"{first}/pin", body) for body in ({"pinned": "yes"}, {}, {"pinned": None})]
         after = (await history(gateway))["chats"]
+        pinned = await fetched(gateway, first)
 
         assert [200, 200] == [answer.status for answer in answers]
         assert {"message": "Chat pinned", "chatId": first, "pinned": True} == answers[1].json
         assert [400, 400, 400] == [answer.status for answer in bad]
         assert before == [chat["id"] for chat in after] and second in before
+        assert (True, changed) == (pinned["pinned"], pinned["updatedAt"])
         assert [first] == [chat["id"] for chat in (await history(gateway, "?pinned=1"))["chats"]]
 
 
@@ -116,6 +120,7 @@ async def test_t_4_5_a_deleted_chat_is_gone() -> None:
         ]
 
         assert [200, 404, 404] == codes
+        assert [fork] == [row["id"] for row in (await history(gateway))["chats"]]
         assert [fork] == [row["id"] for row in (await history(gateway, "?q=doomed"))["chats"]]
         assert [("user", "x")] == said(await fetched(gateway, fork))
 

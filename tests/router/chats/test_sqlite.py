@@ -394,6 +394,29 @@ async def test_d03_t_4_9_killed_under_eight_writers_it_loses_nothing_that_it_ack
         assert [("ok",)] == sqlite3.connect(tmp_path / "chats.db").execute("PRAGMA integrity_check").fetchall()
 
 
+async def test_t_4_9_the_loop_turns_while_two_hundred_write(tmp_path: Path) -> None:
+    """Under 50 ms in the best of three rounds, without a client on the loop: what else runs here is not ours."""
+    worst: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0.002)
+            worst[-1] = max(worst[-1], time.perf_counter() - began - 0.002)
+
+    async with opened(tmp_path / "chats.db") as (_, store, _):
+        for _ in range(3):
+            worst.append(0.0)
+            watching = asyncio.create_task(watch())
+            await asyncio.sleep(0.01)
+            saved = await asyncio.gather(*(save(store) for _ in range(200)))
+            watching.cancel()
+
+            assert 200 == len(set(saved))
+
+    assert 0 < min(worst) < 0.05
+
+
 async def test_d12_the_gateway_does_not_start_on_a_newer_store(tmp_path: Path) -> None:
     """Exit 1 and one line."""
     async with opened(tmp_path / "chats.db"):

@@ -65,6 +65,13 @@ def test_any_split_gives_the_same_events(cuts: list[int]) -> None:
     assert events(WHOLE) == events(*(WHOLE[a:b] for a, b in itertools.pairwise(places)))
 
 
+def test_t_6_43_one_cut_at_every_place() -> None:
+    """Within each character of several bytes, too."""
+    whole = events(WHOLE)
+
+    assert [] == [at for at in range(len(WHOLE)) if whole != events(WHOLE[:at], WHOLE[at:])]
+
+
 def test_byte_by_byte() -> None:
     """The smallest pieces there are."""
     assert events(WHOLE) == events(*(WHOLE[i : i + 1] for i in range(len(WHOLE))))
