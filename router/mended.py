@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from providers.adherence import Breach
 from providers.canonical.chat import ChatRequest, ChatResponse
-from providers.canonical.errors import BadUpstreamBytes
+from providers.canonical.errors import UnwantedAnswer
 from providers.dialect import Asked, Dialect, StreamDecoder, WireRequest, WireResponse
 from providers.dialects import ANSWERS
 from providers.mending import Mended, Mending, Promised, mended, mending, unwrapped
@@ -66,14 +66,17 @@ class MendedExchange(ShapedExchange):
 
     # ── whole answers ──────────────────────────────────────────────────────────────
     async def _answer(self, asked: Asked, upstream: Dialect, wire: WireResponse) -> None:
-        if "unwrap_list" in self._quirks:
-            wire = unwrapped(wire)
+        wire = self._taken(wire)
         if self._caught is not None or self._is_checked(asked) or not self._rewrites(asked):
             return await super()._answer(asked, upstream, wire)
         response = self._understood(asked, upstream.decode_response(wire))
         answer = self._translated(asked, response)
         self.watch.lap("answer")
         await self._give(200, {**answer.headers, **kept(wire.headers, self._secret)}, answer.body)
+
+    def _taken(self, wire: WireResponse) -> WireResponse:
+        """The answer as the upstream's dialect has it."""
+        return unwrapped(wire) if "unwrap_list" in self._quirks else wire
 
     def _understood(self, asked: Asked, response: ChatResponse) -> ChatResponse:
         if self._mending is not None:
@@ -82,7 +85,7 @@ class MendedExchange(ShapedExchange):
 
     def _flag(self, found: list[Breach]) -> None:
         if found and self._refuses:
-            raise BadUpstreamBytes("the upstream's answer is not the JSON that was asked for")
+            raise UnwantedAnswer("the upstream's answer is not the JSON that was asked for")
         super()._flag(found if self._promise is None else self._promise.breaches(found))
 
     # ── streams ────────────────────────────────────────────────────────────────────

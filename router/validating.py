@@ -29,6 +29,7 @@ MOST_TOLD = 5
 MOST_STEPS = 5_000_000  # about a third of a second
 _SMALL = 32 << 10  # bytes of a value in which all faults are looked for
 _BACKTRACKS = 10_000
+TOO_DEEP = "nested too deep to be checked"
 _LONGEST = 200  # characters of one complaint
 
 
@@ -45,6 +46,13 @@ def check(schema: Mapping[str, Json], value: Json) -> list[str]:
         )
     except (ValueError, RecursionError):
         return []
+    try:
+        return _faults(validator, value)
+    except (ValueError, RecursionError):
+        return [TOO_DEEP]
+
+
+def _faults(validator: Any, value: Json) -> list[str]:
     if validator.is_valid(value):
         return []
     if len(encode(value)) <= _SMALL:

@@ -34,6 +34,7 @@
         + ConnectionLost                502     upstream_connection        same
         + UpstreamTimeout               504     upstream_timeout           elsewhere
         + BadUpstreamBytes              502     upstream_invalid_response  elsewhere
+          - UnwantedAnswer              502     upstream_invalid_response  elsewhere: it works, and says something else
         + StreamTruncated               502     upstream_truncated         elsewhere (never once a byte went out)
 
 Statuses and codes: the project's reliability requirements, section 2. Each dialect turns `category` into its own
@@ -404,6 +405,11 @@ class BadUpstreamBytes(TransportError):
     category: Category = "upstream"
     code = "upstream_invalid_response"
     retry: Retry = "elsewhere"
+
+
+class UnwantedAnswer(BadUpstreamBytes):
+    """An answer in good order that says nothing, or not what was asked for. Callers can bring it about with what they
+    ask, so it is not held against the upstream (`router/state/upstreams.py`)."""
 
 
 class StreamTruncated(TransportError):

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
-from sqlalchemy import and_, delete, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, LargeBinary, and_, cast, delete, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from providers.canonical.errors import RequestTooLarge, RouteNotFound
@@ -249,7 +249,7 @@ class SqlStore:
         if wanted.source is not None:
             query = query.where(chats.c.source == wanted.source)
         if wanted.text is not None:
-            query = query.where(chats.c.title_folded.contains(wanted.text.casefold(), autoescape=True))
+            query = query.where(func.instr(chats.c.title_folded, wanted.text.casefold()) > 0)  # LIKE ends at a NUL
         query = query.order_by(chats.c.updated.desc(), chats.c.id.desc()).limit(wanted.limit + 1)
 
         async def work(connection: AsyncConnection) -> Page:
@@ -288,10 +288,15 @@ async def _copy(connection: AsyncConnection, source: str, target: str, last: int
     rows = select(literal(target), *(messages.c[name] for name in names))
     rows = rows.where(messages.c.chat_id == source, messages.c.position <= last)
     await connection.execute(insert(messages).from_select(["chat_id", *names], rows))
-    kept = func.length(messages.c.text) + func.coalesce(func.length(messages.c.more), 0)
+    kept = _bytes(messages.c.text) + func.coalesce(_bytes(messages.c.more), 0)
     counts = select(func.count(), func.coalesce(func.sum(kept), 0)).where(messages.c.chat_id == target)
     count, bytes_ = (await connection.execute(counts)).one()
     await connection.execute(update(chats).where(chats.c.id == target).values(messages=count, bytes=bytes_))
+
+
+def _bytes(column: ColumnElement[Any]) -> ColumnElement[int]:
+    """Of a text; its length is in characters, and ends at a NUL."""
+    return func.length(cast(column, LargeBinary))
 
 
 def _columns(head: Head) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """One call of the chat service, from first byte to last.
 
-What needs no model goes to `router.chats.managing`. A generation is an `Exchange` as any other (targets, retries,
-limits, metrics, log): its caller's side is this API, its request is made of a persona and the caller's history. What
-is said is stored in one transaction when all of it is there, and only then told to be complete.
+What needs no model goes to `router.chats.managing`. A generation is an exchange as any other (targets, retries,
+limits, metrics, log, what rows and policies do to answers): its caller's side is this API, its request is made of a
+persona and the caller's history. What is said is stored in one transaction when all of it is there, and only then told
+to be complete.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from router.chats.personas import ChatSettings
 from router.chats.prompting import NAME, Prompt, not_available, prompt
 from router.chats.speaking import CallersSide, Speech, last_words, replayed, usage_of, words_of
 from router.chats.store import Draft, NewChat, Once, Saved, Store, StoreUnavailable
-from router.exchange import Exchange
 from router.gateway import Gateway
+from router.mended import MendedExchange
 from router.record import Record
 from router.relay import Door
 from router.table import Match, Route, Table, plain_path
@@ -93,7 +94,7 @@ class _Generation(msgspec.Struct, kw_only=True):
     searched: bool = False  # by the attempt under way
 
 
-class ChatExchange(Exchange):
+class ChatExchange(MendedExchange):
     """One call of the chat service."""
 
     def __init__(self, gateway: Gateway, incoming: Incoming, door: Door, record: Record) -> None:
@@ -186,10 +187,11 @@ class ChatExchange(Exchange):
             raise MalformedRequest(message, param="stream", details=(Detail("stream", message),))
         streams = path == STREAM or asked.stream
         self.record.operation = "chat"
+        query = (asked.chat_id, asked.title, asked.source, asked.username)
         work = self._generation = _Generation(
             ask=asked,
             prompt=prompt(self._settings(), asked, stream=streams),
-            once=once(self._key, GENERATE, [body, asked.chat_id]) if path != DIRECT else None,
+            once=once(self._key, GENERATE, [body, *query]) if path != DIRECT else None,
             is_kept=path != DIRECT,
         )
         self.record.stream = streams
@@ -237,11 +239,16 @@ class ChatExchange(Exchange):
         return super()._encoded(asked, upstream, provider, model, plan)
 
     async def _answer(self, asked: Asked, upstream: Dialect, wire: WireResponse) -> None:
-        """A whole answer: kept here until the attempt is over."""
+        """A whole answer, changed and looked at as the row and the policy want: kept here until the attempt is over."""
         work = self._generation
         if work is None:
             raise Bug
-        response = self._completed(upstream.decode_response(wire))
+        if self._caught is not None:
+            return await super()._answer(asked, upstream, wire)
+        response = self._understood(asked, upstream.decode_response(self._taken(wire)))
+        if self._is_checked(asked):
+            response = await self._best(asked, upstream, response)
+        response = self._completed(response)
         self.record.usage = response.usage
         work.text, work.finish = words_of(response)
         self.watch.lap("answer")

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from providers.canonical.chat import ChatRequest, ChatResponse, Refusal, Text, Usage
-from providers.canonical.errors import BadUpstreamBytes, Detail, MalformedRequest, MethodNotAllowed, RouterError
+from providers.canonical.errors import Detail, MalformedRequest, MethodNotAllowed, RouterError, UnwantedAnswer
 from providers.canonical.loss import Losses
 from providers.canonical.stream import ChoiceEnd, ReasoningDelta, RefusalDelta, StreamEvent, TextDelta
 from providers.dialect import WireResponse
@@ -52,7 +52,7 @@ _CODES = {
 }
 
 
-class NoResponse(BadUpstreamBytes):
+class NoResponse(UnwantedAnswer):
     """The model answered, and said nothing."""
 
     status = 404

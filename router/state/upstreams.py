@@ -13,6 +13,7 @@ from providers.canonical.errors import (
     CircuitOpen,
     RouterError,
     TransportError,
+    UnwantedAnswer,
     UpstreamBusy,
     UpstreamDenied,
     UpstreamError,
@@ -98,10 +99,11 @@ def _left_alone(wait: float) -> CircuitOpen:
 
 
 def is_its_fault(error: RouterError) -> bool:
-    """Does an error say that the upstream does not work? Not what it says of a request, of a limit, or of a key."""
+    """Does an error say that the upstream does not work? Not what it says of a request, of a limit, or of a key, nor an
+    answer that a caller's question can bring about: nobody may shut a target for everybody else."""
     if isinstance(error, UpstreamError):
         return error.upstream_status >= 500
-    return isinstance(error, TransportError)
+    return isinstance(error, TransportError) and not isinstance(error, UnwantedAnswer)
 
 
 class Upstreams:

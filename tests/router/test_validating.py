@@ -67,3 +67,12 @@ def test_a_schema_that_would_never_end_checks_nothing() -> None:
     schema = {"$defs": {**rows, "d60": {"type": "object"}}, "$ref": "#/$defs/d0"}
 
     assert [] == validating.check(schema, 1)
+
+
+def test_a_value_nested_too_deep_is_said_to_be_so() -> None:
+    """The library refuses to walk it; whether it fits is not known."""
+    value: Any = 1
+    for _ in range(900):
+        value = [value]
+
+    assert [validating.TOO_DEEP] == validating.check({"type": "object"}, value)

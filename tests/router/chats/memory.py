@@ -100,7 +100,7 @@ class MemoryStore:
         known = [Known(old.id, Draft(role=old.role, text=old.text).digest) for old in messages]
         now = max(self._now(), head.updated)
         more = [self._message(draft, now) for draft in (*fresh(known, history), answer)]
-        check_room(len(messages) + len(more), 0)
+        check_room(len(messages) + len(more), sum(len(one.text.encode()) for one in (*messages, *more)))
         head = msgspec.structs.replace(head, updated=now, messages=len(messages) + len(more))
         self._put(owner, Chat(head, (*messages, *more)))
         return self._remember(owner, once, Saved(chat_id, head.title, more[-1].id))

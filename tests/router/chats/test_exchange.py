@@ -28,7 +28,7 @@ from tests.chats import (
     token,
     user,
 )
-from tests.fakes import HANG, HANG_UP, RESET, chat_chunk, json_answer, raw_call, sse, status
+from tests.fakes import HANG, HANG_UP, RESET, chat_answer, chat_chunk, json_answer, raw_call, sse, status
 
 WEATHER = "What's the weather like?"
 
@@ -296,6 +296,18 @@ async def test_t_3_12_an_empty_answer_is_none(path: str) -> None:
         assert [] == (await history(gateway))["chats"]
 
 
+async def test_answers_that_say_nothing_shut_no_target_for_others() -> None:
+    """Whoever makes a model say nothing harms only himself: the breaker counts no such answer, whole or streamed."""
+    async with chatting() as (gateway, upstream):
+        upstream.always(either(" "))
+        codes = {(await call_(gateway, "x")).status for _ in range(6) for call_ in (generate, stream)}
+        upstream.always(either("Sunny."))
+
+        assert {404} == codes
+        assert 201 == (await generate(gateway, "x")).status
+        assert [] == (await gateway.get("/readyz")).json["degraded_parts"]
+
+
 # ── personas ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -411,6 +423,48 @@ async def test_a_persona_with_a_schema_answers_with_an_object() -> None:
         assert "schema_mismatch" == breach["metadata"]["warnings"][0]["code"]
         stored = (await fetched(gateway, events[-2]["content"]["chatId"]))["messages"][1]
         assert {"a": 1} == json.loads(stored["json"])
+
+
+async def test_an_answer_nested_too_deep_to_be_checked_is_told_so() -> None:
+    """A schema that cannot be held against it is a warning, not a fault of ours."""
+    async with chatting() as (gateway, upstream):
+        upstream.script(says("[" * 900 + "]" * 900))
+        answer = await generate(gateway, "x", persona="shaped")
+
+        warnings = [(one["code"], one["message"]) for one in answer.json["metadata"]["warnings"]]
+        assert (201, [("schema_mismatch", "nested too deep to be checked")]) == (answer.status, warnings)
+
+
+MENDED = TABLE.replace("auth: none}", "auth: none, quirks: [strip_fence, unwrap_list]$more}", 1)
+FENCED = '```json\n{"a":1}\n```'
+
+
+async def test_what_a_row_does_to_answers_holds_behind_personas() -> None:
+    """JSON comes out of its fence, whole and streamed at any cut, and an answer out of its list."""
+    async with chatting(MENDED.replace("$more", "")) as (gateway, upstream):
+        upstream.script(says(FENCED), streams(*FENCED), json_answer([chat_answer(FENCED)]))
+        whole = (await generate(gateway, "x", persona="shaped")).json["result"]
+        events = (await stream(gateway, "x", persona="shaped")).events
+        listed = (await generate(gateway, "x", persona="shaped")).json["result"]
+
+        final = next(event for event in events[:-1] if event["type"] == "final_response")
+        assert [('{"a":1}', {"a": 1})] * 2 == [(one["message"], one["json"]) for one in (whole, listed)]
+        assert ('{"a":1}', {"a": 1}) == (final["content"], final["json"])
+
+
+@pytest.mark.parametrize(("said_", "status_", "calls"), [("retry_once", 201, 2), ("error", 502, 1), ("return", 201, 1)])
+async def test_what_a_row_does_with_answers_that_are_no_json_holds_behind_personas(
+    said_: str, status_: int, calls: int
+) -> None:
+    """Asked once more and the better one is kept; refused; or given with a warning."""
+    async with chatting(MENDED.replace("$more", f", on_invalid_json: {said_}")) as (gateway, upstream):
+        upstream.script(says("no json"), says('{"a":1}' if said_ == "retry_once" else "none"))
+        answer = await generate(gateway, "x", persona="shaped")
+
+        assert (status_, calls) == (answer.status, len(upstream.requests))
+        if said_ == "retry_once":
+            assert {"a": 1} == answer.json["result"]["json"]
+            assert ["x", '{"a":1}'] == [text for _, text in said(await fetched(gateway, answer.json["chatId"]))]
 
 
 async def test_functions_of_a_caller_are_not_offered() -> None:
@@ -543,6 +597,7 @@ async def test_d09_a_finished_answer_is_kept_once_however_often_it_is_asked_for(
         assert first.json["chatId"] == again.json["chatId"] and first.json["result"] == again.json["result"]
         assert 1 == len((await history(gateway))["chats"]) and 1 == len(upstream.requests)
         assert upstream.requests[0].header("idempotency-key") is None
+        assert 409 == (await generate(gateway, "x", query="title=Other", headers=headers)).status
         streamed = [(await stream(gateway, "z", headers={"idempotency-key": "k2"})).events for _ in range(2)]
         assert streamed[0][2]["content"]["chatId"] == streamed[1][2]["content"]["chatId"]
         assert [event["type"] for event in streamed[0][:-1]] == [event["type"] for event in streamed[1][:-1]]

@@ -219,6 +219,18 @@ async def test_d10_a_fork_is_a_copy_up_to_a_message(store: Store) -> None:
         await store.fork(A, saved.chat_id, "nowhere")
 
 
+async def test_a_fork_is_as_large_as_its_bytes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as its characters up to a NUL: the room of a chat is not passed by forking it."""
+    monkeypatch.setattr(rules, "MOST_CHAT_BYTES", 70)
+    text = "é\0" * 10  # 30 bytes
+    saved = await store.create(A, chat(), [user(text, id="a")])
+    fork = await store.fork(A, saved.chat_id, "a")
+
+    with pytest.raises(RequestTooLarge):
+        await store.append(A, fork.chat_id, [user("è\0" * 10)], assistant("x" * 11))
+    await store.append(A, fork.chat_id, [user("è\0" * 10)], assistant("x" * 10))
+
+
 async def test_an_owner_is_erased_and_no_other(store: Store) -> None:
     """All chats, and what was remembered of requests; the number is told."""
     for owner, key in ((A, "k1"), (A, "k2"), (B, "k1")):
@@ -263,6 +275,7 @@ async def test_pages_can_be_narrowed(store: Store) -> None:
     assert {"STRASSE"} == await found(text="straße") and {"Ünï"} == await found(text="üNÏ")
     assert {"axb"} == await found(pinned=True) and {"100% sure", "100 sure"} == await found(source="1")
     assert set() == await found(text="'; --")
+    assert set() == await found(text="\0") == await found(text="a\0zzz")
 
 
 # ── once ───────────────────────────────────────────────────────────────────────────────────────
