@@ -217,15 +217,19 @@ class Admission:
             raise MalformedRequest("x-isthmus-on-loss must be report, allow or reject")
         return str(text)
 
-    def _is_nice(self) -> bool:
-        """What the caller says, in a header or in the query; else what is said of its key."""
-        said = self.incoming.headers.get("x-isthmus-nice")
-        name, said = ("x-isthmus-nice", said) if said is not None else ("nice", self.incoming.query.get("nice"))
+    def nice(self) -> bool | None:
+        """Does the caller want others to go first? It says so in the query, else in a header. None: it does not say."""
+        name, said = "nice", self.incoming.query.get("nice")
         if said is None:
-            return self.who.key is not None and self.who.key.nice
-        if said not in ("true", "false"):
+            name, said = "x-isthmus-nice", self.incoming.headers.get("x-isthmus-nice")
+        if said not in (None, "true", "false"):
             raise MalformedRequest(f"{name} must be true or false", param=name)
-        return said == "true"
+        return None if said is None else said == "true"
+
+    def _is_nice(self) -> bool:
+        """What the caller says, else what is said of its key."""
+        wish = self.nice()
+        return self.who.key is not None and self.who.key.nice if wish is None else wish
 
     # ── what may be told ───────────────────────────────────────────────────────────
     def redacted_path(self) -> str:

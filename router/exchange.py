@@ -429,11 +429,8 @@ class Exchange:
     def _traits(self, provider: Provider, model: str) -> Traits:
         """What is known of the target; with the caller's wish to let others go first, where it has a place for it."""
         traits = self.generation.traits_of(provider, model)
-        if "nice" in traits.quirks:
-            wish = self.incoming.query.get("nice") or self.incoming.headers.get("x-isthmus-nice")
-            if wish not in (None, "true", "false"):
-                raise MalformedRequest("nice must be true or false", param="nice")
-            traits = traits if wish is None else msgspec.structs.replace(traits, nice=wish == "true")
+        if "nice" in traits.quirks and (wish := self.admission.nice()) is not None:
+            return msgspec.structs.replace(traits, nice=wish)
         return traits
 
     def _note_losses(self, losses: Losses, plan: Plan) -> None:
