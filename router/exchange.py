@@ -372,6 +372,14 @@ class Exchange:
 
     def _clocks(self, plan: Plan, provider: Provider) -> Clocks:
         times, own = plan.policy.timeouts, provider.timeouts  # a row narrows, it never widens
+        if not own:
+            return Clocks(
+                connect=times.connect,
+                first_byte=times.first_byte,
+                idle=times.idle,
+                deadline=min(plan.deadline, self.gateway.clock() + times.total),
+                alarm=self.alarm,
+            )
         return Clocks(
             connect=min(times.connect, own.get("connect", times.connect)),
             first_byte=min(times.first_byte, own.get("first_byte", times.first_byte)),
@@ -480,7 +488,7 @@ class Exchange:
             if self._has_own_key:
                 passed = passed | upstream.passes_with_key
         for name in passed:
-            if (value := said(incoming, name)) is not None:
+            if name in incoming and (value := said(incoming, name)) is not None:
                 headers[name] = value
         if provider.name == UNLISTED:
             headers["via"] = f"1.1 {self.gateway.instance}"

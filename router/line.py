@@ -110,11 +110,11 @@ class Line:
             raise
 
     def _written(self, path: str, wire: WireRequest) -> bytes:
-        lines = [f"{wire.method} {path} HTTP/1.1\r\nhost: {self._host}\r\n"]
-        lines += [f"{name}: {value}\r\n" for name, value in wire.headers.items()]
-        lines.append(f"content-length: {len(wire.body)}\r\n\r\n")
-        head = "".join(lines)
-        if head.count("\n") != len(lines) + 2 or head.count("\r") != len(lines) + 2 or "\0" in head:
+        lines = "\r\n".join(map(": ".join, wire.headers.items()))
+        start = f"{wire.method} {path} HTTP/1.1\r\nhost: {self._host}\r\n"
+        head = f"{start}{lines}\r\ncontent-length: {len(wire.body)}\r\n\r\n"
+        breaks = len(wire.headers) + 4
+        if head.count("\n") != breaks or head.count("\r") != breaks or "\0" in head:
             raise ValueError("a line break in a header")
         return head.encode() + wire.body
 

@@ -23,13 +23,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from providers.canonical.chat import Usage
 from providers.canonical.errors import mask
 from router.record import AttemptRecord, Outcome, Record
 
@@ -151,6 +151,27 @@ class _Loss(msgspec.Struct):
     reason: str
 
 
+_COUNTS = {
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "cache_read": "cache_read_tokens",
+    "cache_write": "cache_write_tokens",
+    "cache_write_1h": "cache_write_1h_tokens",
+    "reasoning": "reasoning_tokens",
+    "tool_prompt": "tool_prompt_tokens",
+    "input_audio": "input_audio_tokens",
+    "input_image": "input_image_tokens",
+    "output_audio": "output_audio_tokens",
+    "output_image": "output_image_tokens",
+}
+_Counts: Any = msgspec.defstruct(
+    "_Counts",
+    [*((name, int | None, None) for name in _COUNTS), ("estimated", bool, False)],
+    omit_defaults=True,
+)
+_counted = attrgetter(*_COUNTS.values(), "estimated")
+
+
 class _Line(msgspec.Struct, omit_defaults=True):
     time: str
     level: Level
@@ -176,29 +197,14 @@ class _Line(msgspec.Struct, omit_defaults=True):
     stream_end: str | None
     bytes_in: int
     bytes_out: int
-    phases: dict[str, float]
+    phases: msgspec.Raw
     upstream_ms: float
-    usage: dict[str, int | bool] | None = None
+    usage: msgspec.Struct | None = None
     attempts: list[_Attempt] = []
     denied_retries: list[str] = []
     resent: int = 0
     losses: list[_Loss] = []
     losses_not_shown: int = 0
-
-
-_COUNTS = (
-    ("input", "input_tokens"),
-    ("output", "output_tokens"),
-    ("cache_read", "cache_read_tokens"),
-    ("cache_write", "cache_write_tokens"),
-    ("cache_write_1h", "cache_write_1h_tokens"),
-    ("reasoning", "reasoning_tokens"),
-    ("tool_prompt", "tool_prompt_tokens"),
-    ("input_audio", "input_audio_tokens"),
-    ("input_image", "input_image_tokens"),
-    ("output_audio", "output_audio_tokens"),
-    ("output_image", "output_image_tokens"),
-)
 
 
 def _ms(seconds: float) -> float:
@@ -216,9 +222,10 @@ def _attempt(attempt: AttemptRecord) -> _Attempt:
     )
 
 
-def _counts(usage: Usage) -> dict[str, int | bool]:
-    counts = {name: count for name, field in _COUNTS if (count := getattr(usage, field)) is not None}
-    return {**counts, "estimated": True} if usage.estimated else counts
+@lru_cache(256)
+def _phases_form(names: tuple[str, ...]) -> str:
+    """An object of milliseconds, to be filled in with `%`."""
+    return "{" + ",".join([f'"{name}":%s' for name in names]) + "}"
 
 
 def _line(record: Record, now: str) -> _Line:
@@ -249,9 +256,9 @@ def _line(record: Record, now: str) -> _Line:
         record.stream_end,
         record.bytes_in,
         record.bytes_out,
-        {phase: int(seconds * 1e6 + 0.5) / 1e3 for phase, seconds in record.phases.items()},
+        msgspec.Raw(_phases_form(tuple(record.phases)) % record.milliseconds()),
         _ms(record.upstream_seconds),
-        None if usage is None else _counts(usage),
+        None if usage is None else _Counts(*_counted(usage)),
         [_attempt(attempt) for attempt in record.attempts],
         record.denied_retries,
         record.resent,
@@ -414,7 +421,7 @@ def _json(line: _Line | dict[str, Any]) -> bytes:
 
 def _text(line: _Line | dict[str, Any]) -> bytes:
     """`2026-11-21T12:00:00.000Z info exchange status=200 path=/v1`; what has spaces or quotes as JSON."""
-    fields: dict[str, Any] = msgspec.to_builtins(line)
+    fields: dict[str, Any] = msgspec.json.decode(_encoder.encode(line))
     words = [str(fields.pop(name)) for name in ("time", "level", "event")]
     words += [f"{name}={_word(value)}" for name, value in fields.items() if value is not None]
     return " ".join(words).encode() + b"\n"

@@ -18,10 +18,12 @@ import asyncio
 import collections
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from http import HTTPStatus
-from typing import NamedTuple, get_args
+from itertools import compress
+from operator import attrgetter
+from typing import NamedTuple, TypeVar, get_args
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -110,6 +112,8 @@ _FIELDS = (
 FIELDS = frozenset(_FIELDS.split()) | {f"generationConfig.{name}" for name in _GENERATION.split()}
 # Losses of one exchange that are told apart: a body may hold a million fields, and the event loop waits meanwhile.
 MOST_FIELDS = 2000
+# Kinds of exchanges whose series are remembered; with more of them, those are looked up anew.
+MOST_COURSES = 4096
 _INDEX = re.compile(r"\[[^\]]*\]?")
 
 # What `router.access` and `router.egress`, one floor up, give as reasons; tests hold the lists together.
@@ -373,6 +377,53 @@ INSTRUMENTS = (
 _ROWS = {row.name: row for row in INSTRUMENTS}
 
 
+Wanted = TypeVar("Wanted")
+
+_course_key = attrgetter(
+    "route", "status", "error", "caller_dialect", "provider", "model", "outcome", "lane", "operation", "key"
+)
+_named = attrgetter("route", "caller_dialect", "provider", "model")
+
+
+class _Lazy(dict[str, Wanted]):
+    """Looks up each value when it is first asked for, so that no series is on the page before it counts something.
+
+    `get` before `[]`: the latter is slow for kinds of dict of one's own.
+    """
+
+    def __init__(self, find: Callable[[str], Wanted]) -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, key: str) -> Wanted:
+        value = self[key] = self._find(key)
+        return value
+
+
+class _Phases(NamedTuple):
+    """What is done with the lengths of phases: each is noted somewhere; does it count as the gateway's own?"""
+
+    notes: list[Callable[[float], None]]
+    own: list[bool]
+
+
+_forget = collections.deque[float](maxlen=0).append
+
+
+class _Course(NamedTuple):
+    """The series that exchanges of one kind move, looked up once."""
+
+    duration: Histogram
+    requests: Counter
+    key_requests: Counter | None
+    lane: str
+    phases: dict[tuple[str, ...], _Phases]
+    overhead: Histogram
+    tokens: _Lazy[Histogram]  # by input, output
+    key_tokens: _Lazy[Counter]
+    parts: _Lazy[Counter]  # by kind, of what providers counted
+
+
 class Metrics:
     """The page that Prometheus scrapes. One per process; used from the event loop's thread only.
 
@@ -408,6 +459,8 @@ class Metrics:
             "result": frozenset({"ok", "error"}),
             "store": STORE_OPERATIONS,
         }
+        self._histograms: list[Family[Histogram]] = []
+        self._courses: dict[tuple[object, ...], _Course] = {}
         self._lock = threading.Lock()
         ProcessCollector(registry=self.registry)
 
@@ -446,6 +499,8 @@ class Metrics:
         vocabularies = [self._known[word] for word in row.vocabularies]
         family = Family(kind, row.name, row.help, row.label_names, vocabularies, row.buckets)
         self.registry.register(family)
+        if kind is Histogram:
+            self._histograms.append(family)
         return family
 
     # ── the route table ────────────────────────────────────────────────────────────────
@@ -471,6 +526,7 @@ class Metrics:
             known = self._known[word]
             assert isinstance(known, set)
             known.update(names)
+        self._courses.clear()  # what counted as `other` may have its name now
         if generation > 1:
             self._reload[("ok",)].inc()
         self._generation.set(generation)
@@ -493,21 +549,19 @@ class Metrics:
 
     def observe(self, record: Record) -> None:
         """Everything that one finished exchange moves; to be called once for each."""
-        outcome = record.outcome
-        self._http[record.route, _STATUS.get(record.status, OTHER), record.error or ""].observe(
-            max(0.0, record.ended - record.started)
-        )
-        self._requests[record.route, record.caller_dialect, record.provider, record.model, outcome].inc()
+        course = self._courses.get(_course_key(record)) or self._course(record)
+        course.duration.observe(max(0.0, record.ended - record.started))
+        course.requests.inc()
         for attempt in record.attempts:
             self._observe_attempt(attempt)
             if attempt.credits:
                 self._credits[attempt.provider, attempt.model, record.key or NONE].inc(attempt.credits)
         if record.phases:
-            self._observe_phases(record)
+            self._observe_phases(course, record.phases)
         if record.usage is not None:
-            self._observe_usage(record, record.usage)
-        if record.key is not None:
-            self._key_requests[record.key, outcome].inc()
+            self._observe_usage(course, record, record.usage)
+        if course.key_requests is not None:
+            course.key_requests.inc()
         if record.stream_end is not None:
             self._stream_end[record.provider, record.stream_end].inc()
         if record.losses:
@@ -521,37 +575,67 @@ class Metrics:
         if record.error is not None:
             self._observe_refusal(record, record.error)
 
+    def _course(self, record: Record) -> _Course:
+        """The series of exchanges like this one, kept for the next if its names are those of the table."""
+        if len(self._courses) >= MOST_COURSES:
+            self._courses.clear()
+        error, key, lane = record.error or "", record.key, record.lane
+        provider, model, operation = record.provider, record.model, record.operation
+        course = _Course(
+            duration=self._http[record.route, _STATUS.get(record.status, OTHER), error],
+            requests=self._requests[record.route, record.caller_dialect, provider, model, record.outcome],
+            key_requests=None if key is None else self._key_requests[key, record.outcome],
+            lane=lane,
+            phases={},
+            overhead=self._overhead[lane, "total"],
+            tokens=_Lazy(lambda kind: self._tokens[operation, provider, model, error, kind]),
+            key_tokens=_Lazy(lambda kind: self._key_tokens[key or NONE, kind]),
+            parts=_Lazy(lambda kind: self._token_parts[provider, model, kind, "provider"]),
+        )
+        labels = zip(("route", "dialect", "provider", "model"), _named(record), strict=True)
+        if all(name in self._known[word] for word, name in labels) and (key is None or key in self._known["key"]):
+            self._courses[_course_key(record)] = course
+        return course
+
     def _observe_attempt(self, attempt: AttemptRecord) -> None:
         error = attempt.error or ""
         provider, model = attempt.provider, attempt.model
         series = (attempt.operation, provider, model, error)
-        self._duration[series].observe(max(0.0, attempt.ended - attempt.started))
-        self._attempts[provider, model, OUTCOME_OF.get(error, "bug") if error else "ok"].inc()
+        (self._duration.get(series) or self._duration[series]).observe(max(0.0, attempt.ended - attempt.started))
+        made = (provider, model, OUTCOME_OF.get(error, "bug") if error else "ok")
+        (self._attempts.get(made) or self._attempts[made]).inc()
         first, last = attempt.first_chunk, attempt.last_chunk
         if first is not None:
             self._first_chunk[series].observe(max(0.0, first - attempt.started))
             if attempt.chunks and last is not None:
                 self._per_chunk[series].observe(max(0.0, last - first) / attempt.chunks)
 
-    def _observe_phases(self, record: Record) -> None:
-        total = 0.0
-        for phase, seconds in record.phases.items():
-            if phase not in UPSTREAM_PHASES:
-                self._overhead[record.lane, phase].observe(seconds)
-                if phase not in WAITING_PHASES:
-                    total += seconds
-        self._overhead[record.lane, "total"].observe(total)
+    def _observe_phases(self, course: _Course, phases: Mapping[str, float]) -> None:
+        names, values = tuple(phases), tuple(phases.values())
+        known = course.phases.get(names) or self._phases(course, names)
+        for note, seconds in zip(known.notes, values, strict=True):
+            note(seconds)
+        course.overhead.observe(sum(compress(values, known.own)))
 
-    def _observe_usage(self, record: Record, usage: Usage) -> None:
-        series = (record.operation, record.provider, record.model, record.error or "")
+    def _phases(self, course: _Course, names: tuple[str, ...]) -> _Phases:
+        """Where the lengths of these phases are noted, kept for the next exchange that has the same."""
+        known = course.phases[names] = _Phases(
+            [_forget if name in UPSTREAM_PHASES else self._overhead[course.lane, name].observe for name in names],
+            [name not in UPSTREAM_PHASES | WAITING_PHASES for name in names],
+        )
+        return known
+
+    def _observe_usage(self, course: _Course, record: Record, usage: Usage) -> None:
         for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             if count is not None and count >= 0:
-                self._tokens[(*series, kind)].observe(count)
+                (course.tokens.get(kind) or course.tokens[kind]).observe(count)
                 if record.key is not None:
-                    self._key_tokens[record.key, kind].inc(count)
-        source = "estimated" if usage.estimated else "provider"
+                    (course.key_tokens.get(kind) or course.key_tokens[kind]).inc(count)
         for kind, count in tokens.parts(usage).items():
-            self._token_parts[record.provider, record.model, kind, source].inc(count)
+            if usage.estimated:
+                self._token_parts[record.provider, record.model, kind, "estimated"].inc(count)
+            else:
+                (course.parts.get(kind) or course.parts[kind]).inc(count)
 
     def _observe_losses(self, record: Record) -> None:
         for loss in record.losses[:MOST_FIELDS]:
@@ -587,6 +671,11 @@ class Metrics:
     def loop_lag(self, seconds: float) -> None:
         self._lag.observe(max(0.0, seconds))
 
+    def fold(self) -> None:
+        """Counts what histograms have noted since the last time. To be called now and then, scraped or not."""
+        for family in self._histograms:
+            family.fold()
+
     def log_lines_dropped(self, count: int) -> None:
         """May be called from any thread."""
         with self._lock:
@@ -611,9 +700,10 @@ def field_label(path: str) -> str:
 
 
 async def watch_loop(metrics: Metrics, interval: float = 0.1, clock: Callable[[], float] | None = None) -> None:
-    """Measures, until cancelled, how late the event loop's timers fire. `interval`: seconds between looks."""
+    """Measures, until cancelled, how late the event loop's timers fire, and folds histograms. `interval`: seconds."""
     now = clock or asyncio.get_running_loop().time
     while True:
         before = now()
         await asyncio.sleep(interval)
         metrics.loop_lag(now() - before - interval)
+        metrics.fold()

@@ -29,6 +29,7 @@ from providers.canonical.errors import (
 )
 from providers.wire.sse import PING
 from router.alarm import Alarm
+from router.arrived import taken
 from router.table import Limits
 
 HEARTBEAT = 15.0
@@ -168,7 +169,7 @@ class HttpDoor:
         encoding = await self._let_in(limits)
         content = self._request.content
         if content.is_eof() and content.total_bytes <= limits.max_body:
-            return content.read_nowait() if not encoding else await self._slowly(limits, alarm)
+            return taken(content) if not encoding else await self._slowly(limits, alarm)
         return await self._slowly(limits, alarm)
 
     async def passing(self, limits: Limits) -> Passing:
@@ -240,11 +241,11 @@ class HttpDoor:
         """The usual answer in one write of bytes: what web.Response and its writer find out costs more than this."""
         self._response = _Gone()
         request = self._request
-        lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
-        head = (
-            f"HTTP/1.1 200 OK\r\n{''.join(lines)}content-length: {len(body)}\r\ndate: {rfc822_formatted_time()}\r\n\r\n"
-        )
-        if head.count("\n") != len(lines) + 4 or head.count("\r") != len(lines) + 4 or "\0" in head:
+        lines = "\r\n".join(map(": ".join, headers.items()))
+        date = rfc822_formatted_time()
+        head = f"HTTP/1.1 200 OK\r\n{lines}\r\ncontent-length: {len(body)}\r\ndate: {date}\r\n\r\n"
+        breaks = len(headers) + 4
+        if head.count("\n") != breaks or head.count("\r") != breaks or "\0" in head:
             raise ValueError("a line break in a header")
         transport = request.transport
         if transport is None or transport.is_closing():

@@ -29,6 +29,7 @@ from providers.canonical.errors import (
 from providers.dialect import WireRequest
 from providers.provider import Provider
 from router.alarm import Alarm, waiting
+from router.arrived import taken
 from router.egress import EgressDenied
 from router.line import KEEP_ALIVE, READ_BUFFER, Answer, Line, Lost
 
@@ -233,7 +234,7 @@ class HttpCall:
         """The whole body. More than `limit` bytes after decompression: BadUpstreamBytes, and the rest is not taken."""
         content = self._response.content
         if content.is_eof() and content.total_bytes <= limit and content.exception() is None:
-            return content.read_nowait()  # it came with its head
+            return taken(content)  # it came with its head
         pieces: list[bytes] = []
         size = 0
         async for data in self.chunks():

@@ -69,6 +69,7 @@ FLOORS = {
     "router.metrics": 5,
     "router.logs": 5,
     "router.tracing": 5,
+    "router.arrived": 6,
     "router.line": 6,
     "router.transport": 6,
     "router.egress": 6,
@@ -114,6 +115,7 @@ ONLY_IN = {
         "router.server",  # takes calls
         "router.admin",
         "router.relay",  # writes answers
+        "router.arrived",  # its readers
         "router.line",  # connections and answers
         "router.transport",  # sends calls
         "router.egress",  # checks addresses inside the connector

@@ -124,7 +124,8 @@ def lose_extras(request: ChatRequest, dialect: str, losses: Losses) -> None:
     """
     if request.dialect == dialect:
         return
-    lose_extra(request, losses)
+    if request.extra:
+        lose_extra(request, losses)
     for message in request.messages:
         if message.extra:
             lose_extra(message, losses)
@@ -134,9 +135,10 @@ def lose_extras(request: ChatRequest, dialect: str, losses: Losses) -> None:
             if type(part) is ToolResult:
                 for inner in part.parts:
                     lose_extra(inner, losses)
-    for value in (*request.tools, *request.safety):
-        if value.extra:
-            lose_extra(value, losses)
+    for values in (request.tools, request.safety):
+        for value in values:
+            if value.extra:
+                lose_extra(value, losses)
     for single in (request.tool_choice, request.response_format, request.reasoning, request.audio):
         if single is not None:
             lose_extra(single, losses)

@@ -8,6 +8,7 @@ provider names are more than its total, the total is right and the later parts a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from providers.canonical.chat import Usage
 
@@ -15,6 +16,11 @@ from providers.canonical.chat import Usage
 INPUT_PARTS = ("cache_read", "cache_write_1h", "cache_write", "tool_prompt", "input_audio", "input_image")
 #: The same of what was written; what is left is `output`.
 OUTPUT_PARTS = ("reasoning", "output_audio", "output_image")
+_special = attrgetter(
+    *("cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "tool_prompt_tokens"),
+    *("input_audio_tokens", "input_image_tokens"),
+    *("reasoning_tokens", "output_audio_tokens", "output_image_tokens"),
+)
 KINDS = ("input", *INPUT_PARTS, "output", *OUTPUT_PARTS)
 
 
@@ -23,6 +29,9 @@ def parts(usage: Usage) -> dict[str, int]:
 
     `cache_write` is what is kept for the usual time (5 minutes), `cache_write_1h` what is kept for an hour.
     """
+    if not any(_special(usage)):
+        totals = (("input", usage.input_tokens), ("output", usage.output_tokens))
+        return {kind: count for kind, count in totals if count and count > 0}
     written, longer = usage.cache_write_tokens, usage.cache_write_1h_tokens
     read = {
         "cache_read": usage.cache_read_tokens,
@@ -52,5 +61,5 @@ def _taken(total: int | None, rest: str, kinds: Iterable[tuple[str, int | None]]
             left -= count
         if count:
             yield kind, count
-    if left:
+    if left and left > 0:
         yield rest, left

@@ -17,6 +17,7 @@ import msgspec
 
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest
 from providers.wire.memory import TOOLS
+from providers.wire.sse import CR, LF
 
 Json: TypeAlias = Any
 
@@ -49,7 +50,7 @@ class Read(NamedTuple):
 
     body: dict[str, Json]
     top: dict[str, msgspec.Raw]
-    compact: bool  # an object as long as its fields, written compactly, holds nothing else
+    least: int  # bytes of the fields, written compactly: an object of that length holds nothing else
 
 
 def read_object(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES) -> Read:
@@ -59,24 +60,34 @@ def read_object(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES
     """
     try:
         top = _decode_raw(data)
-        seen = 1
-        size = 1
-        body: dict[str, Json] = {}
-        others: list[Json] = []
-        for key, raw in top.items():
-            size += len(key) + len(raw) + 4
-            if key == "tools":
-                body[key], count = _remembered(bytes(raw), depth)
-                seen += count
-            else:
-                body[key] = value = _decode(raw)
-                others.append(value)
-        seen += _count(others, depth - 1, depth)
+        if "tools" not in top:
+            body = dict(zip(top, map(_decode, top.values()), strict=True))
+            seen = _count(body.values(), depth - 1, depth)
+        else:
+            body, seen = _with_tools(top, depth)
     except (*UNREADABLE, MalformedRequest):
-        return Read(decode_object(data, depth=depth, values=values), top_level(data), False)  # says what is wrong
-    if seen > values:
+        return Read(decode_object(data, depth=depth, values=values), top_level(data), 0)  # says what is wrong
+    if seen >= values:
         raise MalformedRequest(f"the body holds more than {values} values")
-    return Read(body, top, size == len(data))
+    return Read(body, top, _least(top))
+
+
+def _with_tools(top: Mapping[str, msgspec.Raw], depth: int) -> tuple[dict[str, Json], int]:
+    """The fields, and how many values they are with all that is in them."""
+    body: dict[str, Json] = {}
+    others: list[Json] = []
+    seen = 0
+    for key, raw in top.items():
+        if key == "tools":
+            body[key], seen = _remembered(bytes(raw), depth)
+        else:
+            body[key] = value = _decode(raw)
+            others.append(value)
+    return body, seen + _count(others, depth - 1, depth)
+
+
+def _least(fields: Mapping[str, msgspec.Raw]) -> int:
+    return sum(map(len, fields)) + sum(map(len, fields.values())) + 4 * len(fields) + 1
 
 
 def _remembered(data: bytes, depth: int) -> tuple[Json, int]:
@@ -114,6 +125,9 @@ def _complaint(data: bytes, error: Exception) -> str:
     return f"the body is not valid JSON: {str(error).removeprefix('JSON is malformed: ')}"
 
 
+_SIMPLE = frozenset({str, float, bool, type(None)})
+
+
 def _count(values: Collection[Json], left: int, depth: int) -> int:
     """How many values these are, with all that is in them. Refuses what is nested too deep, and endless integers.
 
@@ -122,12 +136,18 @@ def _count(values: Collection[Json], left: int, depth: int) -> int:
     if left < 0:
         raise MalformedRequest(f"JSON is nested more than {depth} deep")
     seen = len(values)
+    if _SIMPLE.issuperset(map(type, values)):
+        return seen
     for value in values:
         kind = type(value)
         if kind is str:
             continue
         if kind is dict:
-            seen += _count(value.values(), left - 1, depth)
+            inner = value.values()
+            if left > 0 and _SIMPLE.issuperset(map(type, inner)):  # most messages
+                seen += len(inner)
+            else:
+                seen += _count(inner, left - 1, depth)
         elif kind is list:
             seen += _count(value, left - 1, depth)
         elif kind is int and not -MAX_INTEGER < value < MAX_INTEGER:
@@ -190,14 +210,15 @@ def top_level(data: bytes) -> dict[str, msgspec.Raw]:
     return _decode_raw(data)
 
 
-def has_duplicates(data: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
+def has_duplicates(data: bytes, fields: Mapping[str, msgspec.Raw], least: int = 0) -> bool:
     """Is a top-level key of the object there twice? `fields` is `top_level(data)`, in which the last one won.
 
     A body as long as its fields written compactly can hold nothing else. In any other the fields are looked up
     one after the other; only where that fails (escapes in a key, or a key that is there twice) it is read again.
     """
-    least = sum([len(key) + len(raw) for key, raw in fields.items()]) + 4 * len(fields) + 1
-    if len(data) == least or data == _spaced(fields) or _in_a_row(data, fields):
+    least = least or _least(fields)
+    blanks = 2 * len(fields) - 1  # one after each colon and comma, as Python's json module writes it
+    if len(data) == least or (len(data) == least + blanks and data == _spaced(fields)) or _in_a_row(data, fields):
         return False
     keys: list[str] = []
 
@@ -213,7 +234,7 @@ def has_duplicates(data: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
 
 def _spaced(fields: Mapping[str, msgspec.Raw]) -> bytes:
     """The object as Python's json module writes it, with a blank after each colon and comma."""
-    return b"{" + b", ".join([b'"%b": %b' % (key.encode(), raw) for key, raw in fields.items()]) + b"}"
+    return b"{%b}" % b", ".join(map(b'"%b": %b'.__mod__, zip(map(str.encode, fields), fields.values(), strict=True)))
 
 
 def _in_a_row(data: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
@@ -242,7 +263,7 @@ def escape_lines(data: bytes) -> bytes:
 
     Line ends in JSON stand between its values only: of arguments that a model wrote prettily.
     """
-    if b"\n" in data or b"\r" in data:
+    if LF in data or CR in data:
         data = data.replace(b"\n", b"").replace(b"\r", b"")
     if data.isascii():
         return data

@@ -17,6 +17,7 @@ SseEvent: TypeAlias = tuple[bytes | None, bytes | None, bytes]
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
+LF, CR = 10, 13  # bytes as numbers: `LF in data` is several times as fast as with b"\n"
 
 
 class SseDecoder:
@@ -66,9 +67,9 @@ class SseDecoder:
         self._check()
         if not self._started:
             data = self._skip_bom(data)
-        returns = b"\r" in data
+        returns = CR in data
         self._crlf = self._crlf or returns
-        if self._lines is None and not returns and b"\n" not in data and not self._awaits_lf():
+        if self._lines is None and not returns and LF not in data and not self._awaits_lf():
             self._hold(data)
             self._check()
             return None
@@ -159,9 +160,9 @@ class _Lines:
 
 def parse(block: bytes) -> tuple[bytes | None, bytes | None]:
     """An event's data and its name; no data for a block that holds none (pings, comments)."""
-    if block.startswith(b"data: ") and b"\n" not in block:
+    if block.startswith(b"data: ") and LF not in block:
         return block[6:], None
-    if b"\r" in block:
+    if CR in block:
         block = block.replace(b"\r\n", b"\n")
     lines = block.split(b"\n")
     if len(lines) == 2 and lines[0].startswith(b"event: ") and lines[1].startswith(b"data: "):

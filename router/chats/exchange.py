@@ -136,8 +136,8 @@ class ChatExchange(MendedExchange):
         data = await self.door.body(limits, self.alarm)
         self.record.bytes_in = len(data)
         self.watch.lap("read")
-        body, top, compact = read_object(data, depth=limits.json_depth, values=limits.json_values)
-        if not compact and has_duplicates(data, top):
+        body, top, least = read_object(data, depth=limits.json_depth, values=limits.json_values)
+        if has_duplicates(data, top, least):
             raise MalformedRequest(
                 "a top-level field is there twice", details=(Detail("body", "a field is there twice"),)
             )

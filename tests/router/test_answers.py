@@ -29,7 +29,7 @@ def test_a_head_tells_route_target_lane_and_phases() -> None:
     assert ("/v1/x", "up", "m", "0", "relay") == tuple(
         headers[f"x-isthmus-{name}"] for name in ("route", "provider", "model", "attempts", "lane")
     )
-    assert "read;dur=1.5, route;dur=0.0" == headers["server-timing"]
+    assert "read;dur=1.500, route;dur=0.000" == headers["server-timing"]
     assert not {"x-isthmus-loss", "cache-control"} & headers.keys()
 
 

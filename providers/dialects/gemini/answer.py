@@ -93,29 +93,35 @@ def _decode(body: Json, data: bytes) -> ChatResponse:
         raise no_candidates()
     ids = AnswerIds(wire_json.take_string(body, "responseId"))
     raws = raw_answer(data)
-    choices = tuple(_decode_candidate(one, i, ids, raws) for i, one in enumerate(candidates))
+    choices = tuple([_decode_candidate(one, i, ids, raws) for i, one in enumerate(candidates)])
     for choice in choices:
         check_usable(choice.finish, choice.parts)
-    created = decode_time(body.get("createTime"))
-    form: dict[str, Json] = {} if created is None else {"createTime": body["createTime"]}
-    if "candidates" in body and not candidates:
-        form["candidates"] = body["candidates"]
-    known = {"candidates", "usageMetadata", "modelVersion", "responseId"} | form.keys()
-    extra = {key: value for key, value in body.items() if key not in known}
-    if blocked is not None:
-        keep_feedback(extra)
-    return ChatResponse(
+    answer = ChatResponse(
         dialect=NAME,
         id=body.get("responseId"),
         model=wire_json.take_string(body, "modelVersion"),
-        created=created,
         choices=choices,
         usage=usage,
         service_tier=tier_of(usage),
         blocked=blocked,
-        extra=extra or None,
-        form=form or None,
     )
+    return answer if candidates and body.keys() <= _USUAL else _with_the_rest(answer, body)
+
+
+#: Most answers hold nothing else.
+_USUAL = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId"})
+
+
+def _with_the_rest(answer: ChatResponse, body: dict[str, Json]) -> ChatResponse:
+    created = decode_time(body.get("createTime"))
+    form: dict[str, Json] = {} if created is None else {"createTime": body["createTime"]}
+    if "candidates" in body and not body["candidates"]:
+        form["candidates"] = body["candidates"]
+    known = _USUAL | form.keys()
+    extra = {key: value for key, value in body.items() if key not in known}
+    if answer.blocked is not None:
+        keep_feedback(extra)
+    return msgspec.structs.replace(answer, created=created, extra=extra or None, form=form or None)
 
 
 def decode_time(value: Json) -> int | None:
@@ -132,6 +138,9 @@ def encode_time(created: int) -> str:
 
 def no_candidates() -> UpstreamFailed:
     return UpstreamFailed("the upstream's answer holds no candidate", upstream_status=200, dialect=NAME)
+
+
+_OF_CANDIDATE = frozenset({"content", "index", "finishReason", "finishMessage", "logprobsResult"})
 
 
 def _decode_candidate(candidate: Json, position: int, ids: AnswerIds, raws: Any) -> Choice:
@@ -151,14 +160,16 @@ def _decode_candidate(candidate: Json, position: int, ids: AnswerIds, raws: Any)
     )
     if "index" not in candidate:
         form["index"] = False
-    finish = decode_finish(candidate, any(type(part) is ToolCall for part in parts))
+    finish = decode_finish(candidate, ToolCall in map(type, parts))
     if type(candidate.get("finishReason")) is int:
         form["finish"] = candidate["finishReason"]
-    known = ("content", "index", "finishReason", "finishMessage", "logprobsResult")
-    extra = {key: value for key, value in candidate.items() if key not in known}
+    extra: dict[str, Json] = {}
+    if not candidate.keys() <= _OF_CANDIDATE:
+        extra = {key: value for key, value in candidate.items() if key not in _OF_CANDIDATE}
+        parts = cite(parts, extra)
     return Choice(
         index=wire_json.take_integer(candidate, "index", at) or 0,
-        parts=cite(parts, extra),
+        parts=parts,
         finish=finish,
         logprobs=decode_logprobs(candidate.get("logprobsResult")),
         extra=extra or None,
@@ -267,10 +278,11 @@ def decode_usage(value: Json) -> Usage | None:
     """usageMetadata. Thinking is counted beside candidatesTokenCount, except by servers whose sum shows otherwise."""
     if type(value) is not dict:
         return None
+    counts = list(map(value.get, _COUNTED))
+    if not _COUNTS.issuperset(map(type, counts)):
+        counts = [_number(count) for count in counts]
+    prompt, tool_prompt, answer, thoughts, total, cached = counts
     given_details, made_details = value.get("promptTokensDetails"), value.get("candidatesTokensDetails")
-    prompt, tool_prompt = _count(value, "promptTokenCount"), _count(value, "toolUsePromptTokenCount")
-    answer, thoughts = _count(value, "candidatesTokenCount"), _count(value, "thoughtsTokenCount")
-    total = _count(value, "totalTokenCount")
     given = None if prompt is None and tool_prompt is None else (prompt or 0) + (tool_prompt or 0)
     made: int | None
     if answer is not None and thoughts and given is not None and given + answer == total:
@@ -283,7 +295,7 @@ def decode_usage(value: Json) -> Usage | None:
         input_tokens=given,
         output_tokens=made,
         total_tokens=total,
-        cache_read_tokens=_count(value, "cachedContentTokenCount"),
+        cache_read_tokens=cached,
         reasoning_tokens=thoughts,
         input_audio_tokens=_modality(given_details, "AUDIO") if given_details else None,
         output_audio_tokens=_modality(made_details, "AUDIO") if made_details else None,
@@ -294,8 +306,14 @@ def decode_usage(value: Json) -> Usage | None:
     )
 
 
-def _count(value: Mapping[str, Json], key: str) -> int | None:
-    count = value.get(key)
+_COUNTED = (
+    *("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"),
+    *("totalTokenCount", "cachedContentTokenCount"),
+)
+_COUNTS = frozenset({int, type(None)})
+
+
+def _number(count: Json) -> int | None:
     if type(count) is str and count.isdigit():
         return int(count)
     return count if type(count) is int else None
@@ -306,7 +324,7 @@ def _modality(details: Json, modality: str) -> int | None:
         return None
     for detail in details:
         if type(detail) is dict and detail.get("modality") == modality:
-            return _count(detail, "tokenCount")
+            return _number(detail.get("tokenCount"))
     return None
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from operator import attrgetter
 
 from providers.canonical.chat import ChatRequest, ReasoningConfig, ResponseFormat, ServerTool, Tool, ToolChoice
 from providers.canonical.errors import UnsupportedParameter
@@ -36,6 +37,16 @@ def encode_config(request: ChatRequest, model: Family, losses: Losses) -> dict[s
     config: dict[str, Json] = {}
     _sampling(request, model, config, losses)
     _lengths(request, config, losses)
+    if _special(request) != _NOTHING_SPECIAL:
+        _specials(request, model, config, losses)
+    return config
+
+
+_special = attrgetter("logprobs", "top_logprobs", "response_format", "reasoning", "modalities", "audio")
+_NOTHING_SPECIAL = _special(ChatRequest(dialect="", model="", messages=()))
+
+
+def _specials(request: ChatRequest, model: Family, config: dict[str, Json], losses: Losses) -> None:
     if request.logprobs:
         config["responseLogprobs"] = True
         if request.top_logprobs is not None:
@@ -52,11 +63,14 @@ def encode_config(request: ChatRequest, model: Family, losses: Losses) -> dict[s
         config["responseModalities"] = [word.upper() for word in request.modalities]
     if request.audio is not None:
         losses.append(dropped("audio", "the voices and formats of the target are its own"))
-    return config
 
 
 _SAMPLING = (("temperature", "temperature", 2.0), ("top_p", "topP", 1.0), ("top_k", "topK", None))
 _PENALTIES = (("presence_penalty", "presencePenalty"), ("frequency_penalty", "frequencyPenalty"))
+
+
+_rarely = attrgetter(*(parameter for parameter, _ in _PENALTIES), "seed")
+_NEVER = (None,) * 3
 
 
 def _sampling(request: ChatRequest, model: Family, config: dict[str, Json], losses: Losses) -> None:
@@ -71,6 +85,8 @@ def _sampling(request: ChatRequest, model: Family, config: dict[str, Json], loss
         if fitting != value:
             losses.append(approximated(parameter, f"the target takes 0 to {most}"))
         config[key] = fitting
+    if _rarely(request) == _NEVER:
+        return
     for parameter, key in _PENALTIES:
         value = getattr(request, parameter)
         if value is None:
@@ -154,6 +170,8 @@ def _thinking(wanted: ReasoningConfig, model: Family, losses: Losses) -> dict[st
 
 def encode_tools(request: ChatRequest, model: Family, losses: Losses) -> tuple[Json, dict[str, Json] | None]:
     """tools and toolConfig: a list of entries (or its JSON text, where it has been written before) and an object."""
+    if not request.tools and request.parallel_tool_calls is None and request.tool_choice is None:
+        return [], None
     name = f"gemini: written {model.json_schema} {model.validates}"
     entries = once(request.tools, name, losses, lambda losses: _entries(request, model, losses))
     declared = any(isinstance(tool, Tool) for tool in request.tools)
@@ -235,8 +253,16 @@ def _calling(request: ChatRequest, model: Family, losses: Losses) -> dict[str, J
 # ── the rest ───────────────────────────────────────────────────────────────────────────
 
 
+_rest = attrgetter(
+    *("service_tier", "metadata", "store", "cached_content", "safety"), *(parameter for parameter, _ in _NOT_SAID)
+)
+_NO_REST = _rest(ChatRequest(dialect="", model="", messages=()))
+
+
 def encode_rest(request: ChatRequest, body: dict[str, Json], losses: Losses) -> None:
     """serviceTier, labels, store, safetySettings; and names what has no place at all."""
+    if _rest(request) == _NO_REST:  # most requests
+        return
     tier = request.service_tier
     if tier in TIER_OF:
         body["serviceTier"] = TIER_OF[tier]

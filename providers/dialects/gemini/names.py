@@ -137,7 +137,7 @@ def _text(raw: msgspec.Raw) -> str | None:
 
 def raw_contents(data: bytes) -> list[list[RawPart]]:
     """The raw arguments and results in `contents`, by content and part; empty when there are none."""
-    if b'"args"' not in data and b'"response"' not in data:
+    if data.find(b'"args"') < 0 and data.find(b'"response"') < 0:
         return _NONE
     try:
         return [content.parts or [] for content in _read_contents(data)]
@@ -147,7 +147,7 @@ def raw_contents(data: bytes) -> list[list[RawPart]]:
 
 def raw_answer(data: bytes) -> list[list[RawPart]]:
     """The raw arguments in an answer, by candidate and part; empty when there are none or they are damaged."""
-    if b'"args"' not in data or b"\\ud" in data or b"\\uD" in data:
+    if data.find(b'"args"') < 0 or b"\\ud" in data or b"\\uD" in data:
         return _NONE
     try:
         candidates = _read_answer(data).candidates or []

@@ -44,10 +44,10 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     if alt != "sse" and alt.partition(";")[0] != "json":
         raise refuse("alt", "alt must be json or sse")
     try:
-        body, top, compact = wire_json.read_object(wire.body, depth=depth, values=values)
+        body, top, least = wire_json.read_object(wire.body, depth=depth, values=values)
     except MalformedRequest as error:
         raise MalformedRequest(error.message, details=(Detail("body", error.message),)) from None
-    if not compact and wire_json.has_duplicates(wire.body, top):
+    if wire_json.has_duplicates(wire.body, top, least):
         raise refuse("body", "a top-level field is there twice")
     check_body(body, task, messages, tools)
     return Asked(

@@ -77,7 +77,7 @@ from providers.dialects.gemini.frames import Frames
 from providers.dialects.gemini.names import FAMILY, NAME, Json, RawPart, raw_answer, raw_part
 from providers.dialects.gemini.parts import AnswerIds, decode_part, unplaced
 from providers.wire import json as wire_json
-from providers.wire.sse import encode_event, parse
+from providers.wire.sse import LF, encode_event, parse
 
 _CANDIDATE = frozenset({"content", "index", "finishReason", "finishMessage", "logprobsResult"})
 _BODY = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId"})
@@ -224,7 +224,7 @@ class Decoder:
         """Reads those events that are nothing but more of a text that is open, and gives out the others."""
         for block in blocks:
             choice = self._talking
-            if choice is not None and block.startswith(b"data: ") and b"\n" not in block:
+            if choice is not None and block.startswith(b"data: ") and LF not in block:
                 try:
                     chunk = _usual(block[6:])
                 except wire_json.UNREADABLE:

@@ -31,7 +31,7 @@ def task_of(path: str, params: Mapping[str, str]) -> str:
 def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: int, messages: int, tools: int) -> Asked:
     """A request of this dialect, checked. `params`: `task`, if the route has it."""
     task = task_of(wire.path, params)
-    body, top, compact = read_object(wire.body, depth=depth, values=values)
+    body, top, least = read_object(wire.body, depth=depth, values=values)
     model = body.get("model")
     if type(model) is not str or not model:
         raise MalformedRequest("model must be a non-empty string", param="model")
@@ -44,7 +44,7 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     for key, most in (("messages", messages), ("tools", tools)):
         if len(body.get(key) or ()) > most:
             raise MalformedRequest(f"{key} has more than {most} entries", param=key)
-    if not compact and has_duplicates(wire.body, top):
+    if has_duplicates(wire.body, top, least):
         raise MalformedRequest("a field of the object is there twice")
     return Asked(
         wire=wire,

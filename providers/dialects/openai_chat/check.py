@@ -15,13 +15,14 @@ from providers.wire.json import has_duplicates, read_object, wrong
 from providers.wire.memory import checked_once
 
 NO_MESSAGES = "messages must be a non-empty array"
+_NO_OPTIONS: Object = {}
 _SPEAKERS = ("user", "assistant", "system")
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
 def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: int, messages: int, tools: int) -> Asked:
     data = wire.body
-    body, top, compact = read_object(data, depth=depth, values=values)
+    body, top, least = read_object(data, depth=depth, values=values)
     model = body.get("model")
     if type(model) is not str or not model:
         raise MalformedRequest("model must be a non-empty string", param="model")
@@ -32,11 +33,11 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
         if value is not None and (check := _CHECKS.get(key)) is not None:
             check(value, key)
     for key in ("tools", "functions"):
-        if len(body.get(key) or ()) > tools:
+        if key in body and len(body[key] or ()) > tools:
             raise MalformedRequest(f"{key} has more than {tools} entries", param=key)
-    if not compact and has_duplicates(data, top):
+    if has_duplicates(data, top, least):
         raise MalformedRequest("a field of the object is there twice")
-    options = body.get("stream_options") or {}
+    options = body.get("stream_options") or _NO_OPTIONS
     return Asked(
         wire=wire,
         params=params,

@@ -85,6 +85,16 @@ def decode(asked: Asked) -> ChatRequest:
             fields[name] = rest.pop(wire)
     model, messages = rest.pop("model"), read_messages(rest.pop("messages"))
     stream = rest.pop("stream", None)
+    if not rest:  # most requests
+        return ChatRequest(
+            dialect=NAME,
+            model=model,
+            messages=messages,
+            stream=bool(stream),
+            paths=paths or None,
+            form=None if stream is True or "stream" not in asked.body else {"stream": [stream]},
+            **fields,
+        )
     tools, legacy = _tools(rest) if "tools" in rest or "functions" in rest else ((), False)
     choice = _tool_choice(rest)
     stop = rest.get("stop")

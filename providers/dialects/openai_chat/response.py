@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from providers.canonical.chat import (
     AnyPart,
@@ -241,7 +241,11 @@ def _write_blocked(finish: Finish) -> Object:
 
 def _write_choice(choice: Choice, own: bool, legacy: bool, losses: Losses) -> Object:
     form = form_of(choice) if own else {}
-    message = _Spoken(own, legacy, losses, choice).message(form)
+    parts = choice.parts
+    if len(parts) == 1 and not own and type(part := parts[0]) is Text and _is_words(part):  # most answers
+        message: Object = {"role": "assistant", "content": part.text, "refusal": None}
+    else:
+        message = _Spoken(own, legacy, losses, choice).message(form)
     finish = choice.finish or Finish(reason="other")
     word, same = finish_word(finish, own, legacy)
     if not same:
@@ -266,6 +270,11 @@ def _write_choice(choice: Choice, own: bool, legacy: bool, losses: Losses) -> Ob
         out |= extra
         restore(out, form)
     return out
+
+
+def _is_words(part: Text) -> bool:
+    """Is there nothing to a text but its words?"""
+    return part.seal is None and not part.citations and not part.at
 
 
 class _Spoken:
@@ -404,26 +413,43 @@ def write_usage(usage: Usage, own: bool) -> Object:
         "completion_tokens": answered,
         "total_tokens": usage.total_tokens if usage.total_tokens is not None else asked + answered,
     }
-    details = {
-        "prompt_tokens_details": {
-            "cached_tokens": usage.cache_read_tokens,
-            "cache_write_tokens": usage.cache_write_tokens,
-            "audio_tokens": usage.input_audio_tokens,
-            "image_tokens": usage.input_image_tokens,
-        },
-        "completion_tokens_details": {
-            "reasoning_tokens": usage.reasoning_tokens,
-            "audio_tokens": usage.output_audio_tokens,
-            "image_tokens": usage.output_image_tokens,
-            "accepted_prediction_tokens": usage.accepted_prediction_tokens,
-            "rejected_prediction_tokens": usage.rejected_prediction_tokens,
-        },
-    }
-    for key, counts in details.items():
-        known = {name: count for name, count in counts.items() if count is not None}
-        if known:
-            out[key] = known
+    for key, names, detailed in _DETAILS:
+        counts = detailed(usage)
+        if counts != _UNKNOWN[: len(counts)]:
+            out[key] = {name: count for name, count in zip(names, counts, strict=True) if count is not None}
     return out
+
+
+_DETAILS: tuple[tuple[str, tuple[str, ...], Callable[[Usage], tuple[int | None, ...]]], ...] = (
+    (
+        "prompt_tokens_details",
+        ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens"),
+        lambda usage: (
+            usage.cache_read_tokens,
+            usage.cache_write_tokens,
+            usage.input_audio_tokens,
+            usage.input_image_tokens,
+        ),
+    ),
+    (
+        "completion_tokens_details",
+        (
+            "reasoning_tokens",
+            "audio_tokens",
+            "image_tokens",
+            "accepted_prediction_tokens",
+            "rejected_prediction_tokens",
+        ),
+        lambda usage: (
+            usage.reasoning_tokens,
+            usage.output_audio_tokens,
+            usage.output_image_tokens,
+            usage.accepted_prediction_tokens,
+            usage.rejected_prediction_tokens,
+        ),
+    ),
+)
+_UNKNOWN = (None,) * 5
 
 
 def write_logprobs(logprobs: Logprobs) -> Object:

@@ -37,7 +37,7 @@ from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.frames import LINES, last_event, stray_json
 from providers.dialects._openai.values import Json, Object
 from providers.wire.json import UNREADABLE, as_text, decode_upstream, encode
-from providers.wire.sse import SseDecoder, parse
+from providers.wire.sse import LF, SseDecoder, parse
 
 from .messages import arguments_text, details_text, read_audio, read_image
 from .response import call_seed, read_logprobs, read_usage
@@ -153,7 +153,7 @@ class ChatStreamDecoder:
         """Reads those events that are nothing but more of a text that is open, and gives out the others."""
         for block in blocks:
             choice = self._talking
-            if choice is not None and block.startswith(b"data: ") and b"\n" not in block:
+            if choice is not None and block.startswith(b"data: ") and LF not in block:
                 try:
                     said = _usual(block[6:]).choices[0]
                 except UNREADABLE:

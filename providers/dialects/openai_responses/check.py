@@ -24,7 +24,7 @@ _STORED = ("prompt", "previous_response_id", "conversation")
 
 def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: int, messages: int, tools: int) -> Asked:
     data = wire.body
-    body, top, compact = read_object(data, depth=depth, values=values)
+    body, top, least = read_object(data, depth=depth, values=values)
     model = body.get("model")
     if type(model) is not str or not model:
         raise MalformedRequest("model must be a non-empty string", param="model")
@@ -36,7 +36,7 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
             check(value, key)
     if len(body.get("tools") or ()) > tools:
         raise MalformedRequest(f"tools has more than {tools} entries", param="tools")
-    if not compact and has_duplicates(data, top):
+    if has_duplicates(data, top, least):
         raise MalformedRequest("a field of the object is there twice")
     return Asked(
         wire=wire,

@@ -37,7 +37,7 @@ from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.frames import LINES, last_event, stray_json
 from providers.dialects._openai.values import Json, Object
 from providers.wire.json import UNREADABLE, decode_upstream
-from providers.wire.sse import SseDecoder, parse
+from providers.wire.sse import LF, SseDecoder, parse
 
 from .faults import event_fault, fault
 from .items import read_citation, read_message
@@ -131,7 +131,7 @@ class ResponsesStreamDecoder:
     def _others(self, blocks: Iterable[bytes], out: list[StreamEvent]) -> Iterator[bytes]:
         """Reads those events that are nothing but more of a text that is open, and gives out the others."""
         for block in blocks:
-            if block.startswith(_USUAL) and b"\n" not in (data := block[_SKIPPED:]) and self._patience > 0:
+            if block.startswith(_USUAL) and LF not in (data := block[_SKIPPED:]) and self._patience > 0:
                 try:
                     event = _usual(data)
                 except UNREADABLE:
