@@ -77,6 +77,7 @@ class Line:
         self._request = aiohttp.ClientRequest(hdrs.METH_POST, base, loop=self._loop, session=session, ssl=True)
         self._host = self._request.headers[hdrs.HOST]
         self._keeps = keeps
+        self._closed = False
         self._idle: deque[tuple[Connection, float]] = deque()  # longest idle first
         self._sweep: asyncio.TimerHandle | None = None
         self._served: WeakSet[ResponseHandler] = WeakSet()  # what may come back from the connector's pool
@@ -149,7 +150,9 @@ class Line:
     def keep(self, connection: Connection) -> None:
         """For the next call."""
         protocol = connection.protocol
-        if not self._keeps or self._connector.closed:
+        if self._closed:
+            connection.close()
+        elif not self._keeps or self._connector.closed:
             connection.release()
         elif protocol is None or protocol.should_close or not protocol.is_connected():
             connection.close()
@@ -170,7 +173,7 @@ class Line:
 
     def close(self) -> None:
         """No connection waits here any more; those in use come back to be closed."""
-        self._keeps = False
+        self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None

@@ -55,6 +55,7 @@ from router.settings import Settings
 from router.shaped import ShapedExchange
 from router.table import OPAQUE, Limits
 from router.transport import HttpTransport, Transport
+from router.watching import digest, watch
 
 if TYPE_CHECKING:
     from router.chats.service import ChatService  # imported with what it needs, where there is a store
@@ -355,8 +356,10 @@ class Life:
         self.runners: list[web.ServerRunner | web.AppRunner] = []
         self.stopping = asyncio.Event()
         self.hurry = asyncio.Event()
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
+        self._digest = digest(path)  # of the file as it was last read
         self._chats: ChatService | None = None
+        self._http = HttpTransport()
 
     async def start(self) -> tuple[str, str | None]:
         """Opens the doors. Gives the addresses that callers and operators use. StartError."""
@@ -377,7 +380,10 @@ class Life:
         self.front = Front(self.gateway, self.state)
         self._take(self.gateway.generation)
         await self._open_chats(settings)
-        self._watch = asyncio.create_task(watch_loop(self.metrics))
+        self._watches = [
+            asyncio.create_task(watch_loop(self.metrics)),
+            asyncio.create_task(watch(self.path, self._changed)),
+        ]
         main = await self._open(
             Server(self.front.handle, limits=settings.limits, metrics=self.metrics), settings.listen
         )
@@ -420,7 +426,7 @@ class Life:
         )
 
     def _transports(self) -> dict[str, Transport]:
-        http = HttpTransport()
+        http = self._http
         named = HttpTransport(CallerNamedConnector(own=[self.settings.listen]))
         return {"https": http, "http": http, "unlisted": named, "simulated": DemoTransport()}
 
@@ -441,6 +447,7 @@ class Life:
         """A table comes into force: from now on every new call sees it."""
         settings = generation.settings
         self.gateway.generation = generation
+        self._http.keep_only(generation.providers.values())
         self.metrics.configured(
             generation.number,
             routes=[LISTING, *PATHS, *(route.path for route in generation.table.routes)],
@@ -451,8 +458,14 @@ class Life:
         )
         self.state.loaded(generation.number, _now())
 
+    def _changed(self) -> None:
+        """The file is another one: does it say anything else?"""
+        if digest(self.path) != self._digest:
+            self.reload()
+
     def reload(self) -> None:
-        """SIGHUP: parse, check, swap at once for new calls. A bad file changes nothing."""
+        """SIGHUP, or a change of the file: parse, check, swap at once for new calls. A bad file changes nothing."""
+        self._digest = digest(self.path)
         loaded = load(self.path, os.environ, **self.settings.asked)
         if loaded.settings is None:
             self.metrics.config_refused()
@@ -496,8 +509,8 @@ class Life:
                 await asyncio.wait_for(self.hurry.wait(), 0.05)
 
     async def close(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        for task in self._watches:
+            task.cancel()
         for runner in self.runners:
             await runner.cleanup()
         if self._chats is not None:

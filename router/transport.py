@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Protocol
 
@@ -128,8 +128,14 @@ class HttpTransport:
             timeout=self._timeout(clocks.connect),
         )
 
+    def keep_only(self, providers: Iterable[Provider]) -> None:
+        """Another table is in force: idle connections of rows that it does not have are closed, the others when they
+        come back."""
+        for key in self._lines.keys() - set(map(_way, providers)):
+            self._lines.pop(key).close()
+
     def _line(self, provider: Provider, where: URL) -> Line:
-        key = (provider.base_url, provider.ca_file, provider.client_cert)
+        key = _way(provider)
         line = self._lines.get(key)
         if line is None:
             if len(self._lines) >= MOST_LINES:  # base URLs that callers named
@@ -182,6 +188,11 @@ class HttpTransport:
         self._sessions.clear()
         if self._connector is not None:
             await self._connector.close()
+
+
+def _way(provider: Provider) -> tuple[str, str | None, str | None]:
+    """What tells the connections of one row from those of another."""
+    return provider.base_url, provider.ca_file, provider.client_cert
 
 
 @lru_cache(maxsize=1024)

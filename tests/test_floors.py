@@ -77,6 +77,7 @@ FLOORS = {
     "router.demo": 6,
     "router.state": 6,
     "router.alarm": 6,
+    "router.watching": 6,
     "router.relay": 7,
     "router.gateway": 7,
     "router.admission": 7,
