@@ -23,7 +23,7 @@ APT = nginx-light prometheus
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 LOCKED = install --require-hashes --no-deps
 
-.PHONY: help install serve test fuzz engine-test check fix bench constraints dev clients engine system clean
+.PHONY: help install serve test fuzz soak engine-test check fix bench constraints dev clients engine system clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ test: dev clients system ## every test that CI runs
 
 fuzz: $(VENV)/.fuzz ## 10 minutes for each decoder: hours (ARGS="--seconds 60 stream:gemini")
 	$(BIN)/python -m tests.fuzz.run --seconds 600 $(ARGS)
+
+soak: dev ## ten minutes of good and faulty traffic, and what it leaves behind (ARGS="--seconds 60")
+	$(BIN)/python -m tests.soak.run $(ARGS)
 
 engine-test: dev engine ## calls to a genuine engine, which is compiled first (some twenty minutes)
 	$(BIN)/python -m pytest tests/engine $(ARGS)

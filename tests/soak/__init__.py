@@ -1,0 +1,1 @@
+"""Good and faulty traffic for a long time: `make soak`."""
