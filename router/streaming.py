@@ -132,7 +132,7 @@ class Translated:
             kind = type(event)
             if kind is TextDelta:  # most of them
                 self._watch.see_text(event)  # type: ignore[arg-type]  # it is one
-                content = True
+                content = content or event.text != ""  # type: ignore[union-attr]
                 out.append(encode(event))
                 continue
             if kind in _WATCHED:
@@ -141,9 +141,9 @@ class Translated:
                 self._record.usage = event.usage
             elif kind is ResponseStart and isinstance(event, ResponseStart):
                 event = self._completed(event)
-            if kind in _CONTENT:
+            if kind in _CONTENT and getattr(event, "text", True):
                 self.started = True
-            content = content or kind in _SEEN
+            content = content or (kind in _SEEN and bool(getattr(event, "text", True)))
             out.append(encode(event))
         if content:
             self.started = True

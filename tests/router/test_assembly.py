@@ -38,7 +38,7 @@ def dialects(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:80", "'[::]:80'", "192.168.0.1:80", "gateway.example:80", "8.8.8.8:80"])
-def test_off_loopback_needs_access(tmp_path: Path, address: str) -> None:
+def test_c08_off_loopback_needs_access(tmp_path: Path, address: str) -> None:
     """A gateway that anybody may call does not start on an address that anybody can reach."""
     found = problems(tmp_path, f"server: {{listen: {address}}}\n")
 

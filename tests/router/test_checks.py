@@ -60,7 +60,7 @@ def test_paths_of_our_own(tmp_path: Path) -> None:
     assert warnings(tmp_path, text) == ["2:17 unreachable: /healthz is answered by the gateway itself"]
 
 
-def test_patterns_that_overlap(tmp_path: Path) -> None:
+def test_c06_patterns_that_overlap(tmp_path: Path) -> None:
     """Neither of two says more than the other: both lines, and which one wins. One that says more is no surprise."""
     text = f"""{DEMO}routes:
   - {{path: "/a/{{x}}", speaks: openai.chat, to: models}}

@@ -308,7 +308,7 @@ HOSTILE = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_files_end_the_start_cleanly(tmp_path: Path, name: str) -> None:
+def test_c01_hostile_files_end_the_start_cleanly(tmp_path: Path, name: str) -> None:
     """`serve` with a bad file: exit 2 within seconds, little memory, one line for each problem, no code run."""
     path = tmp_path / "routes.yaml"
     path.write_bytes(HOSTILE[name])

@@ -18,10 +18,12 @@ import time
 from asyncio.subprocess import Process
 from collections import Counter
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import jwt
 import pytest
 
 from tests.answers import chat_answer, chat_chunk, openai_error
@@ -47,6 +49,7 @@ from tests.raw import raw_request
 from tests.running import Answer, Running, running
 
 CHAT = LANES[0]
+KEY_HASH = sha256(b"team-key").hexdigest()
 HI = [{"role": "user", "content": "x"}]
 TWO = """
 server: {listen: "127.0.0.1:0", admin: null, drain: 1s, limits: {concurrency: $concurrency, write_stall: 1s}}
@@ -632,3 +635,61 @@ async def test_u26_a_refusal_while_we_still_send() -> None:
 
     assert got.startswith(b"HTTP/1.1 413"), got[:300]
     assert b"too large for us" in got
+
+
+@pytest.mark.parametrize("held", [[], ["role"], ["role", "empty"]], ids=["head", "role", "empty-text"])
+async def test_s27_a_stall_before_the_first_word_falls_back(held: list[str]) -> None:
+    """The second target is asked within the deadline, and nothing of the first is mixed into its answer."""
+    table = TWO.replace("models:\n", "models:\n  both: [{provider: one, model: m}, {provider: two, model: m}]\n")
+    table = table.replace("first_byte: 2s, idle: 5s", "first_byte: 400ms, idle: 400ms")
+    opening = {"role": chat_chunk(role="assistant"), "empty": chat_chunk("")}
+    async with FakeUpstream() as one, FakeUpstream() as two:
+        one.always(sse(*[opening[name] for name in held], HANG))
+        two.always(CHAT.stream("from ", "two"))
+        names = {"one": one.url, "two": two.url, "concurrency": 100, "breaker": "null", "limits": "queue: 0"}
+        async with running(table, **names) as gateway:
+            began = time.monotonic()
+            got = await gateway.post(CHAT.path(), {"model": "both", "messages": HI, "stream": True})
+            took = time.monotonic() - began
+            heard = CHAT.hear(got.body)
+
+            assert (200, "from two", True) == (got.status, heard.text, heard.complete)
+            assert "two" == got.headers["x-isthmus-provider"]
+            assert took < 20  # `within`
+            assert (1, 1) == (len(one.requests), len(two.requests))
+            await asyncio.sleep(0.3)
+            assert [] == [connection for connection in one.connections if connection.closed_at is None]
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+async def test_l09_a_clock_that_jumps_moves_no_timeout(jump: float) -> None:
+    """By an hour, while a call waits: it ends at its limit; only what a token says of time is judged anew."""
+    secret = "a-secret-of-more-than-thirty-two-bytes"
+    table = TWO.replace("first_byte: 2s", "first_byte: 500ms").replace("attempts: 3", "attempts: 1")
+    table += f'\naccess: {{jwt: {{secret: env:JWT, audience: a}}, keys: [{{name: k, hash: "sha256:{KEY_HASH}"}}]}}\n'
+    now = int(time.time())
+    early, later = [
+        jwt.encode({"sub": who, "aud": "a", "iat": now, "nbf": now - 5, "exp": now + 600}, secret, "HS256")
+        for who in ("early", "later")  # what a token says is remembered: one that was not seen before is judged anew
+    ]
+    async with FakeUpstream() as one, FakeUpstream() as two:
+        one.always(HANG)
+        two.always(CHAT.whole())
+        names = {"one": one.url, "two": two.url, "concurrency": 100, "breaker": "null", "limits": "queue: 0"}
+        async with running(table, {"JWT": secret}, **names) as gateway:
+
+            async def call(model: str, credential: str) -> int:
+                headers = {"authorization": f"Bearer {credential}"}
+                got = await gateway.post(CHAT.path(), {"model": model, "messages": HI}, headers=headers)
+                return got.status
+
+            before = await call("two", early)
+            began = time.monotonic()
+            waiting = asyncio.create_task(call("one", "team-key"))
+            await one.asked(1, within=5)
+            gateway.life.gateway.wall = lambda: time.time() + jump
+            late = await waiting
+            took = time.monotonic() - began
+
+            assert (200, 504) == (before, late) and took < 1.5 + 0.5
+            assert (401, 200) == (await call("two", later), await call("two", "team-key"))

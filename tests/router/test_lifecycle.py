@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import aiohttp
 import pytest
 
 from tests.answers import chat_answer, chat_chunk
-from tests.fakes import DONE, FakeUpstream, json_answer, sse
+from tests.fakes import DONE, HANG, FakeUpstream, json_answer, sse
 from tests.router.test_server import DEMO, HELLO, Served, serving
 
 SECOND = DEMO.replace("models: {demo:", "models: {second: [{provider: demo, model: b}], demo:")
@@ -190,3 +191,74 @@ async def test_reloads_under_load_lose_nothing(tmp_path: Path) -> None:
             assert 2000 <= len(statuses) and {200} == set(statuses)
             assert [404, 404, 404, 200] == seen
             assert (4, 3, 0) == await reloads(session, served)
+
+
+BAD = [b"a: [", b"server:\n\tdrain: 1s\n", b"", b"- x", b"routes: \x00", b"routes: []\nroutes: []\n", bytes(range(256))]
+
+
+async def test_c03_no_bad_file_takes_the_place_of_a_good_one(tmp_path: Path) -> None:
+    """Each is refused, counted and told with its place; calls go on as before."""
+    path, log = tmp_path / "routes.yaml", tmp_path / "log"
+    with log.open("wb") as out:
+        async with serving(DEMO, tmp_path, out=out) as served, aiohttp.ClientSession() as session:
+            for number, bad in enumerate(BAD, 1):
+                path.write_bytes(bad)
+                served.process.send_signal(signal.SIGHUP)
+                await until(lambda seen, number=number: seen[2] == number, session, served)
+
+                assert 200 == await ask(session, served, "demo")
+            assert (1, 0, len(BAD)) == await reloads(session, served)
+            await asyncio.sleep(0.1)
+    refused = [line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == "reload_refused"]
+
+    assert len(BAD) == len(refused)
+    assert all(problem.startswith(str(path)) for line in refused for problem in line["problems"])
+
+
+async def test_c05_what_is_not_set_is_named_and_not_shown(tmp_path: Path) -> None:
+    """A key of `access` that is missing keeps the gateway from starting; a provider's is a warning, told by name."""
+    access = DEMO + "access: {jwt: {secret: env:NOT_SET_HERE, audience: a}}\n"
+    (tmp_path / "routes.yaml").write_text(access)
+    done = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "router", "serve", "-c", str(tmp_path / "routes.yaml")), stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await asyncio.wait_for(done.communicate(), 15)
+    keyed = DEMO.replace(
+        "providers: {", "providers: {up: {base_url: 'http://127.0.0.1:1', speaks: [openai.chat], secret: env:UP_KEY}, "
+    )
+    async with serving(keyed, tmp_path) as served, aiohttp.ClientSession() as session:
+        served_all_the_same = await ask(session, served, "demo")
+
+    assert (2, 200) == (done.returncode, served_all_the_same)
+    assert b"NOT_SET_HERE" in said and b"Traceback" not in said
+
+
+async def test_l05_killed_under_20_streams_it_serves_at_once_again(tmp_path: Path) -> None:
+    """SIGKILL: the upstream's calls end with the process, and the next process answers."""
+    async with FakeUpstream() as upstream:
+        upstream.always(sse(chat_chunk("a "), HANG))
+        table = UP.replace("$up", upstream.url)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with serving(table, tmp_path) as served, aiohttp.ClientSession(connector=connector) as session:
+
+            async def streamed() -> bool:
+                body = HELLO | {"model": "slow", "stream": True}
+                try:
+                    async with session.post(f"{served.main}/v1/chat/completions", json=body) as answer:
+                        await answer.read()
+                except aiohttp.ClientError:
+                    return False
+                return True
+
+            streams = [asyncio.create_task(streamed()) for _ in range(20)]
+            await upstream.asked(20, within=10)
+            served.process.kill()
+            whole = await asyncio.gather(*streams)
+            await asyncio.sleep(0.3)
+            left = [one for one in upstream.connections if one.closed_at is None]
+        upstream.always(json_answer(chat_answer("Hi")))
+        async with serving(table, tmp_path) as again, aiohttp.ClientSession() as session:
+            answered = await ask(session, again, "slow")
+
+    assert [False] * 20 == whole  # none was told that it had ended well
+    assert ([], 200) == (left, answered)

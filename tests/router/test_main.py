@@ -47,7 +47,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 # ── check ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_check_of_a_good_file(run: Run) -> None:
+def test_c02_check_of_a_good_file(run: Run) -> None:
     """Exit 0, and what holds, defaults included, as YAML."""
     result = run("check", text="models: {demo: [{provider: demo}]}\n" + ROUTE)
     effective = yaml.safe_load(result.stdout)
@@ -87,7 +87,7 @@ def test_check_as_json(run: Run) -> None:
     assert good["effective"]["server"]["listen"] == "127.0.0.1:8080"
 
 
-def test_check_masks_secrets(run: Run) -> None:
+def test_c02_check_masks_secrets(run: Run) -> None:
     """No secret of any kind is printed, whether it is set, written out or in a file."""
     text = f"""
 server: {{admin_token: env:ADMIN}}

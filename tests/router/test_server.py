@@ -14,6 +14,7 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -37,12 +38,12 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(table: str, folder: Path, **environ: str) -> AsyncIterator[Served]:
-    """`python -m router serve` with this table, until the block ends."""
+async def serving(table: str, folder: Path, *, out: Any = None, **environ: str) -> AsyncIterator[Served]:
+    """`python -m router serve` with this table, until the block ends. Its log goes to `out`, if anywhere."""
     (folder / "routes.yaml").write_text(table)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "router", "serve", "-c", str(folder / "routes.yaml"),
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env={**os.environ, **environ},
+        stdout=out or asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env={**os.environ, **environ},
     )  # fmt: skip
     try:
         assert process.stderr is not None

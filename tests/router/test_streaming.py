@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -364,6 +365,19 @@ async def test_s26_a_fault_after_bytes_is_not_tried_again(lane: Lane) -> None:
         await heard(gateway, lane)
 
         assert 1 == len(upstream.requests) == gateway.metric("isthmus_attempts_total")
+
+
+@every_lane
+@pytest.mark.parametrize("words", [(), ("",), ("", "")], ids=["opening", "empty", "empty-twice"])
+async def test_s27_a_stall_before_the_first_word_goes_elsewhere(lane: Lane, words: tuple[str, ...]) -> None:
+    """A role and empty words commit to nothing: the second target's answer is all that the caller sees."""
+    twice = re.sub(r"\[\{(provider: [\w-]+), model: ([\w.-]+)\}\]", r"[{\1, model: \2}, {\1, model: other}]", TABLE)
+    async with FakeUpstream() as upstream, running(twice, KEYS, up=upstream.url, attempts=2) as gateway:
+        upstream.script(lane.sent(*lane.opening(*words), HANG), lane.stream("fine"))
+        got = await heard(gateway, lane)
+
+        assert ("fine", True) == (got.text, got.complete)
+        assert 2 == len(upstream.requests)
 
 
 @every_lane

@@ -20,6 +20,17 @@ from providers.wire.sse import SseDecoder, encode_event
 
 _LINES = (b"data:", b"event:", b"id:", b"retry:", b":")
 _CONTENT = frozenset({"content_block_start", "content_block_delta", "message_delta"})
+_OPENINGS = frozenset({"type", "text", "thinking", "signature", "citations"})  # of blocks that are still empty
+
+
+def _says_something(data: bytes) -> bool:
+    """Does an event say more than that a text begins? Until then the call may still go elsewhere."""
+    event = decode_upstream(data)
+    said = event.get("content_block") or event.get("delta") or {}
+    if type(said) is not dict or event.get("type") == "message_delta":
+        return True
+    words = [value for key, value in said.items() if key in _OPENINGS and key != "type"]
+    return any(words) or not said.keys() <= _OPENINGS
 
 
 class _Message(msgspec.Struct):
@@ -110,8 +121,8 @@ class Relay:
         kind = event.type
         if kind == "error" or (kind is None and event.error):
             raise fault(data)
-        if kind in _CONTENT:
-            self.started = True
+        if not self.started and kind in _CONTENT:
+            self.started = _says_something(data)
         if kind == "message_stop":
             if not self._stopped:
                 raise cut_off()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -107,6 +108,16 @@ def answer(wire: WireResponse) -> ChatResponse:
 # ── streams ────────────────────────────────────────────────────────────────────────────
 
 
+def _says_something(body: Mapping[str, Json]) -> bool:
+    """Is there more in an event than empty words? Until then the call may still go elsewhere."""
+    for candidate in body.get("candidates") or ():
+        content = candidate.get("content")
+        parts = content.get("parts") if type(content) is dict else None
+        if candidate.get("finishReason") or (parts and any(part != {"text": ""} for part in parts)):
+            return True
+    return bool(body.get("promptFeedback"))
+
+
 class Relay:
     """Passes a stream on event by event, untouched where it comes in the form that was asked for."""
 
@@ -120,6 +131,7 @@ class Relay:
         self._raw_usage: Json = None
         self._usage: Usage | None = None
         self.content_type = self._writer.content_type
+        self._seen = False
         self.started = False
         self.finished = False
 
@@ -156,15 +168,16 @@ class Relay:
             if same:
                 written.append(raw)
             return
-        self._read(payload)
+        body = self._read(payload)
         if same:
             self._writer.passed()
             written.append(raw)
         else:
             written.append(self._writer.frame(_compact(payload.strip())))
-        self.started = True
+        self._seen = True
+        self.started = self.started or _says_something(body)
 
-    def _read(self, payload: bytes) -> None:
+    def _read(self, payload: bytes) -> dict[str, Json]:
         body = wire_json.decode_upstream(payload)
         if type(body) is not dict:
             raise BadUpstreamBytes("the upstream's stream holds something that is no object")
@@ -186,6 +199,7 @@ class Relay:
         usage = body.get("usageMetadata")
         if usage is not None:
             self._raw_usage = usage
+        return body
 
     def close(self) -> bytes:
         if self._fault is not None:
@@ -194,7 +208,7 @@ class Relay:
         frames, rest = self._frames.close()
         for payload, raw in frames:
             self._take_last(payload, raw, written)
-        if not self.started:
+        if not self._seen:
             raise StreamTruncated("the upstream's stream ended without an event")
         if not all(self._open.values()):
             raise StreamTruncated("the upstream's stream ended without a finish reason")

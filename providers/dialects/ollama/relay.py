@@ -23,6 +23,15 @@ class _Line(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
+def _says_something(line: bytes) -> bool:
+    """Is there more in a line than a role and empty words? Until then the call may still go elsewhere."""
+    body = decode_upstream(line)
+    said = body.get("message")
+    if type(said) is not dict:
+        said = {"response": body.get("response"), "thinking": body.get("thinking")}
+    return any(value for key, value in said.items() if key != "role")
+
+
 class Relay:
     """One stream, line by line. Nothing is added: without its last line a stream is cut short."""
 
@@ -30,6 +39,7 @@ class Relay:
 
     def __init__(self, limit: int = 16 << 20) -> None:
         self.usage: Usage | None = None
+        self._seen = False
         self.started = False
         self.finished = False
         self._lines = LineDecoder(limit)
@@ -61,7 +71,7 @@ class Relay:
         rest = self._lines.close() if not self._done else b""
         if rest:
             self._take_rest(rest, out)
-        if not self.started:
+        if not self._seen:
             raise BadUpstreamBytes("the upstream's stream is empty")
         if not self._done:
             raise StreamTruncated("the upstream's stream ended before its last line")
@@ -74,7 +84,8 @@ class Relay:
         read = _read(line)
         if read.error:
             raise decode_error(WireResponse(status=200, body=line.strip()))
-        self.started = True
+        self._seen = True
+        self.started = self.started or read.done or _says_something(line)
         out.append(line)
         if read.done:
             self._done = self.finished = True

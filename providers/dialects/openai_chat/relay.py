@@ -112,6 +112,8 @@ class ChatStreamRelay:
             chunk = _read(data)
             if chunk.error or name == b"error" or (chunk.x_groq is not None and chunk.x_groq.error):
                 raise fault(data)
+            if not self.started and chunk.choices:
+                self.started = _says_something(data)
             if not self._own_usage(chunk):
                 out.append(raw)
 
@@ -122,7 +124,6 @@ class ChatStreamRelay:
             self.usage = read_usage(usage)
         if not chunk.choices:
             return self._hides_usage and bool(usage)
-        self.started = True
         for choice in chunk.choices:
             if choice.finish_reason:
                 self._ended.add(choice.index)
@@ -151,6 +152,19 @@ class ChatStreamRelay:
         whole = self._done and (self._ended or self.usage is not None)
         if not self._open | self._ended or (self._open - self._ended and not whole):
             raise StreamTruncated("the upstream's stream ended without a finish_reason")
+
+
+def _says_something(data: bytes) -> bool:
+    """Is there more in a chunk than a role and empty words? Until then the call may still go elsewhere."""
+    for choice in decode_upstream(data)["choices"]:
+        delta = choice.get("delta")
+        said = {**choice, **delta} if type(delta) is dict else choice
+        if any(value for key, value in said.items() if key not in _SAYS_NOTHING):
+            return True
+    return False
+
+
+_SAYS_NOTHING = frozenset({"index", "role", "delta"})
 
 
 def _read(data: bytes) -> _Chunk:

@@ -38,6 +38,17 @@ class _Event(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Event).decode
 
 
+def _says_something(data: bytes) -> bool:
+    """Does an event say more than that a message, a thought or a text begins? Until then the call may go elsewhere."""
+    event = decode_upstream(data)
+    for key, usual in (("item", ("message", "reasoning")), ("part", ("output_text", "summary_text", "reasoning_text"))):
+        opened = event.get(key)
+        if type(opened) is dict and str(event.get("type")).endswith(".added"):
+            silent = opened.get("type") in usual
+            return not silent or any(opened.get(name) for name in ("content", "summary", "text", "encrypted_content"))
+    return bool(event.get("delta") != "")
+
+
 class ResponsesStreamRelay:
     """One stream."""
 
@@ -106,10 +117,8 @@ class ResponsesStreamRelay:
             self._end(kind, event.response or _Response())
         elif kind == "error" or event.error:
             raise event_fault(decode_upstream(data))
-        elif kind not in HEADS:
-            self.started = True
-        elif self._background:
-            self.started = True  # the caller may have all of it later
+        elif not self.started:  # of what runs in the background the caller may have all later
+            self.started = self._background or (kind not in HEADS and _says_something(data))
 
     def _end(self, kind: str, response: _Response) -> None:
         if response.status in ("failed", "cancelled") or kind in ("response.failed", "response.cancelled"):

@@ -56,9 +56,11 @@ def test_what_is_learnt_on_the_way() -> None:
     relay.feed(sse(*STREAM[:2]))
     assert (False, False) == (relay.started, relay.finished)
     assert relay.usage is not None and relay.usage.input_tokens == 9
-    relay.feed(sse(STREAM[2]))
+    relay.feed(sse(STREAM[2]))  # a block begins, still empty
+    assert not relay.started
+    relay.feed(sse(STREAM[3]))
     assert relay.started
-    relay.feed(sse(*STREAM[3:]))
+    relay.feed(sse(*STREAM[4:]))
 
     assert relay.finished
     assert (61, 3) == (relay.usage.input_tokens, relay.usage.output_tokens)
