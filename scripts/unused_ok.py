@@ -24,7 +24,6 @@ _.otlp  # pydantic
 _.telemetry  # pydantic
 _.guards  # pydantic
 _.system_file  # pydantic
-_.prices  # pydantic
 
 # Fields of canonical values: read by name, through the tables of a dialect.
 _.temperature
