@@ -131,7 +131,7 @@ def _price(place: Place, row: Row, say: Complaints) -> Price | None:
             say.problem((*place, "above", tokens), f"above: expected a number of tokens, found '{tokens}'", key=True)
             return None
         above.append((int(tokens), _amounts(more)))
-    source = f"line {say.line_of_key(place)}"
+    source = f"routes.yaml, line {say.line_of_key(place)}"
     return priced(amounts, request=request, above=above, source=source, as_of=row.get("as_of"))
 
 
