@@ -17,24 +17,26 @@ from tests.running import Answer, Running, running
 TABLE = """
 server: {listen: "127.0.0.1:0", admin: null, drain: 1s}
 providers:
-  chat: {base_url: "$up/v1", speaks: [openai.chat], auth: none}
+  chat: {base_url: "$up/v1", speaks: [openai.chat, openai.embeddings], auth: none}
   other: {base_url: "$up", speaks: [gemini], auth: none}
 models:
   relayed: [{provider: chat, model: small}]
   translated: [{provider: other, model: small}]
   unpriced: [{provider: chat, model: unknown}]
-  vectors: [{provider: chat, model: small}]
+  vectors: [{provider: chat, model: embed}]
   covered: [{provider: chat, model: small}, {provider: other, model: small}]
   cheapest:
     choose: cheapest
     to: [{provider: chat, model: unknown}, {provider: chat, model: small}, {provider: other, model: small}]
 prices:
+  chat/embed: {input: 0.02}
   chat/small: {input: 0.25, output: 2, request: 0.001}
   other/*: {input: 0.1, output: 0.4}
 policies:
   default: {attempts: $attempts, check_schema: $mode, wait: {first: 1ms, most: 1ms}}
 routes:
   - {path: /v1/chat/completions, speaks: openai.chat, to: models}
+  - {path: /v1/embeddings, speaks: openai.embeddings, to: models}
   - {path: "/named/{u:url}/{k:secret}/chat/completions", speaks: openai.chat, to: named, egress: {listed: [chat]}}
 """
 ASK = {"x-isthmus-cost": "true"}
@@ -73,6 +75,20 @@ async def test_an_answer_costs_what_its_tokens_do(model: str, says: Any, usd: st
         assert (200, usd) == (answer.status, answer.headers["x-isthmus-cost"])
         assert float(usd) == line["cost_usd"]
         assert float(usd) == gateway.metric("isthmus_cost_usd_total", model="small", key="none")
+
+
+async def test_vectors_cost_what_was_read() -> None:
+    """Nothing is written where vectors are asked for: a price of input is enough."""
+    vectors = {
+        "object": "list",
+        "model": "embed",
+        "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}],
+        "usage": {"prompt_tokens": 8, "total_tokens": 8},
+    }
+    async with before(json_answer(vectors)) as (gateway, _):
+        answer = await gateway.post("/v1/embeddings", {"model": "vectors", "input": "Hello!"}, headers=ASK)
+
+        assert (200, "0.00000016") == (answer.status, answer.headers["x-isthmus-cost"])
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-isthmus-cost": "false"}])
@@ -166,7 +182,7 @@ async def test_a_second_question_costs_too(second: str) -> None:
 async def test_streams_are_counted_at_their_end(model: str, says: Reply, usd: float) -> None:
     """Their heads go out before anybody knows: no header, but log and metric."""
     async with before(says) as (gateway, _):
-        answer = await chat(gateway, model, stream=True, stream_options={"include_usage": True})
+        answer = await chat(gateway, model, stream=True)
         line = (await gateway.lines())[0]
 
         assert 200 == answer.status and "x-isthmus-cost" not in answer.headers
