@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -21,7 +21,8 @@ from router.table import Model, Route, Target, fits_star
 
 MOST_DIGITS = 9  # before the point of an amount, and behind it
 
-_AMOUNT = re.compile(rf"\d{{1,{MOST_DIGITS}}}(?:\.\d{{1,{MOST_DIGITS}}})?")
+_LEAST = Decimal(1).scaleb(-MOST_DIGITS)
+_ROUNDING = Context(prec=2 * MOST_DIGITS)
 _TOKENS = re.compile(r"[1-9]\d{0,11}")
 
 
@@ -45,11 +46,11 @@ PriceLists: TypeAlias = Mapping[str, PriceList]  # by provider
 
 def read_amount(value: object) -> Decimal:
     """US dollars, exactly as they were written. ValueError says what was expected."""
-    if isinstance(value, Decimal) and _AMOUNT.fullmatch(f"{value:f}"):
-        return value
-    if isinstance(value, Decimal) and value >= 0:
+    if not isinstance(value, Decimal) or not value.is_finite() or value < 0:
+        raise ValueError(f"expected an amount of US dollars such as 0.25, found {describe(value)}")
+    if value.adjusted() >= MOST_DIGITS or value != _ROUNDING.quantize(value, _LEAST):
         raise ValueError(f"expected at most {MOST_DIGITS} digits before the point and {MOST_DIGITS} behind it")
-    raise ValueError(f"expected an amount of US dollars such as 0.25, found {describe(value)}")
+    return value.copy_abs()
 
 
 def read_day(value: object) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TypeAlias
 
 import msgspec
@@ -84,7 +84,10 @@ class Node(msgspec.Struct, frozen=True, eq=False):
             return [node.exact() for node in self.value]
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
             return self.value
-        return Decimal(self.value if self.text is None else self.text)
+        try:
+            return Decimal(self.value if self.text is None else self.text)
+        except InvalidOperation:  # an exponent beyond all sense: as a float it is infinite
+            return Decimal(self.value)
 
     def at(self, *path: str | int) -> Node:
         """The value at a path, or the last one on the way that exists. Steps that lead nowhere are skipped."""

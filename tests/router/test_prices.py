@@ -28,6 +28,7 @@ def test_amounts_are_those_that_are_written(tmp_path: Path) -> None:
     assert Decimal("0.1") == cost(tmp_path, "{own/m: {input: 0.1}}", input=MILLION)
     assert Decimal("0.123456789") == cost(tmp_path, "{own/m: {input: 0.123456789}}", input=MILLION)
     assert Decimal("0.25") == cost(tmp_path, "{own/m: {request: 0.25}}")
+    assert Decimal("999999999.5") == cost(tmp_path, "{own/m: {request: 999999999.500000000000}}")
 
 
 def test_longer_names_win(tmp_path: Path) -> None:
@@ -65,6 +66,10 @@ def test_levels_and_dates_are_read(tmp_path: Path) -> None:
         ("{own/m: {input: '1'}}", "expected an amount of US dollars such as 0.25, found '1'"),
         ("{own/m: {input: true}}", "expected an amount of US dollars such as 0.25, found true"),
         ("{own/m: {input: 0.1234567891}}", "expected at most 9 digits before the point and 9 behind it"),
+        ("{own/m: {input: 1e99999999999999999999}}", "expected an amount of US dollars such as 0.25, found Infinity"),
+        ("{own/m: {input: 1e999999999}}", "expected at most 9 digits before the point and 9 behind it"),
+        ("{own/m: {input: 1e-999999999}}", "expected at most 9 digits before the point and 9 behind it"),
+        ("{own/m: {input: 1000000000}}", "expected at most 9 digits before the point and 9 behind it"),
         ("{own/m: {input: 1e40}}", "expected at most 9 digits before the point and 9 behind it"),
         ("{own/m: {inputs: 1}}", "unknown key 'inputs', did you mean input?"),
         ("{own/m: {input: 1, above: {many: {input: 2}}}}", "above: expected a number of tokens, found 'many'"),

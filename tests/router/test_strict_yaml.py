@@ -37,6 +37,7 @@ def complaints(data: bytes) -> list[str]:
         ("1e-3", "0.001"),
         ("0x1F", "31"),
         ("-3", "-3"),
+        ("1e99999999999999999999", "Infinity"),
     ],
 )
 def test_exact_numbers_have_the_digits_that_are_written(text: str, value: str) -> None:
