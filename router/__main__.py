@@ -10,14 +10,16 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import click
 import msgspec
 
+from providers.canonical.prices import PART_OF, Amounts, Price, written
 from router import checks, config
+from router.prices import price_of, targets_of
 from router.settings import Loaded, Settings
 from router.table import Route, Target
 from router.units import read_duration, write_duration, write_size
@@ -137,6 +139,7 @@ def _effective(settings: Settings) -> dict[str, Any]:
         "policies": {name: _policy(msgspec.to_builtins(row)) for name, row in settings.policies.items()},
         "providers": {name: _provider(settings, name) for name in settings.providers},
         "models": {model.name: [_target(target) for target in model.to] for model in settings.models},
+        "prices": {name: _price(price) for name, price in _prices(settings)},
         "routes": [_route(route) for route in settings.table.routes],
         "chats": _chats(settings),
         "metrics": {"series_at_most": checks.series(settings)},
@@ -208,6 +211,28 @@ def _provider(settings: Settings, name: str) -> dict[str, Any]:
     }
 
 
+def _prices(settings: Settings) -> Iterator[tuple[str, Price]]:
+    """What is in force, patterns after what they do not hold for."""
+    for provider, prices in settings.prices.items():
+        for model, price in (*prices.exact.items(), *prices.patterns):
+            yield f"{provider}/{model}", price
+
+
+def _price(price: Price) -> dict[str, Any]:
+    """Amounts in the words of routes.yaml, those alone that differ from what they would be without being said."""
+    (_, first), *above = price.levels
+    found: dict[str, Any] = _said(first)
+    if price.request is not None:
+        found["request"] = written(price.request)
+    if above:
+        found["above"] = {str(least): _said(amounts) for least, amounts in above}
+    return {**found, "source": price.source, "as_of": price.as_of}
+
+
+def _said(amounts: Amounts) -> dict[str, str]:
+    return {kind: written(usd) for kind, usd in amounts.items() if amounts.get(PART_OF.get(kind, "")) != usd}
+
+
 def _route(route: Route) -> dict[str, Any]:
     return {"path": route.path, "speaks": route.speaks, "to": _to(route), "policy": route.policy or "default"}
 
@@ -259,6 +284,13 @@ def routes(path: Path) -> None:
             rows.append((route.path, route.speaks, to if isinstance(to, str) else ", ".join(to)))
     for model in settings.models:
         rows.append((f"  model {model.name}", "", ", ".join(_target(target) for target in model.to)))
+    rows += [(f"  price {name}", "", _flat(_price(price))) for name, price in _prices(settings)]
+    unpriced = dict.fromkeys(
+        _target(target)
+        for target in targets_of(settings.models, settings.table.routes)
+        if settings.prices and target.model and price_of(settings.prices, target.provider, target.model) is None
+    )
+    rows += [(f"  price {name}", "", "not known") for name in unpriced]
     if settings.chats is not None:
         rows.append(("/api/v1/chat*, /api/v1/personas", "chats", f"store: {settings.chats.store}"))
         for persona in settings.chats.personas.values():

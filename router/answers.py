@@ -20,6 +20,7 @@ from providers.canonical.errors import (
     mask,
 )
 from providers.canonical.loss import header
+from providers.canonical.prices import written
 from providers.dialect import Dialect, WireResponse
 from router.record import Outcome, Record, StreamEnd
 from router.secrets import scrubbed
@@ -49,6 +50,15 @@ def head(record: Record, *, secret_path: bool, losses: bool = True) -> dict[str,
         headers.update(_SECRET_PATH_HEADERS)
     headers["server-timing"] = _timing_form(tuple(record.phases)) % record.milliseconds()
     return headers
+
+
+def cost(record: Record) -> dict[str, str]:
+    """The header for those who ask what their answer cost, in US dollars; none where that is not known."""
+    if not record.attempts:
+        return {}
+    record.settle()
+    usd = record.cost()
+    return {} if usd is None else {"x-isthmus-cost": written(usd)}
 
 
 @lru_cache(256)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from router import checks, validating
 from router.chats.personas import ChatSettings
 from router.chats.rows import ChatRows
 from router.complaints import Complaints, Partial, Place, Row, near
+from router.prices import price_lists, targets_of
 from router.rows import ProviderRows, shown_reference
 from router.secrets import Secret, Secrets, Unresolved
 from router.settings import AccessSettings, Address, JwtSettings, KeyRow, Settings
@@ -56,7 +58,7 @@ class Assembly:
 
     `sections` are its good parts as plain values without defaults, `routes` with their index; `catalog` the shipped
     provider rows; `asked` what the command line says in the place of the file's `server`; `whole`, whether all of the
-    file is in `sections`.
+    file is in `sections`; `today` is the day for published prices.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Assembly:
         secrets: Secrets,
         asked: Mapping[str, str],
         whole: bool,
+        today: date,
     ) -> None:
         self.complaints = self._say = Complaints(node)
         self._sections = sections
@@ -79,6 +82,7 @@ class Assembly:
         self._secrets = secrets
         self._asked = asked
         self._whole = whole
+        self._today = today
         self._aliased = 0
         self._rows = ProviderRows(
             sections.get("providers", {}),
@@ -113,6 +117,14 @@ class Assembly:
             access=access,
             providers=providers,
             models=models,
+            prices=price_lists(
+                self._sections.get("prices", {}),
+                self._rows.known,
+                targets_of(models, routes),
+                providers,
+                self._today,
+                self._say,
+            ),
             policies=policies,
             table=table,
             secrets=self._secrets,

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import TypeAlias
 
+from router.prices import price_of
 from router.settings import Settings
-from router.table import PolicySettings, Timeouts, covers, overlap
+from router.table import PolicySettings, Target, Timeouts, covers, overlap
 
 Path: TypeAlias = tuple[str | int, ...]
 Finding: TypeAlias = tuple[Path, str]  # where (index of a route in the table), what
@@ -30,6 +31,7 @@ def find(settings: Settings) -> Iterator[Finding]:
     for name, policy in settings.policies.items():
         yield from _policy(("policies", name), policy)
     yield from _rows(settings)
+    yield from _choices(settings)
     count = series(settings)
     if count > MOST_SERIES:
         yield ("models",), f"metrics: up to {count} time series, which is a lot for one process"
@@ -81,6 +83,22 @@ def _policy(path: Path, policy: PolicySettings) -> Iterator[Finding]:
         yield (*path, "within"), "`within` is longer than `timeouts.total`, which ends the call before"
 
 
+def _choices(settings: Settings) -> Iterator[Finding]:
+    """Choices by price between targets of which that is not known: they are tried after all others."""
+    for model in settings.models:
+        choose = model.choose or settings.policies[model.policy or "default"].choose
+        unknown = [f"{one.provider}/{one.model or '*'}" for one in model.to if not _has_price(settings, one)]
+        if choose == "cheapest" and len(model.to) > 1 and unknown:
+            yield ("models", model.name), f"`choose: cheapest`: no price is known of {', '.join(unknown)}: tried last"
+
+
+def _has_price(settings: Settings, target: Target) -> bool:
+    """Of a target without a model of its own, a price for some: the caller's is not known yet."""
+    if target.model is None:
+        return target.provider in settings.prices
+    return price_of(settings.prices, target.provider, target.model) is not None
+
+
 def _timeouts(path: Path, timeouts: Timeouts) -> Iterator[Finding]:
     for name in ("connect", "first_byte", "idle"):
         if timeouts.total < getattr(timeouts, name):
@@ -121,5 +139,5 @@ def series(settings: Settings) -> int:
     routes = len(settings.table.routes) + 1 + (_CHAT_PATHS if settings.chats is not None else 0)
     keys = len(settings.access.keys) + 1 if settings.access else 1
     return (
-        routes * _PER_ROUTE + routes * models * _PER_ROUTE_AND_MODEL + models * (_PER_MODEL + 2 * keys) + keys * 10 + 50
+        routes * _PER_ROUTE + routes * models * _PER_ROUTE_AND_MODEL + models * (_PER_MODEL + 3 * keys) + keys * 10 + 50
     )

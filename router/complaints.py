@@ -34,6 +34,9 @@ class Complaints:
     def line(self, place: Place) -> int:
         return self._node.place(*place)[0]
 
+    def line_of_key(self, place: Place) -> int:
+        return self._node.place(*place, key=True)[0]
+
     def has(self, section: str) -> bool:
         """Does the file have the section, with anything in it?"""
         return section in self._node.keys and self._node.at(section).value is not None

@@ -12,6 +12,8 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
@@ -33,6 +35,7 @@ from providers.dialects import DIALECTS
 from router import assembly, table
 from router.chats.personas import PLANNING, SPOKEN
 from router.complaints import Partial, Row, near
+from router.prices import read_amount, read_day
 from router.reference import LATER, Says, models_in, write
 from router.secrets import Secrets
 from router.settings import Loaded
@@ -87,6 +90,10 @@ Reference: TypeAlias = Annotated[str, Field(min_length=1), Says("secret: `env:NA
 Limit: TypeAlias = int | float | None
 Limits2: TypeAlias = Annotated[list[Limit], Field(min_length=2, max_length=2), Says("[least, most]")]
 Price: TypeAlias = Annotated[float, BeforeValidator(_as_float), Field(ge=0), Says("number")]
+Amount: TypeAlias = Annotated[
+    Decimal, BeforeValidator(read_amount), WithJsonSchema({"type": "number", "minimum": 0}), Says("US dollars")
+]
+Day: TypeAlias = Annotated[str, BeforeValidator(read_day), Says("date")]
 Able: TypeAlias = Annotated[bool | list[str], Says("true, or list of models")]
 Names: TypeAlias = Annotated[list[str], Says("list of names")]
 Text: TypeAlias = Annotated[str, Says("text")]
@@ -299,15 +306,7 @@ class TargetRow(Rows):
     weight: Count = Field(1, description="its share of the calls beside the others', for `weighted` and `least_busy`")
 
 
-def _choose(value: object) -> object:
-    if value == "cheapest":
-        raise ValueError(f"not available in this version, expected {', '.join(get_args(table.Choose))}")
-    return value
-
-
-Choose: TypeAlias = Annotated[
-    table.Choose, BeforeValidator(_choose), Says(", ".join(f"`{name}`" for name in get_args(table.Choose)))
-]
+Choose: TypeAlias = Annotated[table.Choose, Says(", ".join(f"`{name}`" for name in get_args(table.Choose)))]
 
 
 class ModelRow(Rows):
@@ -442,6 +441,28 @@ class ChatsRow(Rows):
     personas: dict[str, PersonaRow] = Field({}, description="who answers, by name")
 
 
+class AmountsRow(Rows):
+    input: Amount | None = Field(None, description="tokens that are read, but for those of the kinds below")
+    cache_read: Amount | None = Field(None, description="read from a cache; without it as `input`")
+    cache_write: Amount | None = Field(None, description="kept in a cache; without it as `input`")
+    cache_write_1h: Amount | None = Field(None, description="kept for an hour; without it as `cache_write`")
+    tool_prompt: Amount | None = Field(None, description="prompts of built-in tools; without it as `input`")
+    input_audio: Amount | None = Field(None, description="without it as `input`")
+    input_image: Amount | None = Field(None, description="without it as `input`")
+    output: Amount | None = Field(None, description="tokens that are written, but for those of the kinds below")
+    reasoning: Amount | None = Field(None, description="thinking; without it as `output`")
+    output_audio: Amount | None = Field(None, description="without it as `output`")
+    output_image: Amount | None = Field(None, description="without it as `output`")
+
+
+class PriceRow(AmountsRow):
+    request: Amount | None = Field(None, description="of a call that is answered, besides its tokens; not per million")
+    above: dict[str, AmountsRow] = Field(
+        {}, description="other amounts for calls of more input tokens, `{200000: {input: 6}}`; the rest stays"
+    )
+    as_of: Day | None = Field(None, description="when somebody last looked, to be shown beside the price")
+
+
 class MediaRow(Rows):
     fetch: Later = Field(None, description="whether image and file URLs are downloaded for upstreams that cannot")
     most: Annotated[None, _later("20MiB"), WithJsonSchema({"enum": [None, "20MiB"]}), Says(LATER)] = Field(
@@ -496,7 +517,10 @@ class File(Rows):
     state: StateRow = Field(StateRow.model_construct(), description="What several processes share.")
     telemetry: TelemetryRow = Field(TelemetryRow.model_construct(), description="What is written about calls.")
     guards: Later = Field(None, description="Checks of what is asked and answered.")
-    prices: Later = Field(None, description="What models cost.")
+    prices: dict[str, PriceRow] = Field(
+        {},
+        description="What models cost, by `PROVIDER/MODEL`, in US dollars per million tokens; `*` stands for anything.",
+    )
     cache: Later = Field(None, description="Answers kept for the same question.")
 
 
@@ -566,6 +590,7 @@ def load(
         secrets=Secrets(environ, path.parent),
         asked={key: text for key, text in (("listen", listen), ("admin", admin)) if text is not None},
         whole=not problems and not reading.problems,
+        today=datetime.now(UTC).date(),
     )
     settings = work.settings()
     found = (*problems, *reading.problems, *work.complaints.problems)
@@ -619,7 +644,7 @@ class _Reading:
         return good
 
     def _part(self, shape: Any, node: Node, path: tuple[str | int, ...]) -> Any:
-        value = node.plain()
+        value = node.exact() if path[0] == "prices" else node.plain()
         try:
             return _dump(_adapter(shape).validate_python(value))
         except ValidationError as error:
@@ -628,7 +653,7 @@ class _Reading:
         return _salvage(shape, value)
 
 
-_ROWS = ("routes", "providers", "models", "policies")  # read row by row
+_ROWS = ("routes", "providers", "models", "policies", "prices")  # read row by row
 
 
 def _salvage(shape: Any, value: Any) -> Any:
@@ -666,7 +691,7 @@ def _shape(field: FieldInfo) -> Any:
 
 
 _NAMED_ROWS: dict[str, Any] = {
-    name: get_args(File.model_fields[name].annotation)[1] for name in ("providers", "models", "policies")
+    name: get_args(File.model_fields[name].annotation)[1] for name in ("providers", "models", "policies", "prices")
 }
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from providers import auth
 from providers.canonical.chat import ChatRequest, ChatResponse, TokenCount
-from providers.canonical.count import estimate
+from providers.canonical.count import CHARACTERS_PER_TOKEN, USUAL_OUTPUT, estimate, estimate_inputs, foreseen
 from providers.canonical.embeddings import EmbeddingsRequest
 from providers.canonical.errors import (
     BadUpstreamBytes,
@@ -43,7 +43,7 @@ from providers.provider import Provider, address
 from router import targeting
 from router.admission import Admission, Incoming, Plan
 from router.alarm import Alarm, waiting
-from router.answers import head, kept, outcome_of, own_body, stream_end_of, with_own_status
+from router.answers import cost, head, kept, outcome_of, own_body, stream_end_of, with_own_status
 from router.gateway import UNLISTED, Gateway
 from router.policy.retries import Attempt, GiveUp, next_step
 from router.record import AttemptRecord, Record
@@ -206,7 +206,7 @@ class Exchange:
     # ── attempts ───────────────────────────────────────────────────────────────────
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
         history: list[Attempt] = []
-        targets = targeting.in_order(self.gateway, asked, plan)
+        targets = targeting.in_order(self.gateway, asked, plan, self._foreseen)
         target = targets[0]
         while True:
             try:
@@ -340,6 +340,7 @@ class Exchange:
             waited=self._waited,
         )
         self.record.attempts.append(attempt)
+        self.record.usage = None  # of the attempt before
         if provider.name != UNLISTED:
             self.generation.budget(provider.name, plan.policy.retry_budget).note_call(now)
         clocks = self._clocks(plan, provider)
@@ -352,6 +353,9 @@ class Exchange:
             self._note_arrival(clocks)
             await self._check_status(call, upstream, secret)
             attempt.credits = provider.credits.get(self.record.upstream_model or "")
+            prices = self.generation.prices.get(provider.name)
+            if prices is not None and not self._has_own_key:
+                attempt.price = prices.of(self.record.upstream_model)
             if asked.stream:
                 await self._stream(asked, upstream, call, attempt, lambda: self._commit(clocks, plan))
             else:
@@ -365,6 +369,8 @@ class Exchange:
             attempt.error = "client_left"
             raise
         finally:
+            if attempt.price is not None:
+                self.record.settle()
             attempt.ended = gateway.clock()
             self.record.upstream_seconds += attempt.ended - attempt.started
             if call is not None:
@@ -464,6 +470,15 @@ class Exchange:
             self._request = self.dialect.decode_request(asked)
         return self._request
 
+    def _foreseen(self, asked: Asked) -> dict[str, int]:
+        """About how many tokens the call will take, by kind: for a choice by price."""
+        try:
+            if self.record.operation == "embeddings":
+                return {"input": estimate_inputs(self._vectors(asked))}
+            return foreseen(self._canonical(asked))
+        except CallerError:  # what only the target understands
+            return {"input": len(asked.wire.body) // CHARACTERS_PER_TOKEN, "output": USUAL_OUTPUT}
+
     def _vectors(self, asked: Asked) -> EmbeddingsRequest:
         """What is to be made into vectors, understood once."""
         if self._embedding is None:
@@ -555,7 +570,10 @@ class Exchange:
 
     async def _give(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.record.status = status
-        await self.door.whole(status, {**headers, **self._head()}, body)
+        head = self._head()
+        if self.generation.prices and self.incoming.headers.get("x-isthmus-cost") == "true":
+            head |= cost(self.record)
+        await self.door.whole(status, {**headers, **head}, body)
 
     # ── answers, streamed ──────────────────────────────────────────────────────────
     async def _stream(

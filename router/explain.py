@@ -31,6 +31,7 @@ from router.mended import MendedExchange
 from router.metrics import Metrics
 from router.opaque import OpaqueExchange
 from router.policy.retries import backoff
+from router.prices import price_of
 from router.record import Record
 from router.relay import Passing
 from router.secrets import scrubbed
@@ -144,6 +145,7 @@ class _DryRun(Exchange):
         self._checked_who = True
         self._candidates: list[dict[str, Json]] = []
         self._chosen: tuple[Ready, Losses, str, str | None] | None = None
+        self._target: Target | None = None  # the chosen one
 
     def _admit(self) -> Match:
         """As for a real call; an operator who shows no credential is asked for none."""
@@ -162,7 +164,7 @@ class _DryRun(Exchange):
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
         self._plan, self._asked = plan, asked
         last: RouterError | None = None
-        for target in targeting.in_order(self.gateway, asked, plan):
+        for target in targeting.in_order(self.gateway, asked, plan, self._foreseen):
             self.losses = []
             try:
                 ready = self._prepare(asked, plan, target)
@@ -173,6 +175,7 @@ class _DryRun(Exchange):
             self._candidates.append(self._candidate(plan, target, ready, None))
             if self._chosen is None and ready is not None:
                 self._chosen = (ready, self.losses, self.record.lane, self._secret)
+                self._target = target
         if last is not None and not any(candidate["chosen"] for candidate in self._candidates):
             raise last
 
@@ -191,6 +194,8 @@ class _DryRun(Exchange):
             row["speaks"] = ready.upstream.name
         row["lane"] = self.record.lane
         row["losses"] = [_loss(loss) for loss in self.losses]
+        if (bill := self._bill(target)) is not None:
+            row["estimated_usd"] = bill["usd"]
         if ready is None:
             row["note"] = "the target cannot be asked: we count ourselves, and call nobody"
         if not first:
@@ -223,10 +228,26 @@ class _DryRun(Exchange):
         return answer
 
     def _cost(self, ready: Ready) -> dict[str, Json] | None:
-        """What an answer would cost in the upstream's own unit, where its row says it."""
+        """What an answer would cost: in the upstream's own unit, where its row says it, and in US dollars."""
         models = [row["model"] for row in self._candidates if row["chosen"]]
         price = ready.provider.credits.get(models[0]) if models else None
-        return None if price is None else {"credits": price}
+        bill = None if self._target is None else self._bill(self._target)
+        return {**({} if price is None else {"credits": price}), **(bill or {})} or None
+
+    def _bill(self, target: Target) -> dict[str, Json] | None:
+        """US dollars by rule of thumb, for which tokens, and whose price that is. None where it is not known."""
+        asked, plan = self._asked, self._plan
+        if asked is None or plan is None or plan.own_key is not None or not self.generation.prices:
+            return None
+        if self.record.operation == "count_tokens":
+            return None
+        model = target.model or asked.model
+        price = price_of(self.generation.prices, target.provider, model or None)
+        counts = self._foreseen(asked)
+        usd = None if price is None else price.of(counts)
+        if price is None or usd is None:
+            return None
+        return {"usd": float(usd), "tokens": counts, "price": {"source": price.source, "as_of": price.as_of}}
 
     def _tokens(self) -> int | None:
         """By rule of thumb; None where the request was not understood, or is none that has tokens."""

@@ -36,6 +36,7 @@ class Generation:
         self.settings = settings
         self.table = settings.table
         self.providers: Mapping[str, Provider] = settings.providers
+        self.prices = settings.prices
         self.access = Access(settings.access)
         self.rows = {
             name: Row(attempts=row.attempts, retry_on=row.retry_on) for name, row in settings.providers.items()
@@ -58,6 +59,8 @@ class Generation:
     def _model_names(self) -> Iterator[str]:
         for row in self.settings.providers.values():
             yield from row.credits
+        for prices in self.prices.values():
+            yield from prices.exact
         for model in self.settings.models:
             yield from (target.model for target in model.to if target.model)
         for route in self.table.routes:

@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import PurePath
@@ -205,6 +206,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
     resent: int = 0
     losses: list[_Loss] = []
     losses_not_shown: int = 0
+    cost_usd: Decimal | None = None
 
 
 def _ms(seconds: float) -> float:
@@ -263,6 +265,9 @@ def _line(record: Record, now: str) -> _Line:
         record.denied_retries,
         record.resent,
     )
+    attempts = record.attempts
+    if attempts and (attempts[-1].price is not None or len(attempts) > 1):
+        line.cost_usd = record.cost()
     if record.losses:
         line.losses = [_Loss(_clean(loss.field), loss.kind, _clean(loss.reason)) for loss in record.losses[:MOST_ITEMS]]
         line.losses_not_shown = max(0, len(record.losses) - MOST_ITEMS)
@@ -412,7 +417,7 @@ def _value(value: object, depth: int = 0) -> object:
     return clean(str(value))
 
 
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 def _json(line: _Line | dict[str, Any]) -> bytes:

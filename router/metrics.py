@@ -303,6 +303,13 @@ INSTRUMENTS = (
         "What answered calls cost, in each upstream's own unit, as `credits` of its row says. key: none without one.",
     ),
     Instrument(
+        Counter,
+        "isthmus_cost_usd_total",
+        "provider model key",
+        "US dollars that answers cost by their tokens and the prices of the table. What is not known is not here. "
+        "key: none without one.",
+    ),
+    Instrument(
         Histogram,
         "isthmus_loop_lag_seconds",
         "",
@@ -479,6 +486,7 @@ class Metrics:
         self._key_requests = self._family(Counter, "isthmus_key_requests_total")
         self._key_tokens = self._family(Counter, "isthmus_key_tokens_total")
         self._credits = self._family(Counter, "isthmus_cost_credits_total")
+        self._usd = self._family(Counter, "isthmus_cost_usd_total")
         self._inflight = self._family(Gauge, "isthmus_inflight")
         self._breakers = self._family(Gauge, "isthmus_breaker_state")
         self._queued = self._family(Counter, "isthmus_queued_total")
@@ -556,6 +564,8 @@ class Metrics:
             self._observe_attempt(attempt)
             if attempt.credits:
                 self._credits[attempt.provider, attempt.model, record.key or NONE].inc(attempt.credits)
+            if attempt.price is not None and (usd := attempt.cost()) is not None:
+                self._usd[attempt.provider, attempt.model, record.key or NONE].inc(float(usd))
         if record.phases:
             self._observe_phases(course, record.phases)
         if record.usage is not None:

@@ -82,6 +82,10 @@ class OpaqueExchange(Exchange):
                 headers[name] = value
         return headers
 
+    def _foreseen(self, asked: Asked) -> dict[str, int]:
+        """Nothing: what is not read has no tokens."""
+        return {}
+
     # ── one attempt ────────────────────────────────────────────────────────────────
     async def _attempt(self, asked: Asked, plan: Plan, target: Target) -> None:
         passing = self._passing

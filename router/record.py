@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from providers.canonical.chat import Usage
 from providers.canonical.loss import Loss
+from providers.canonical.prices import Price, total
 
 Outcome: TypeAlias = Literal["ok", "rejected", "upstream_error", "timeout", "shed", "client_left", "bug"]
 Priority: TypeAlias = Literal["normal", "nice"]
@@ -31,6 +33,12 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
     error: str | None = None  # RouterError.kind; None: it went well
     waited: float = 0.0  # before it
     credits: float | None = None  # what it cost, in the upstream's own unit
+    price: Price | None = None  # of its target, once it has answered; None: not known, or nobody's whom we serve
+    usage: Usage | None = None  # what it used itself, where it has a price
+
+    def cost(self) -> Decimal | None:
+        """US dollars; None where they are not known."""
+        return None if self.price is None or self.operation == "count_tokens" else self.price.cost(self.usage)
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -67,6 +75,22 @@ class Record(msgspec.Struct, kw_only=True):
     bytes_in: int = 0
     bytes_out: int = 0
     ended: float = 0.0
+
+    def settle(self) -> None:
+        """What the attempt under way has used is its own, whatever comes after it."""
+        attempt = self.attempts[-1]
+        if attempt.usage is None and not attempt.ended:
+            attempt.usage = self.usage
+
+    def cost(self) -> Decimal | None:
+        """US dollars of all attempts. Of those that failed what is known; None where an answer's own is not."""
+        known: list[Decimal] = []
+        for attempt in self.attempts:
+            if (usd := attempt.cost()) is not None:
+                known.append(usd)
+            elif attempt.error is None:
+                return None
+        return total(known) if known else None
 
     def milliseconds(self) -> tuple[str, ...]:
         """The lengths of the phases, in order, to a thousandth: headers and log say the same."""

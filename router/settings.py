@@ -13,6 +13,7 @@ import msgspec
 
 from providers.provider import Provider
 from router.chats.personas import ChatSettings
+from router.prices import PriceLists
 from router.secrets import Secret, Secrets
 from router.strict_yaml import Problem
 from router.table import Limits, Model, PolicySettings, Table
@@ -68,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     access: AccessSettings | None
     providers: Mapping[str, Provider]  # those that targets, egress lists and callers may name
     models: tuple[Model, ...]
+    prices: PriceLists
     policies: Mapping[str, PolicySettings]  # always with "default"
     table: Table
     secrets: Secrets

@@ -132,6 +132,7 @@ class ShapedExchange(Exchange):
         await self._give(200, {**answer.headers, **kept(wire.headers, self._secret)}, answer.body)
 
     def _understood(self, asked: Asked, response: ChatResponse) -> ChatResponse:
+        self.record.attempts[-1].usage = response.usage  # before that of another answer is added to it
         return understood(self._canonical(asked), response, self._emulated) if self._emulated else response
 
     async def _best(self, asked: Asked, upstream: Dialect, response: ChatResponse) -> ChatResponse:

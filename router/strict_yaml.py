@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
 from typing import TypeAlias
 
 import msgspec
@@ -28,6 +29,7 @@ MOST_PROBLEMS = 100
 
 Scalar: TypeAlias = bool | int | float | str | None
 Plain: TypeAlias = "Scalar | list[Plain] | dict[str, Plain]"
+Exact: TypeAlias = "Decimal | Scalar | list[Exact] | dict[str, Exact]"
 
 # The C parser and the one in Python give the same events; not every build of the library has the first.
 _PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -54,7 +56,10 @@ class Problem(msgspec.Struct, frozen=True, order=True):
 
 
 class Node(msgspec.Struct, frozen=True, eq=False):
-    """A value and its place. `size` and `depth` count what is in it, values behind aliases included."""
+    """A value and its place. `size` and `depth` count what is in it, values behind aliases included.
+
+    `text`: of a number that a float may not be able to hold, as it was written.
+    """
 
     value: Scalar | list[Node] | dict[str, Node]
     line: int
@@ -62,6 +67,7 @@ class Node(msgspec.Struct, frozen=True, eq=False):
     size: int = 1
     depth: int = 0
     keys: dict[str, tuple[int, int]] = {}  # of a mapping: where each key stands
+    text: str | None = None
 
     def plain(self) -> Plain:
         if isinstance(self.value, dict):
@@ -69,6 +75,19 @@ class Node(msgspec.Struct, frozen=True, eq=False):
         if isinstance(self.value, list):
             return [node.plain() for node in self.value]
         return self.value
+
+    def exact(self) -> Exact:
+        """The same with every number as the decimal that was written."""
+        if isinstance(self.value, dict):
+            return {key: node.exact() for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.exact() for node in self.value]
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float):
+            return self.value
+        try:
+            return Decimal(self.value if self.text is None else self.text)
+        except InvalidOperation:  # an exponent beyond all sense: as a float it is infinite
+            return Decimal(self.value)
 
     def at(self, *path: str | int) -> Node:
         """The value at a path, or the last one on the way that exists. Steps that lead nowhere are skipped."""
@@ -198,7 +217,8 @@ class _Reader:
         line, column = _start(event)
         if isinstance(event, yaml.ScalarEvent):
             plain = event.implicit[0]  # neither quoted nor tagged
-            return Node(self._scalar(event.value, line, column) if plain else event.value, line, column)
+            value = self._scalar(event.value, line, column) if plain else event.value
+            return Node(value, line, column, text=event.value if isinstance(value, float) else None)
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(line, column, depth)
         return self._mapping(line, column, depth)

@@ -21,7 +21,7 @@ from providers.provider import Provider
 OPAQUE = "opaque"
 OPAQUE_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
-Choose: TypeAlias = Literal["in_order", "weighted", "least_busy", "fastest"]
+Choose: TypeAlias = Literal["in_order", "weighted", "least_busy", "fastest", "cheapest"]
 OnLoss: TypeAlias = Literal["report", "allow", "reject"]
 CheckSchema: TypeAlias = Literal["off", "flag", "repair"]
 

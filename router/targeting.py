@@ -5,7 +5,8 @@ The choice itself is made in `policy/balance.py`; here is what it is made of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 
 import msgspec
 
@@ -17,14 +18,20 @@ from router.alarm import Alarm
 from router.gateway import Gateway
 from router.policy import balance
 from router.policy.balance import Known
+from router.prices import price_of
 from router.record import Priority, Record, Waited
 from router.state.places import Places
 from router.state.upstreams import Upstream
 from router.table import Target
 
 
-def in_order(gateway: Gateway, asked: Asked, plan: Plan) -> Sequence[Target]:
-    """The targets as they are to be tried: as the policy chooses, those last that rest."""
+def in_order(
+    gateway: Gateway, asked: Asked, plan: Plan, foreseen: Callable[[Asked], Mapping[str, int]]
+) -> Sequence[Target]:
+    """The targets as they are to be tried: as the policy chooses, those last that rest.
+
+    `foreseen`: how many tokens of each kind the call may take; asked where it is chosen by price.
+    """
     targets = plan.targets
     if len(targets) == 1:
         return targets
@@ -38,6 +45,10 @@ def in_order(gateway: Gateway, asked: Asked, plan: Plan) -> Sequence[Target]:
     ):
         return targets  # nearly always
     known = [_known(gateway, asked, plan, target, now) for target in targets]
+    if plan.choose == "cheapest":
+        counts = foreseen(asked)
+        bills = [usd(gateway, asked, target, counts) for target in targets]
+        known = [msgspec.structs.replace(one, usd=bill) for one, bill in zip(known, bills, strict=True)]
     return balance.in_order(targets, known, plan.choose, gateway.dice)
 
 
@@ -45,6 +56,12 @@ def seen(gateway: Gateway, asked: Asked, plan: Plan, target: Target) -> Upstream
     """What is known of a target."""
     model = gateway.generation.model_label(target, target.model or asked.model)
     return gateway.upstreams.of(target.provider, model, plan.policy.breaker)
+
+
+def usd(gateway: Gateway, asked: Asked, target: Target, counts: Mapping[str, int]) -> Decimal | None:
+    """What so many tokens cost at a target; None where nobody knows."""
+    price = price_of(gateway.generation.prices, target.provider, target.model or asked.model or None)
+    return None if price is None else price.of(counts)
 
 
 def _is_full(gateway: Gateway, plan: Plan, target: Target) -> bool:

@@ -22,9 +22,15 @@ _.fetch  # pydantic
 _.shared  # pydantic
 _.otlp  # pydantic
 _.telemetry  # pydantic
+_.cache_read  # pydantic
+_.cache_write  # pydantic
+_.cache_write_1h  # pydantic
+_.input_audio  # pydantic
+_.input_image  # pydantic
+_.output_audio  # pydantic
+_.output_image  # pydantic
 _.guards  # pydantic
 _.system_file  # pydantic
-_.prices  # pydantic
 
 # Fields of canonical values: read by name, through the tables of a dialect.
 _.temperature
@@ -51,6 +57,7 @@ _.waited_ms
 _.request_id
 _.upstream_ms
 _.losses_not_shown
+_.cost_usd
 # Read or called by libraries.
 _.attempt_number  # tenacity
 _.output_size  # aiohttp

@@ -60,6 +60,8 @@ FLOORS = {
     "router.assembly": 4,  # the rest put together,
     "router.checks": 4,  # and looked over;
     "router.settings": 4,  # what comes of it
+    "router.prices": 4,  # what targets cost,
+    "router.published": 4,  # as the file says, or a list that is installed;
     "router.weighing": 4,  # what they would cost comes before that;
     "router.validating": 4,  # whether schemas can be checked at all is asked when the file is read
     "router.tokens": 4,  # which keys are good is asked when the file is read
@@ -124,6 +126,7 @@ ONLY_IN = {
     },
     "pydantic": {"router.config"},
     "jsonschema_rs": {"router.validating"},
+    "genai_prices": {"router.published"},
     "sqlalchemy": {"router.chats"},  # the extra `db`
     "aiosqlite": {"router.chats.sqlite"},
     "alembic": {"router.chats.migrating", "router.chats.migrations"},

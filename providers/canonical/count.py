@@ -26,6 +26,7 @@ from providers.canonical.embeddings import EmbeddingsRequest
 CHARACTERS_PER_TOKEN = 4
 MEDIA_TOKENS = 258
 MESSAGE_TOKENS = 3
+USUAL_OUTPUT = 1000  # tokens of an answer for which the caller names no most
 
 
 def estimate(request: ChatRequest) -> TokenCount:
@@ -41,6 +42,14 @@ def estimate(request: ChatRequest) -> TokenCount:
         characters += len(msgspec.json.encode(raw))
     tokens = -(-characters // CHARACTERS_PER_TOKEN) + media * MEDIA_TOKENS + MESSAGE_TOKENS * len(request.messages)
     return TokenCount(total_tokens=tokens, estimated=True)
+
+
+def foreseen(request: ChatRequest) -> dict[str, int]:
+    """About how many tokens the whole call would take, by kind (`tokens.KINDS`): all that an answer may have, where the
+    caller says so, else `USUAL_OUTPUT`."""
+    most = USUAL_OUTPUT if request.max_output_tokens is None else request.max_output_tokens
+    written = 0 if request.count else most * (request.n or 1)
+    return {"input": estimate(request).total_tokens, "output": written}
 
 
 def estimate_inputs(request: EmbeddingsRequest) -> int:

@@ -5,6 +5,8 @@
     least_busy    the fewest calls under way for their weight first
     fastest       of two that are drawn, the one whose first token is expected earlier (peak-EWMA of the time to it,
                   times the calls under way): the best alone would be overrun by everybody at once
+    cheapest      by what this call would cost there; those of which nobody knows it, after all others. Equals stay in
+                  the order of the file
 
 Whatever the order, targets that are resting (a breaker that is open, a limit that the upstream named) come last, and
 one that recovers gives its turn away as often as its share says.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 
 import msgspec
 
@@ -26,12 +29,13 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one target.
 
     `share`: how much of its usual part of the calls it should get, 0 while it rests. `running`: calls under way.
-    `expected`: seconds until the first token; None: never called.
+    `expected`: seconds until the first token; None: never called. `usd`: what the call would cost; None: not known.
     """
 
     share: float = 1.0
     running: int = 0
     expected: float | None = None
+    usd: Decimal | None = None
 
 
 def in_order(targets: Sequence[Target], known: Sequence[Known], choose: Choose, dice: Dice) -> list[Target]:
@@ -86,11 +90,17 @@ def _cost(known: Known) -> float:
     return (known.expected or 0.0) * (known.running + 1)
 
 
+def _cheapest(targets: Sequence[Target], known: Sequence[Known], dice: Dice) -> Sequence[int]:
+    prices = [(one.usd is None, one.usd or Decimal(0)) for one in known]
+    return sorted(range(len(targets)), key=prices.__getitem__)
+
+
 _ORDERS: dict[str, Callable[[Sequence[Target], Sequence[Known], Dice], Sequence[int]]] = {
     "in_order": _as_written,
     "weighted": _weighted,
     "least_busy": _least_busy,
     "fastest": _fastest,
+    "cheapest": _cheapest,
 }
 
 

@@ -63,6 +63,8 @@ models:
   busy: [{provider: acme, model: busy}, {provider: spare, model: busy}]
   moody: [{provider: acme, model: moody}]
   narrow: [{provider: narrow, model: large}]
+prices:
+  acme/large: {input: 0.25, output: 2}
 policies:
   default: {attempts: 2, wait: {first: 1ms, most: 2ms}, timeouts: {first_byte: 300ms, idle: 300ms, total: 2s}}
 routes:

@@ -109,3 +109,16 @@ def test_large_tables_are_looked_over_quickly(tmp_path: Path) -> None:
     found = settings(tmp_path, f"{DEMO}routes:\n{rows}")
 
     assert min(timeit.repeat(lambda: list(checks.find(found)), number=1, repeat=3)) < 0.2
+
+
+def test_a_choice_by_price_needs_prices(tmp_path: Path) -> None:
+    """Targets of which none is known are always tried last, which nobody may have meant."""
+    text = """\
+        providers: {mine: {base_url: "http://127.0.0.1:9/v1", speaks: [openai.chat], auth: none}}
+        models:
+          m: {choose: cheapest, to: [{provider: mine, model: a}, {provider: mine, model: b}]}
+          n: {choose: cheapest, to: [{provider: mine, model: a}]}
+        prices: {mine/a: {input: 1}}
+        """
+
+    assert ["3:6 `choose: cheapest`: no price is known of mine/b: tried last"] == warnings(tmp_path, text)

@@ -256,3 +256,35 @@ def test_it_runs_as_a_module(tmp_path: Path) -> None:
 
     assert version.stdout.startswith("isthmus ")
     assert check.stdout.splitlines()[-1] == "False"
+
+
+PRICED = """\
+models: {m: [{provider: demo, model: a}, {provider: demo, model: b}]}
+prices:
+  demo/a: {input: 0.250, cache_read: 0.025, output: 2, request: 0.01, above: {1000: {input: 1}}, as_of: 2026-11-01}
+"""
+
+
+def test_check_shows_prices_and_where_they_are_from(run: Run) -> None:
+    """Each amount as it is in force, those left out that are the same as what they are a part of."""
+    result = run("check", "--json", text=PRICED + ROUTE)
+
+    assert {
+        "demo/a": {
+            "input": "0.25",
+            "cache_read": "0.025",
+            "output": "2",
+            "request": "0.01",
+            "above": {"1000": {"input": "1", "cache_read": "0.025", "output": "2"}},
+            "source": "routes.yaml, line 3",
+            "as_of": "2026-11-01",
+        }
+    } == json.loads(result.stdout)["effective"]["prices"]
+
+
+def test_routes_shows_prices_and_where_there_are_none(run: Run) -> None:
+    """One line for each, after the models; a target without a price is named."""
+    lines = run("routes", text=PRICED + ROUTE).stdout.splitlines()
+
+    assert lines[-1].split() == ["price", "demo/b", "not", "known"]
+    assert "price demo/a" in lines[-2] and "input: 0.25" in lines[-2] and "as_of: 2026-11-01" in lines[-2]

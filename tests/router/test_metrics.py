@@ -6,6 +6,7 @@ import asyncio
 import re
 import subprocess
 import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +14,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from providers.canonical.chat import Usage
+from providers.canonical.errors import StreamTruncated, UpstreamTimeout
 from providers.canonical.loss import Loss, approximated, dropped
+from providers.canonical.prices import priced
 from router import access, egress
 from router.metrics import (
     AUTH_REASONS,
@@ -48,6 +51,7 @@ isthmus_overhead_seconds{lane,phase}
 isthmus_key_requests_total{key,outcome}
 isthmus_key_tokens_total{key,token_type}
 isthmus_cost_credits_total{provider,model,key}
+isthmus_cost_usd_total{provider,model,key}
 isthmus_loop_lag_seconds{}
 isthmus_log_lines_dropped_total{}
 isthmus_inflight{route}
@@ -138,6 +142,36 @@ def test_credits_are_counted_by_who_spent_them(metrics: Metrics) -> None:
         "isthmus_cost_credits_total{key=team-a,model=large,provider=acme}": 5.0,
         "isthmus_cost_credits_total{key=none,model=large,provider=acme}": 0.5,
     } == samples(metrics, "isthmus_cost_credits_total")
+
+
+def test_dollars_are_counted_where_they_are_known(metrics: Metrics) -> None:
+    """Failed attempts, too, as far as they told what they used; a price of nothing shows, one that is not known not."""
+    price = priced({"input": Decimal(2), "output": Decimal(8)})
+    free = priced({"input": Decimal(0), "output": Decimal(0)})
+    used = Usage(input_tokens=1_000_000, output_tokens=500_000)
+    failed = attempt(provider="spare", price=price, usage=Usage(input_tokens=250_000), error=StreamTruncated.kind)
+    metrics.observe(exchange(key="team-a", attempts=[failed, attempt(price=price, usage=used)]))
+    metrics.observe(exchange(attempts=[attempt(price=price), attempt(usage=used)]))
+    metrics.observe(exchange(attempts=[attempt(model="small", price=free, usage=used)]))
+    page = metrics.render().decode()
+
+    assert {
+        "isthmus_cost_usd_total{key=team-a,model=large,provider=acme}": 6.0,
+        "isthmus_cost_usd_total{key=team-a,model=large,provider=spare}": 0.5,
+    } == samples(metrics, "isthmus_cost_usd_total")
+    assert 3 == page.count("isthmus_cost_usd_total{")
+
+
+def test_an_exchange_costs_what_its_attempts_did() -> None:
+    """All of them together; not known as soon as an answer's own cost is not."""
+    price = priced({"input": Decimal("0.1")})
+    known, unknown = attempt(price=price, usage=Usage(input_tokens=3)), attempt(price=price)
+    failed = attempt(price=price, error=UpstreamTimeout.kind)
+
+    assert Decimal("0.0000006") == exchange(attempts=[known, failed, known]).cost()
+    assert exchange(attempts=[failed]).cost() is None
+    assert exchange(attempts=[known, unknown]).cost() is None
+    assert exchange(attempts=[attempt(operation="count_tokens", price=priced({}, request=Decimal(1)))]).cost() is None
 
 
 def test_page_uses_the_names_as_declared(metrics: Metrics) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import resource
 import time
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -26,6 +27,25 @@ def good(text: str) -> Any:
 
 def complaints(data: bytes) -> list[str]:
     return [f"{p.line}:{p.column} {p.message}" for p in read(data)[1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.1234567890123456789", "0.1234567890123456789"),
+        ("2.00", "2.00"),
+        ("1e-3", "0.001"),
+        ("0x1F", "31"),
+        ("-3", "-3"),
+        ("1e99999999999999999999", "Infinity"),
+    ],
+)
+def test_exact_numbers_have_the_digits_that_are_written(text: str, value: str) -> None:
+    """No float comes between the file and a sum of money; what is no number is as it is otherwise."""
+    node, _ = read(f"a: [{text}, true, null, '1.5']\n".encode())
+
+    assert node is not None
+    assert {"a": [Decimal(value), True, None, "1.5"]} == node.exact()
 
 
 @pytest.mark.parametrize(

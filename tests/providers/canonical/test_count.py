@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from providers.canonical.chat import ChatRequest, Media, Message, Opaque, Text, Tool, ToolCall, ToolResult
-from providers.canonical.count import MEDIA_TOKENS, estimate
+from providers.canonical.count import MEDIA_TOKENS, USUAL_OUTPUT, estimate, foreseen
 
 
 def counted(*parts: object, tools: tuple[Tool, ...] = ()) -> int:
@@ -32,3 +34,13 @@ def test_everything_that_is_sent_counts() -> None:
     assert counted(call) >= 10 and counted(result) >= 10
     assert counted(Opaque(dialect="d", kind="k", raw={"a": "x" * 40})) >= 10
     assert counted(tools=(Tool(name="f", description="x" * 400),)) >= 100
+
+
+def test_what_a_call_may_take_is_what_the_caller_allows() -> None:
+    """Its own most, for each answer that it wants; the usual where it names none, and nothing where it only counts."""
+    plain = ChatRequest(dialect="x", model="m", messages=(Message(role="user", parts=(Text(text="x" * 40),)),))
+    bound = msgspec.structs.replace(plain, max_output_tokens=50, n=2)
+
+    assert {"input": 13, "output": USUAL_OUTPUT} == foreseen(plain)
+    assert {"input": 13, "output": 100} == foreseen(bound)
+    assert {"input": 13, "output": 0} == foreseen(msgspec.structs.replace(bound, count=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from decimal import Decimal
 from random import Random
 from typing import get_args
 
@@ -88,6 +89,27 @@ def test_who_rests_comes_last(choose: Choose) -> None:
 def test_who_recovers_gives_its_turn_away() -> None:
     """As often as its share says."""
     assert firsts([A, B], [Known(share=0.25), FREE], "in_order") == pytest.approx({"a": 0.25, "b": 0.75}, abs=0.03)
+
+
+def test_cheapest_puts_the_unknown_last_and_keeps_the_files_order() -> None:
+    """What costs nothing is first, equals stay as they stand, and what nobody knows is tried when all others failed."""
+    bills = [None, Decimal("0.2"), Decimal(0), Decimal("0.2"), None]
+    targets = [Target(provider=str(place)) for place in range(5)]
+
+    order = in_order(targets, [Known(usd=usd) for usd in bills], "cheapest", Random(1).random)
+
+    assert ["2", "1", "3", "0", "4"] == [one.provider for one in order]
+
+
+@given(st.lists(st.none() | st.decimals(0, 9, places=6), min_size=1, max_size=8), st.integers())
+def test_cheapest_is_sorted_whatever_the_dice(bills: list[Decimal | None], seed: int) -> None:
+    """Each target costs at most what the next one costs, and of equals the first of the file is first."""
+    targets = [Target(provider=str(place)) for place in range(len(bills))]
+
+    order = in_order(targets, [Known(usd=usd) for usd in bills], "cheapest", Random(seed).random)
+    keys = [(bills[place] is None, bills[place] or Decimal(0), place) for place in (int(one.provider) for one in order)]
+
+    assert sorted(keys) == keys
 
 
 @given(
