@@ -177,8 +177,11 @@ class KeyRowModel(Rows):
     )
     models: Names = Field(["*"], description="what the key may call: names of models, `*` stands for anything")
     nice: bool = Field(False, description="its calls yield their place where calls wait for one")
-    rpm: Later = Field(None, description="requests per minute")
-    tpm: Later = Field(None, description="tokens per minute")
+    rpm: Count | None = Field(None, description="requests in any minute; past it 429")
+    tpm: Count | None = Field(
+        None,
+        description="tokens in any minute, input and output: estimated before, counted after; past it 429",
+    )
     budget: Later = Field(None, description="spending per time")
 
 

@@ -81,6 +81,7 @@ FLOORS = {
     "router.gateway": 7,
     "router.admission": 7,
     "router.answers": 7,
+    "router.limiting": 7,
     "router.targeting": 7,
     "router.streaming": 7,
     "router.exchange": 7,
