@@ -49,7 +49,7 @@ models:
   m: [{provider: up, model: gpt-4o-mini}]
   e: [{provider: up, model: text-embedding-3-small}]
   gone: [{provider: gone, model: gpt-4o-mini}]
-policies: {default: {attempts: 1, breaker: null, timeouts: {first_byte: 300ms, idle: 300ms}}}
+policies: {default: {attempts: 1, breaker: null, timeouts: {first_byte: 3s, idle: 1s}}}
 routes:
   - {path: /v1/chat/completions, speaks: openai.chat, to: models}
   - {path: /v1/embeddings, speaks: openai.embeddings, to: models}
