@@ -43,7 +43,7 @@ from providers.provider import Provider, address
 from router import targeting
 from router.admission import Admission, Incoming, Plan
 from router.alarm import Alarm, waiting
-from router.answers import head, kept, outcome_of, own_body, stream_end_of, with_own_status
+from router.answers import head, kept, kept_none, outcome_of, own_body, stream_end_of, with_own_status
 from router.gateway import UNLISTED, Gateway
 from router.limiting import Charge
 from router.policy.retries import Attempt, GiveUp, next_step
@@ -105,6 +105,7 @@ class Exchange:
         self.dialect: Dialect = self.admission.dialect  # the caller's; known once the route is
         self.losses: Losses = []
         self.charge: Charge | None = None  # of a key that has limits
+        self._kept = kept  # what of an upstream's headers goes on
         self._request: ChatRequest | None = None
         self._embedding: EmbeddingsRequest | None = None  # in its place, where vectors are asked for
         self._sent = False
@@ -212,6 +213,7 @@ class Exchange:
         """Room for the call within its key's limits, before anything is sent. LimitExceeded."""
         operation = self.record.operation
         self.charge = Charge(self.gateway.accounts.of(self.admission.who.name, limits), self.gateway.clock)
+        self._kept = kept_none  # the upstream's limits are not this key's
         self.charge.set_aside(asked, operation, self._vectors if operation == "embeddings" else self._canonical)
         self.watch.lap("access")
 
@@ -542,7 +544,7 @@ class Exchange:
                 wire = self._embedded(asked, upstream, wire)
             body, headers = wire.body, wire.headers
         self.watch.lap("answer")
-        await self._give(200, {**headers, **self._kept(given)}, body)
+        await self._give(200, {**headers, **self._kept(given, self._secret)}, body)
 
     def _translated(self, asked: Asked, response: ChatResponse) -> WireResponse:
         response = self._completed(response)
@@ -659,7 +661,7 @@ class Exchange:
             "content-type": source.content_type,
             "cache-control": "no-cache",
             "x-accel-buffering": "no",
-            **self._kept(call.headers),
+            **self._kept(call.headers, self._secret),
             **self._head(),
         }
         await self.door.begin(200, headers, self.alarm)
@@ -672,10 +674,6 @@ class Exchange:
         if self.charge is not None:
             headers.update(self.charge.headers())
         return headers
-
-    def _kept(self, given: Mapping[str, str]) -> dict[str, str]:
-        """What of an upstream's headers the caller gets. Its limits are not those of a key that has limits here."""
-        return kept(given, self._secret) if self.charge is None else {}
 
     def _note_error(self, error: RouterError) -> None:
         record = self.record

@@ -71,7 +71,7 @@ class MendedExchange(ShapedExchange):
         response = self._understood(asked, upstream.decode_response(wire))
         answer = self._translated(asked, response)
         self.watch.lap("answer")
-        await self._give(200, {**answer.headers, **self._kept(wire.headers)}, answer.body)
+        await self._give(200, {**answer.headers, **self._kept(wire.headers, self._secret)}, answer.body)
 
     def _taken(self, wire: WireResponse) -> WireResponse:
         """The answer as the upstream's dialect has it."""

@@ -178,7 +178,7 @@ class OpaqueExchange(Exchange):
         secret = self._secret
         if secret is not None:
             found = {name: scrubbed(value, secret) for name, value in found.items()}
-        return {**found, **self._kept(call.headers), **self._head()}
+        return {**found, **self._kept(call.headers, secret), **self._head()}
 
 
 def below(base_url: str, pattern: str, path: str) -> str:

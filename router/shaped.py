@@ -128,7 +128,7 @@ class ShapedExchange(Exchange):
             return await super()._answer(asked, upstream, wire)
         answer = self._translated(asked, response)
         self.watch.lap("answer")
-        await self._give(200, {**answer.headers, **self._kept(wire.headers)}, answer.body)
+        await self._give(200, {**answer.headers, **self._kept(wire.headers, self._secret)}, answer.body)
 
     def _understood(self, asked: Asked, response: ChatResponse) -> ChatResponse:
         return understood(self._canonical(asked), response, self._emulated) if self._emulated else response

@@ -29,6 +29,7 @@ from router.settings import Unit
 MINUTE = 60.0
 SLOTS = 60  # of a span
 MOST_SPANS = 60  # that a debt takes
+_LEAST_WAIT = 0.001  # seconds: where there is no room, no rounding makes some
 
 
 class _Slot:
@@ -123,7 +124,7 @@ class Window:
             rest -= slot.amount
             if rest <= 0:
                 break
-        return max(0.0, (at + (rounds + 1) * (SLOTS + 1)) * self._width - now)
+        return max(_LEAST_WAIT, (at + (rounds + 1) * (SLOTS + 1)) * self._width - now)
 
 
 class Taken:

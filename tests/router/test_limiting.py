@@ -25,6 +25,7 @@ from providers.canonical.errors import (
 )
 from providers.dialect import Asked, WireRequest
 from router.config import load
+from router.explain import Question, explain
 from router.gateway import Generation
 from router.limiting import Weight, span, used, weigh
 from router.policy.quota import Account
@@ -45,7 +46,9 @@ access:
 providers:
   up: {base_url: "$up/v1", speaks: [openai.chat, openai.embeddings], auth: none}
   gone: {base_url: "http://127.0.0.1:9/v1", speaks: [openai.chat], auth: none}
+  lossy: {base_url: "$up/v1", speaks: [openai.chat], auth: none, ignores: [reasoning, max_output_tokens]}
 models:
+  lossy: [{provider: lossy, model: gpt-4o-mini}]
   m: [{provider: up, model: gpt-4o-mini}]
   e: [{provider: up, model: text-embedding-3-small}]
   gone: [{provider: gone, model: gpt-4o-mini}]
@@ -207,6 +210,25 @@ async def test_who_has_no_limits_gets_the_upstreams_headers() -> None:
         assert 200 == (await ask(gateway)).status
 
 
+async def test_limits_change_nothing_else() -> None:
+    """What is understood for the estimate changes no name of what a relayed call loses."""
+    async with limited("tpm: 10000") as (gateway, _):
+        body = QUESTION | {"model": "lossy", "reasoning": {"effort": "low"}, "max_output_tokens": 5}
+        answers = [await ask(gateway, body=body, key=key) for key in ("sk-isthmus-limited", PLAIN)]
+
+        assert {"reasoning=dropped, max_output_tokens=dropped"} == {one.headers["x-isthmus-loss"] for one in answers}
+
+
+async def test_what_is_explained_does_not_count() -> None:
+    """Nobody is called."""
+    async with limited("rpm: 1") as (gateway, _):
+        question = Question(path=CHAT, headers={"authorization": "Bearer sk-isthmus-limited"}, body=QUESTION)
+        answers = [await explain(gateway.life.gateway, question) for _ in range(2)]
+
+        assert ["limited", "limited"] == [answer["caller"] for answer in answers]
+        assert not any("refused" in answer for answer in answers) and 1 == left(gateway, "requests")
+
+
 # ── what counts ────────────────────────────────────────────────────────────────────────
 
 
@@ -313,6 +335,18 @@ async def test_the_chat_service_counts_its_generations() -> None:
         assert ["8", "7"] == [answer.headers["x-ratelimit-remaining-requests"] for answer in (whole, stream)]
         assert (7, 10_000 - 24) == (left(gateway, "requests"), left(gateway, "tokens"))
         assert "x-ratelimit-limit-requests" not in personas.headers
+
+
+async def test_an_answer_that_is_given_again_uses_no_tokens() -> None:
+    """No model is asked: it is one request more, and a limit that is reached comes first."""
+    async with limited("rpm: 2, tpm: 10000") as (gateway, upstream):
+        headers = {"authorization": "Bearer sk-isthmus-limited", "idempotency-key": "once"}
+        body = {"chat_history": MESSAGES}
+        answers = [await gateway.post("/api/v1/chat/generate", body, headers=headers) for _ in range(3)]
+
+        assert [201, 201, 429] == [answer.status for answer in answers] and 1 == len(upstream.requests)
+        assert answers[0].json["chatId"] == answers[1].json["chatId"]
+        assert 10_000 - 12 == left(gateway, "tokens")
 
 
 # ── many at once, and other tables ─────────────────────────────────────────────────────
