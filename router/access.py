@@ -22,7 +22,7 @@ from multidict import MultiMapping
 
 from providers.auth import is_sendable
 from providers.canonical.errors import MalformedRequest, NotAllowed, NotAuthenticated
-from router.settings import AccessSettings, JwtSettings, KeyRow
+from router.settings import AccessSettings, JwtSettings, KeyRow, Unit
 from router.table import fits_star
 from router.tokens import LONGEST_TOKEN, Tokens
 
@@ -59,6 +59,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str | None = None
     key: KeyRow | None = None
     models: tuple[str, ...] = ("*",)
+    limits: Mapping[Unit, int] | None = None  # the key's
 
     @property
     def owner(self) -> str:
@@ -209,7 +210,7 @@ def _digest(value: str) -> bytes:
 
 
 def _caller(row: KeyRow) -> Caller:
-    return Caller(name=row.name, subject=f"key:{row.name}", key=row, models=row.models)
+    return Caller(name=row.name, subject=f"key:{row.name}", key=row, models=row.models, limits=row.limits)
 
 
 # ── for the command line ───────────────────────────────────────────────────────────────

@@ -80,6 +80,11 @@ def kept(headers: Mapping[str, str], secret: str | None) -> dict[str, str]:
     }
 
 
+def kept_none(headers: Mapping[str, str], secret: str | None) -> dict[str, str]:
+    """In the place of `kept` where the caller has limits of its own."""
+    return {}
+
+
 def own_body(error: UpstreamError, dialect: Dialect) -> WireResponse | None:
     """The upstream's own error body with keys masked; None when a caller of `dialect` could not read it."""
     if error.dialect != dialect.name:

@@ -25,7 +25,7 @@ from router.complaints import Complaints, Partial, Place, Row, near
 from router.prices import price_lists, targets_of
 from router.rows import ProviderRows, shown_reference
 from router.secrets import Secret, Secrets, Unresolved
-from router.settings import AccessSettings, Address, JwtSettings, KeyRow, Settings
+from router.settings import AccessSettings, Address, JwtSettings, KeyRow, Settings, Unit
 from router.strict_yaml import Node
 from router.table import (
     OPAQUE,
@@ -204,7 +204,8 @@ class Assembly:
                 self._say.problem((*place, "hash"), f"this is the same key as '{same}'")
             models = tuple(row.get("models", ("*",)))
             self._check_key_models((*place, "models"), models)
-            keys.append(KeyRow(name=row["name"], hash=digest, models=models, nice=row.get("nice", False)))
+            nice, limits = row.get("nice", False), _limits(row)
+            keys.append(KeyRow(name=row["name"], hash=digest, models=models, nice=nice, limits=limits))
         return tuple(keys)
 
     def _check_key_models(self, place: Place, models: Sequence[str]) -> None:
@@ -491,6 +492,12 @@ def _policy(base: PolicySettings, row: Row) -> PolicySettings:
         changes["breaker"] = msgspec.structs.replace(base.breaker or BreakerSettings(), **row["breaker"])
     changes["timeouts"] = msgspec.structs.replace(base.timeouts, **row.get("timeouts", {}))
     return msgspec.structs.replace(base, **changes)
+
+
+def _limits(row: Row) -> dict[Unit, int] | None:
+    """Of a key: what is limited, if anything is."""
+    said: dict[Unit, int | None] = {"requests": row.get("rpm"), "tokens": row.get("tpm")}
+    return {unit: limit for unit, limit in said.items() if limit is not None} or None
 
 
 def _usual_algorithms(settings: JwtSettings) -> tuple[str, ...]:

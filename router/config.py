@@ -13,7 +13,6 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
@@ -35,80 +34,32 @@ from providers.dialects import DIALECTS
 from router import assembly, table
 from router.chats.personas import PLANNING, SPOKEN
 from router.complaints import Partial, Row, near
-from router.prices import read_amount, read_day
+from router.kinds import (
+    Able,
+    Amount,
+    CheckSchema,
+    Count,
+    Day,
+    Duration,
+    Later,
+    Limits2,
+    Names,
+    OnLoss,
+    Positive,
+    Price,
+    Reference,
+    Share,
+    Size,
+    Text,
+    kind,
+    later,
+    one,
+)
 from router.reference import LATER, Says, models_in, write
 from router.secrets import Secrets
 from router.settings import Loaded
 from router.strict_yaml import MOST_BYTES, Node, Problem, describe, read
 from router.table import BreakerSettings, Limits, PolicySettings, Timeouts
-from router.units import (
-    DURATION,
-    SHARE,
-    SIZE,
-    read_duration,
-    read_duration_or_zero,
-    read_share,
-    read_size,
-    write_duration,
-    write_size,
-)
-
-# ── kinds of values ────────────────────────────────────────────────────────────────────────────
-
-
-def _later(*off: object) -> BeforeValidator:
-    """Accepts what means "off" (null, false, and the defaults given): the feature itself is not there yet."""
-
-    def check(value: object) -> None:
-        if value is not None and value is not False and not any(value == o and type(value) is type(o) for o in off):
-            raise ValueError("not available in this version")
-
-    return BeforeValidator(check)
-
-
-def _as_float(value: object) -> object:
-    """A whole number is a number, too."""
-    return float(value) if type(value) is int else value
-
-
-_DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{DURATION.pattern}$"})
-_SIZE_SCHEMA = WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{SIZE.pattern}$"}, {"type": "integer"}]})
-_WAIT = Says("duration", write_duration)
-
-Duration: TypeAlias = Annotated[float, BeforeValidator(read_duration_or_zero), _DURATION_SCHEMA, _WAIT]
-Positive: TypeAlias = Annotated[float, BeforeValidator(read_duration), _DURATION_SCHEMA, _WAIT]
-Size: TypeAlias = Annotated[int, BeforeValidator(read_size), _SIZE_SCHEMA, Says("size", write_size)]
-Share: TypeAlias = Annotated[
-    float,
-    BeforeValidator(read_share),
-    WithJsonSchema({"type": "string", "pattern": f"^{SHARE.pattern}$"}),
-    Says("share", lambda value: f"{value * 100:g}%"),
-]
-Count: TypeAlias = Annotated[int, Field(ge=1), Says("number")]
-Later: TypeAlias = Annotated[None, _later(), WithJsonSchema({"enum": [None, False]}), Says(LATER)]
-Reference: TypeAlias = Annotated[str, Field(min_length=1), Says("secret: `env:NAME` or `file:PATH`")]
-Limit: TypeAlias = int | float | None
-Limits2: TypeAlias = Annotated[list[Limit], Field(min_length=2, max_length=2), Says("[least, most]")]
-Price: TypeAlias = Annotated[float, BeforeValidator(_as_float), Field(ge=0), Says("number")]
-Amount: TypeAlias = Annotated[
-    Decimal, BeforeValidator(read_amount), WithJsonSchema({"type": "number", "minimum": 0}), Says("US dollars")
-]
-Day: TypeAlias = Annotated[str, BeforeValidator(read_day), Says("date")]
-Able: TypeAlias = Annotated[bool | list[str], Says("true, or list of models")]
-Names: TypeAlias = Annotated[list[str], Says("list of names")]
-Text: TypeAlias = Annotated[str, Says("text")]
-CheckSchema: TypeAlias = Annotated[Literal["off", "flag", "repair"], Says("`off`, `flag` or `repair`")]
-OnLoss: TypeAlias = Annotated[Literal["report", "allow", "reject"], Says("`report`, `allow` or `reject`")]
-
-
-def _one(value: object) -> object:
-    if value == "auto" or (isinstance(value, int) and value > 1):
-        raise ValueError("not available in this version, expected 1")
-    return value
-
-
-def _kind(value: object) -> str:
-    return "list" if isinstance(value, list) else "one"
 
 
 class Rows(BaseModel):
@@ -157,7 +108,7 @@ class ServerRow(Rows):
         "127.0.0.1:8081", description="HOST:PORT of metrics, health and explain; null switches it off"
     )
     admin_token: Reference | None = Field(None, description="bearer token that the admin side asks for")
-    workers: Annotated[int, BeforeValidator(_one), WithJsonSchema({"const": 1}), Says("number")] = Field(
+    workers: Annotated[int, BeforeValidator(one), WithJsonSchema({"const": 1}), Says("number")] = Field(
         1, description="processes that share the port; more than 1 is not in this version"
     )
     max_body: Size = Field(_LIMITS.max_body, description="a request's body after decompression; past it 413")
@@ -184,8 +135,11 @@ class KeyRowModel(Rows):
     )
     models: Names = Field(["*"], description="what the key may call: names of models, `*` stands for anything")
     nice: bool = Field(False, description="its calls yield their place where calls wait for one")
-    rpm: Later = Field(None, description="requests per minute")
-    tpm: Later = Field(None, description="tokens per minute")
+    rpm: Count | None = Field(None, description="requests in any minute; past it 429")
+    tpm: Count | None = Field(
+        None,
+        description="tokens in any minute, input and output: estimated before, counted after; past it 429",
+    )
     budget: Later = Field(None, description="spending per time")
 
 
@@ -200,7 +154,7 @@ class JwtRow(Rows):
     issuer: Text | None = Field(None, description="the claim `iss` that tokens must have")
     audience: Annotated[
         Annotated[str, Tag("one")] | Annotated[list[str], Tag("list")],
-        Discriminator(_kind),
+        Discriminator(kind),
         Says("text or list"),
     ] = Field([], description="the claim `aud`: tokens must have one of these")
     leeway: Duration = Field(30.0, description="by how much clocks may differ")
@@ -365,7 +319,7 @@ class EgressRow(Rows):
     listed: Names = Field([], description="providers that callers may name")
     unlisted: Annotated[
         Annotated[bool, Tag("one")] | Annotated[list[str], Tag("list")],
-        Discriminator(_kind),
+        Discriminator(kind),
         Says("true, false or list of hosts"),
     ] = Field(
         False,
@@ -387,7 +341,7 @@ class RouteRow(Rows):
     to: Annotated[
         Annotated[Literal["models", "named"], Tag("one")]
         | Annotated[list[TargetRow], Field(min_length=1), Tag("list")],
-        Discriminator(_kind),
+        Discriminator(kind),
         Says("`models`, `named` or list of targets"),
     ] = Field(..., description="by the caller's model, by the URL in the path, or always these")
     policy: Text | None = Field(None, description="a name of `policies`, for models without one of their own")
@@ -465,7 +419,7 @@ class PriceRow(AmountsRow):
 
 class MediaRow(Rows):
     fetch: Later = Field(None, description="whether image and file URLs are downloaded for upstreams that cannot")
-    most: Annotated[None, _later("20MiB"), WithJsonSchema({"enum": [None, "20MiB"]}), Says(LATER)] = Field(
+    most: Annotated[None, later("20MiB"), WithJsonSchema({"enum": [None, "20MiB"]}), Says(LATER)] = Field(
         None, description="how much of one"
     )
 
@@ -497,7 +451,7 @@ class File(Rows):
         str,
         Annotated[
             Annotated[ModelRow, Tag("one")] | Annotated[list[TargetRow], Field(min_length=1), Tag("list")],
-            Discriminator(_kind),
+            Discriminator(kind),
         ],
     ] = Field(
         {},

@@ -2,7 +2,7 @@
 
     admit    route and credential: who calls, and what is that path?
     read     the body, checked in full by the caller's dialect: nothing malformed goes further
-    plan     which targets, under which policy
+    plan     which targets, under which policy; room within the limits of the caller's key
     attempt  encode for the target's dialect, or relay when both sides speak the same; sign; send; read
     answer   whole, or as a stream from its first meaningful event on; errors in the caller's language
 
@@ -43,12 +43,14 @@ from providers.provider import Provider, address
 from router import targeting
 from router.admission import Admission, Incoming, Plan
 from router.alarm import Alarm, waiting
-from router.answers import cost, head, kept, outcome_of, own_body, stream_end_of, with_own_status
+from router.answers import cost, head, kept, kept_none, outcome_of, own_body, stream_end_of, with_own_status
 from router.gateway import UNLISTED, Gateway
+from router.limiting import Charge
 from router.policy.retries import Attempt, GiveUp, next_step
 from router.record import AttemptRecord, Record
 from router.relay import CallerGone, Door
 from router.secrets import scrubbed
+from router.settings import Unit
 from router.state.seals import SealWatch
 from router.state.upstreams import Upstream
 from router.streaming import Relayed, Source, Translated, Unfolding, hold, is_whole_answer, opening, pump
@@ -102,6 +104,8 @@ class Exchange:
         self.admission = Admission(gateway, incoming)
         self.dialect: Dialect = self.admission.dialect  # the caller's; known once the route is
         self.losses: Losses = []
+        self.charge: Charge | None = None  # of a key that has limits
+        self._kept = kept  # what of an upstream's headers goes on
         self._request: ChatRequest | None = None
         self._embedding: EmbeddingsRequest | None = None  # in its place, where vectors are asked for
         self._sent = False
@@ -137,6 +141,8 @@ class Exchange:
         with self.gateway.metrics.inflight(match.route.path):
             asked = await self._read(match)
             plan = self.admission.plan(match.route, asked, self.record.started)
+            if self.admission.who.limits is not None:
+                self._set_aside(asked, self.admission.who.limits)
             self._has_own_key = plan.own_key is not None
             self._names_losses = plan.on_loss != "allow"
             await self._attempts(asked, plan)
@@ -202,6 +208,14 @@ class Exchange:
             "us-ascii",
         ):
             raise UnsupportedMediaType("the body must be application/json in UTF-8")
+
+    def _set_aside(self, asked: Asked, limits: Mapping[Unit, int]) -> None:
+        """Room for the call within its key's limits, before anything is sent. LimitExceeded."""
+        operation = self.record.operation
+        self.charge = Charge(self.gateway.accounts.of(self.admission.who.name, limits), self.gateway.clock)
+        self._kept = kept_none  # the upstream's limits are not this key's
+        self.charge.set_aside(asked, operation, self._vectors if operation == "embeddings" else self._canonical)
+        self.watch.lap("access")
 
     # ── attempts ───────────────────────────────────────────────────────────────────
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
@@ -452,7 +466,7 @@ class Exchange:
         self.losses = losses
         if losses:
             understood = self._request or self._embedding
-            if understood is not None:
+            if understood is not None and self.record.lane == "translate":
                 self.losses = in_callers_words(losses, understood, self.dialect.paths)
             if plan.on_loss == "reject":
                 fields = ", ".join(dict.fromkeys(loss.field for loss in self.losses))
@@ -545,7 +559,7 @@ class Exchange:
                 wire = self._embedded(asked, upstream, wire)
             body, headers = wire.body, wire.headers
         self.watch.lap("answer")
-        await self._give(200, {**headers, **kept(given, self._secret)}, body)
+        await self._give(200, {**headers, **self._kept(given, self._secret)}, body)
 
     def _translated(self, asked: Asked, response: ChatResponse) -> WireResponse:
         response = self._completed(response)
@@ -665,7 +679,7 @@ class Exchange:
             "content-type": source.content_type,
             "cache-control": "no-cache",
             "x-accel-buffering": "no",
-            **kept(call.headers, self._secret),
+            **self._kept(call.headers, self._secret),
             **self._head(),
         }
         await self.door.begin(200, headers, self.alarm)
@@ -675,6 +689,8 @@ class Exchange:
         self.record.losses = self.losses
         headers = head(self.record, secret_path=self.admission.has_secret_path, losses=self._names_losses)
         headers[self.dialect.id_header] = self.record.id
+        if self.charge is not None:
+            headers.update(self.charge.headers())
         return headers
 
     def _note_error(self, error: RouterError) -> None:

@@ -18,6 +18,7 @@ from router.logs import Log
 from router.metrics import Metrics
 from router.policy.retries import RetryBudget, Row
 from router.settings import Settings
+from router.state.accounts import Accounts
 from router.state.places import AllPlaces
 from router.state.seals import SealMemory
 from router.state.upstreams import Upstreams
@@ -179,6 +180,7 @@ class Gateway:
         self.seals = SealMemory()
         self.upstreams = Upstreams()
         self.places = AllPlaces()
+        self.accounts = Accounts()
         self.chats: Chats | None = None
         self.started_at = wall()
         self.running = 0

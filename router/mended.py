@@ -15,7 +15,6 @@ from providers.dialects import ANSWERS
 from providers.mending import Mended, Mending, Promised, mended, mending, unwrapped
 from providers.provider import Provider
 from router.admission import Plan
-from router.answers import kept
 from router.record import AttemptRecord
 from router.shaped import ShapedExchange
 from router.streaming import Source, Translated
@@ -72,7 +71,7 @@ class MendedExchange(ShapedExchange):
         response = self._understood(asked, upstream.decode_response(wire))
         answer = self._translated(asked, response)
         self.watch.lap("answer")
-        await self._give(200, {**answer.headers, **kept(wire.headers, self._secret)}, answer.body)
+        await self._give(200, {**answer.headers, **self._kept(wire.headers, self._secret)}, answer.body)
 
     def _taken(self, wire: WireResponse) -> WireResponse:
         """The answer as the upstream's dialect has it."""

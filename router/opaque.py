@@ -18,7 +18,7 @@ from providers.canonical.errors import MalformedRequest, RouterError
 from providers.dialect import Asked, Dialect, WireRequest
 from providers.provider import Provider
 from router.admission import Plan
-from router.answers import kept, stream_end_of
+from router.answers import stream_end_of
 from router.exchange import Exchange, Ready, said
 from router.gateway import OTHER
 from router.record import AttemptRecord
@@ -182,7 +182,7 @@ class OpaqueExchange(Exchange):
         secret = self._secret
         if secret is not None:
             found = {name: scrubbed(value, secret) for name, value in found.items()}
-        return {**found, **kept(call.headers, secret), **self._head()}
+        return {**found, **self._kept(call.headers, secret), **self._head()}
 
 
 def below(base_url: str, pattern: str, path: str) -> str:

@@ -20,18 +20,21 @@ from router.table import Limits, Model, PolicySettings, Table
 
 Address: TypeAlias = tuple[str, int]  # host, port
 Json: TypeAlias = Any
+Unit: TypeAlias = Literal["requests", "tokens"]  # what is counted of a caller's key
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     """A caller's key. `hash` is the SHA-256 of the whole key; `models` are names or patterns with `*`.
 
-    `nice`: its calls yield their place where calls wait for one.
+    `nice`: its calls yield their place where calls wait for one. `limits`: how much of what it may use in a
+    minute; None where nothing is limited.
     """
 
     name: str
     hash: bytes
     models: tuple[str, ...] = ("*",)
     nice: bool = False
+    limits: Mapping[Unit, int] | None = None
 
 
 class JwtSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,6 @@ from providers.emulation import Emulated, instructed, needed, understood
 from providers.provider import Provider
 from router import validating
 from router.admission import Plan
-from router.answers import kept
 from router.exchange import Exchange
 from router.record import AttemptRecord
 from router.streaming import Source, Translated, Unfolding
@@ -129,7 +128,7 @@ class ShapedExchange(Exchange):
             return await super()._answer(asked, upstream, wire)
         answer = self._translated(asked, response)
         self.watch.lap("answer")
-        await self._give(200, {**answer.headers, **kept(wire.headers, self._secret)}, answer.body)
+        await self._give(200, {**answer.headers, **self._kept(wire.headers, self._secret)}, answer.body)
 
     def _understood(self, asked: Asked, response: ChatResponse) -> ChatResponse:
         self.record.attempts[-1].usage = response.usage  # before that of another answer is added to it

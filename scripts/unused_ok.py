@@ -68,8 +68,6 @@ _.collect  # prometheus-client
 _.down_revision  # alembic
 # What the library offers to programs that import it.
 fold
-# In the tree of errors, so that every dialect has words for it before the limits of a caller's key come.
-LimitExceeded
 # Held so that the loop does not forget a running task.
 _._beating
 # Compared with the metrics' labels by a test.

@@ -61,6 +61,7 @@ FLOORS = {
     "router.checks": 4,  # and looked over;
     "router.settings": 4,  # what comes of it
     "router.prices": 4,  # what targets cost,
+    "router.kinds": 4,  # what single values may be,
     "router.published": 4,  # as the file says, or a list that is installed;
     "router.weighing": 4,  # what they would cost comes before that;
     "router.validating": 4,  # whether schemas can be checked at all is asked when the file is read
@@ -84,6 +85,7 @@ FLOORS = {
     "router.gateway": 7,
     "router.admission": 7,
     "router.answers": 7,
+    "router.limiting": 7,
     "router.targeting": 7,
     "router.streaming": 7,
     "router.exchange": 7,
@@ -124,7 +126,7 @@ ONLY_IN = {
         "router.egress",  # checks addresses inside the connector
         "router.chats",  # its own HTTP surface
     },
-    "pydantic": {"router.config"},
+    "pydantic": {"router.config", "router.kinds"},
     "jsonschema_rs": {"router.validating"},
     "genai_prices": {"router.published"},
     "sqlalchemy": {"router.chats"},  # the extra `db`

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
-from providers.canonical.errors import LimitExceeded, RouterError
+from providers.canonical.errors import RouterError
 from router.config import load
 from router.logs import _Line
 from router.metrics import INSTRUMENTS
@@ -247,8 +247,7 @@ def _codes(error: type[RouterError]) -> set[str]:
 
 def test_operations_has_every_code() -> None:
     """Codes are what programs look at: docs/operations.md lists each that an answer can have."""
-    # Nobody is limited yet: the class is there for the dialects' envelopes.
-    missing = [code for code in sorted(_codes(RouterError) - {LimitExceeded.code}) if f"`{code}`" not in OPERATIONS]
+    missing = [code for code in sorted(_codes(RouterError)) if f"`{code}`" not in OPERATIONS]
 
     assert [] == missing
 

@@ -227,12 +227,18 @@ class UnknownModel(CallerError):
 
 
 class LimitExceeded(CallerError):
-    """A limit of ours on this caller."""
+    """A limit of ours on this caller. `reason` is what it counts, for the log: a word of a closed set."""
 
     kind = "rate_limited"
     category: Category = "rate_limit"
     status = 429
     code = "rate_limited"
+
+    def __init__(
+        self, message: str, *, reason: str | None = None, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, status=status, retry_after=retry_after)
+        self.reason = reason
 
 
 class LoopDetected(CallerError):

@@ -195,9 +195,13 @@ class ChatExchange(MendedExchange):
             is_kept=path != DIRECT,
         )
         self.record.stream = streams
+        self._request = work.prompt.request
+        asking = self._asked(work.prompt.request.model, streams)
+        if self.admission.who.limits is not None:
+            self._set_aside(asking, self.admission.who.limits)
         if work.is_kept and await self._was_given(work):
             return
-        await self._ask_model(work, streams)
+        await self._ask_model(work, asking)
         if not streams:
             await self._conclude(work)
 
@@ -211,14 +215,16 @@ class ChatExchange(MendedExchange):
         self.watch.lap("queue")
         return False
 
-    async def _ask_model(self, work: _Generation, streams: bool) -> None:
-        request = self._request = work.prompt.request
+    def _asked(self, model: str, streams: bool) -> Asked:
+        """The request as an exchange reads one: there are no bytes of it."""
+        wire = WireRequest(path=self.record.route)
+        return Asked(wire=wire, params={}, body={}, top={}, model=model, task="chat", stream=streams)
+
+    async def _ask_model(self, work: _Generation, asked: Asked) -> None:
         persona = work.prompt.persona
         self.side.planning = persona.planning_text
         self.side.deltas = persona.stream_deltas if work.ask.deltas is None else work.ask.deltas
         route = Route(path=self.record.route, speaks=NAME, to="models")
-        wire = WireRequest(path=self.record.route)
-        asked = Asked(wire=wire, params={}, body={}, top={}, model=request.model, task="chat", stream=streams)
         plan = self.admission.plan(route, asked, self.record.started)
         self._names_losses = plan.on_loss != "allow"
         await self._attempts(asked, plan)

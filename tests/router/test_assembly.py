@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from providers.dialects.cohere import Cohere
 from router import config
 from router.assembly import is_loopback
-from router.settings import JwtSettings, KeyRow
+from router.settings import JwtSettings, KeyRow, Unit
 from router.table import Egress, Target
 from tests.tables import problems, settings, warnings
 
@@ -81,20 +81,25 @@ def test_what_loopback_is(host: str, expected: bool) -> None:
 # ── access ─────────────────────────────────────────────────────────────────────────────────────
 
 
+LIMITS: dict[Unit, int] = {"requests": 600, "tokens": 200_000}
+
+
 def test_keys(tmp_path: Path) -> None:
     """A row of `isthmus key new`; without `models` all of them."""
     text = f"""\
         access:
           keys:
             - {{name: a, hash: "sha256:{HASH}"}}
-            - {{name: b, hash: "sha256:{HASH.replace("0", "A")}", models: [fast, "x-*", demo/y]}}
+            - {{name: b, hash: "sha256:{HASH.replace("0", "A")}", models: [fast, "x-*", demo/y], rpm: 600, tpm: 200000}}
+            - {{name: c, hash: "sha256:{HASH.replace("0", "B")}", tpm: 5, rpm: null}}
         """
     access = settings(tmp_path, dedent(text) + MODELS).access
     assert access is not None
 
     assert access.keys == (
         KeyRow(name="a", hash=bytes.fromhex(HASH)),
-        KeyRow(name="b", hash=bytes.fromhex("af" * 32), models=("fast", "x-*", "demo/y")),
+        KeyRow(name="b", hash=bytes.fromhex("af" * 32), models=("fast", "x-*", "demo/y"), limits=LIMITS),
+        KeyRow(name="c", hash=bytes.fromhex("bf" * 32), limits={"tokens": 5}),
     )
 
 

@@ -1,0 +1,133 @@
+"""What a call takes of its key's limits: set aside before anything is sent upstream, made good at its end.
+
+A call that is let through counts as one request, however it ends. Tokens are set aside by rule of thumb: the input, and
+the output that the caller allows for where it says so. At the end what the upstream counted takes their place: input,
+what was read from a cache included, and output. Nothing counts where the upstream said no or was not reached. Where one
+may have worked and nobody said how much (the caller left, a stream broke off, the upstream does not count), the
+estimate stands, or the chunks that were seen if they are more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, TypeAlias
+
+from providers.canonical.chat import ChatRequest, Usage
+from providers.canonical.count import CHARACTERS_PER_TOKEN, estimate, estimate_inputs
+from providers.canonical.embeddings import EmbeddingsRequest
+from providers.canonical.errors import (
+    CallerError,
+    ConnectFailed,
+    EgressDenied,
+    LimitExceeded,
+    RouterError,
+    UpstreamError,
+)
+from providers.dialect import Asked
+from router.policy.quota import Account, Full, Taken
+from router.record import AttemptRecord, Record
+from router.settings import Unit
+
+Understand: TypeAlias = Callable[[Asked], ChatRequest | EmbeddingsRequest]
+
+_WEIGHED = frozenset({"chat", "embeddings"})  # operations that use tokens
+
+
+class Weight(NamedTuple):
+    """About how many tokens a call is. `output` 0: it does not say."""
+
+    input: int = 0
+    output: int = 0
+
+
+class Charge:
+    """One call's."""
+
+    __slots__ = ("_account", "_clock", "_taken", "_weight")
+
+    def __init__(self, account: Account, clock: Callable[[], float]) -> None:
+        self._account = account
+        self._clock = clock
+        self._taken: Mapping[Unit, Taken] = {}
+        self._weight = Weight()
+
+    def set_aside(self, asked: Asked, operation: str, understand: Understand) -> None:
+        """LimitExceeded where there is no room."""
+        amounts: dict[Unit, float] = {"requests": 1}
+        if operation in _WEIGHED and "tokens" in self._account.limits:
+            self._weight = weigh(asked, understand)
+            amounts["tokens"] = sum(self._weight)
+        taken = self._account.take(amounts, self._clock())
+        if isinstance(taken, Full):
+            limit = self._account.limits[taken.unit]
+            message = f"this key's limit is reached: {limit} {taken.unit} a minute"
+            raise LimitExceeded(message, retry_after=taken.wait, reason=taken.unit)
+        self._taken = taken
+
+    def settle(self, record: Record) -> None:
+        """The call is over, however it came out."""
+        tokens = self._taken.get("tokens")
+        if tokens is not None:
+            tokens.settle(used(record, self._weight, tokens.amount), self._clock())
+
+    def headers(self) -> dict[str, str]:
+        """What is left, as OpenAI tells it: numbers, and the time until all of it is there again (`6m0s`)."""
+        now, told = self._clock(), {}
+        for unit, window in self._account.windows.items():
+            told[f"x-ratelimit-limit-{unit}"] = str(window.limit)
+            told[f"x-ratelimit-remaining-{unit}"] = str(math.floor(window.left(now)))
+            told[f"x-ratelimit-reset-{unit}"] = span(window.reset(now))
+        return told
+
+
+def weigh(asked: Asked, understand: Understand) -> Weight:
+    """By rule of thumb; by its length alone where only the upstream understands the request."""
+    try:
+        meant = understand(asked)
+    except CallerError:
+        return Weight(-(-len(asked.wire.body) // CHARACTERS_PER_TOKEN))
+    if isinstance(meant, EmbeddingsRequest):
+        return Weight(estimate_inputs(meant))
+    return Weight(estimate(meant).total_tokens, (meant.max_output_tokens or 0) * (meant.n or 1))
+
+
+def used(record: Record, weight: Weight, taken: float) -> float:
+    """How many tokens a call that is over counts. `taken`: what was set aside for it."""
+    if not any(map(_may_have_used, record.attempts)):
+        return 0
+    said = None if record.usage is None else _total(record.usage)
+    if said is not None and record.outcome == "ok":
+        return said
+    seen = sum(attempt.chunks + (attempt.first_chunk is not None) for attempt in record.attempts)
+    return max(taken, weight.input + seen, said or 0)
+
+
+def _may_have_used(attempt: AttemptRecord) -> bool:
+    """Not if the upstream said no, or was not reached."""
+    return attempt.error not in _USED_NOTHING or attempt.first_chunk is not None
+
+
+def _kinds(error: type[RouterError]) -> Iterator[str]:
+    yield error.kind
+    for child in error.__subclasses__():
+        yield from _kinds(child)
+
+
+_USED_NOTHING = frozenset({*_kinds(UpstreamError), ConnectFailed.kind, EgressDenied.kind})
+
+
+def _total(usage: Usage) -> int | None:
+    """Input and output; None where the upstream said neither, nor their sum."""
+    if usage.input_tokens is None and usage.output_tokens is None:
+        return None if usage.total_tokens is None else max(0, usage.total_tokens)
+    return max(0, usage.input_tokens or 0) + max(0, usage.output_tokens or 0)
+
+
+def span(seconds: float) -> str:
+    """`0s`, `59s`, `6m0s`, `1h0m0s`: whole seconds, rounded up."""
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{rest}s"
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
