@@ -113,6 +113,16 @@ async def test_its_own_fields_pass() -> None:
         assert (200, {"foo=dropped", *TOLD}) == (answer.status, set(answer.headers["x-isthmus-loss"].split(", ")))
 
 
+async def test_a_stream_takes_fewer_of_them() -> None:
+    """Its page names neither `voice` nor `fastContext` for streams: dropped and named, the rest goes."""
+    async with before(Alchemyst(), ROW, MODEL) as (gateway, fake):
+        own = {"scope": "internal", "tools": {"web": True}}
+        answer = await ask(gateway, MODEL, stream=True, **own, voice=True, fastContext=[{"a": 1}])
+
+        assert {"chat_history", "persona", "stream", *own} == set(fake.seen[0].body)
+        assert {"voice=dropped", "fastContext=dropped"} == set(answer.headers["x-isthmus-loss"].split(", "))
+
+
 async def test_sampling_is_dropped_and_named() -> None:
     """There is nothing to say of it there."""
     async with before(Alchemyst(), ROW, MODEL) as (gateway, fake):
@@ -129,10 +139,13 @@ async def test_sampling_is_dropped_and_named() -> None:
         {"tools": [{"type": "function", "function": {"name": "f"}}]},
         {"n": 2},
         {"response_format": {"type": "json_object"}},
+        {"response_format": {"type": "grammar"}},
+        {"stop": ["x"] * 17},
+        {"stop": "x" * 257},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]},
         {"messages": [{"role": "tool", "tool_call_id": "c", "content": "4"}]},
     ],
-    ids=lambda fields: next(iter(fields)),
+    ids=lambda fields: f"{next(iter(fields))}-{str(fields)[:40]}",
 )
 async def test_what_it_cannot_is_refused(fields: dict[str, Any]) -> None:
     """400, and nothing is sent."""

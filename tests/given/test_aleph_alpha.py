@@ -26,6 +26,7 @@ from tests.given.fakes import (
 
 MODEL = "llama-3.1-70b-instruct"
 ROW = "aleph-alpha"
+HI = {"role": "user", "content": "Hi"}
 callers = pytest.mark.parametrize("caller", CALLERS, ids=[caller.dialect for caller in CALLERS])
 streamed = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
@@ -196,6 +197,38 @@ async def test_t_6_15_what_is_rejected_there_is_rejected_here(field: str, value:
         )
 
 
+REFUSAL = {"type": "refusal", "refusal": "No."}
+
+
+@pytest.mark.parametrize(
+    ("fields", "losses"),
+    [
+        ({"stop": []}, set()),
+        ({"stream": True, "stream_options": {"include_obfuscation": False}}, set()),
+        (
+            {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": True}},
+            {"stream_options.include_obfuscation=dropped"},
+        ),
+        ({"modalities": ["text"]}, set()),
+        ({"messages": [HI, {"role": "assistant", "content": "x", "tool_calls": []}, HI]}, set()),
+        ({"messages": [HI, {"role": "assistant", "content": [REFUSAL]}, HI]}, {"messages[1].content=approximated"}),
+        (
+            {"messages": [HI, {"role": "assistant", "content": None, "refusal": "No."}, HI]},
+            {"messages[1].refusal=approximated"},
+        ),
+        ({"messages": [{**HI, "tool_call_id": "c"}]}, {"messages[0].tool_call_id=dropped"}),
+    ],
+    ids=str,
+)
+async def test_what_the_document_does_not_name_is_not_sent(fields: dict[str, Any], losses: set[str]) -> None:
+    """The fake, which refuses whatever its document does not have, takes what clients of OpenAI send."""
+    async with before(AlephAlpha(), ROW, MODEL) as (gateway, _):
+        answer = await ask(gateway, MODEL, **{"messages": "Hi", **fields})
+        lost = answer.headers.get("x-isthmus-loss")
+
+        assert (200, losses) == (answer.status, set(lost.split(", ")) if lost else set())
+
+
 async def test_a_null_is_not_sent_either() -> None:
     """The document rejects the fields whatever they hold."""
     async with before(AlephAlpha(), ROW, MODEL) as (gateway, fake):
@@ -222,6 +255,18 @@ async def test_t_6_16_nice_and_steering_concepts_pass() -> None:
         assert concepts == fake.seen[0].body["steering_concepts"]
         assert [200] * 5 + [400, 400] == [answer.status for answer in (*answers, bad, odd)]
         assert "steering_concepts[0]" == bad.json["error"]["param"]
+
+
+async def test_its_own_fields_pass_from_every_dialect() -> None:
+    """Concepts are named as its document names them, also by callers whose fields have humps, and checked."""
+    async with before(AlephAlpha(), ROW, MODEL) as (gateway, fake):
+        for caller in CALLERS:
+            path, body = getattr(caller, f"_{caller.dialect}")(MODEL, False, {})
+            good = await gateway.post(path, {**body, "steering_concepts": ["_worker/joyful"]}, headers=BEARER)
+            bad = await gateway.post(path, {**body, "steering_concepts": ["bad"]}, headers=BEARER)
+
+            assert (200, None, 400) == (good.status, good.headers.get("x-isthmus-loss"), bad.status)
+        assert [["_worker/joyful"]] * 3 == [seen.body["steering_concepts"] for seen in fake.seen]
 
 
 async def test_nice_is_a_setting_of_the_row() -> None:

@@ -81,6 +81,19 @@ async def test_the_other_formats_of_an_answer() -> None:
         assert [{"type": "object"}, None] == [seen.body.get("json_schema") for seen in fake.seen]
 
 
+async def test_json_is_asked_for_once() -> None:
+    """By the schema, not in a message of ours besides: what a caller of Gemini says goes out as it is."""
+    async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
+        path, body = CALLERS[2]._gemini("nexus", False, {})
+        said = {**body, "generationConfig": {"responseMimeType": "application/json"}}
+        answer = await gateway.post(path, said, headers=BEARER)
+        own = await gateway.post(path, {**body, "json_schema": SCHEMA}, headers=BEARER)
+
+        assert [(200, None)] * 2 == [(one.status, one.headers.get("x-isthmus-loss")) for one in (answer, own)]
+        assert [[{"role": "user", "content": "Hi"}]] * 2 == [seen.body["messages"] for seen in fake.seen]
+        assert [{"type": "object"}, SCHEMA] == [seen.body["json_schema"] for seen in fake.seen]
+
+
 SOUND = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
@@ -94,6 +107,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
         ({"n": 2}, "n"),
+        ({"modalities": ["audio"], "audio": {"voice": "alloy", "format": "wav"}}, "modalities"),
         ({"messages": [{"role": "assistant", "tool_calls": [CALL]}]}, "messages[0]"),
         ({"messages": [{"role": "tool", "tool_call_id": "call_1", "content": "4"}]}, "messages[0]"),
         (

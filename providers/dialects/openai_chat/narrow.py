@@ -12,13 +12,15 @@ from itertools import pairwise
 
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped
-from providers.dialect import Range
+from providers.dialect import LONGEST_STOP, MOST_STOPS, Range
 from providers.dialects._openai.values import Json, Object
 
-MOST_STOPS = 16
-LONGEST_STOP = 256  # characters
-
-_KEYS = frozenset({"role", "content", "tool_calls", "tool_call_id"})
+#: What a message may have, by its role; any other role: what stands under "".
+_KEYS: Mapping[str, frozenset[str]] = {
+    "": frozenset({"role", "content"}),
+    "assistant": frozenset({"role", "content", "tool_calls"}),
+    "tool": frozenset({"role", "content", "tool_call_id"}),
+}
 _OLDER = {"max_completion_tokens": "max_tokens"}
 _STEERING = re.compile(r"_worker/[a-zA-Z0-9-_]{1,64}|[0-9a-f]{64}")
 
@@ -41,9 +43,11 @@ def _at(index: int, key: str, exact: bool) -> str:
 
 
 def bare_stop(body: Object, losses: Losses, exact: bool) -> None:
-    """A single stop text goes without the list around it."""
+    """A single stop text goes without the list around it, an empty list not at all."""
     stop = body.get("stop")
-    if type(stop) is list and len(stop) == 1:
+    if stop == []:
+        del body["stop"]
+    elif type(stop) is list and len(stop) == 1:
         body["stop"] = stop[0]
 
 
@@ -136,12 +140,17 @@ def _limits(low: float | None, high: float | None) -> str:
 
 
 def text_only(body: Object, losses: Losses, exact: bool) -> None:
-    """The target reads text: parts of any other kind are refused."""
+    """The target reads and says text: other parts are refused, as is the wish for an answer without text."""
     for i, message in _objects(body):
         content = message.get("content")
         for j, part in enumerate(content if type(content) is list else ()):
             if type(part) is not dict or part.get("type") not in ("text", "refusal"):
-                raise _refuse(f"messages[{i}].content[{j}]" if exact else "messages", "the target reads text only")
+                raise _refuse(_at(i, f"content[{j}]", exact), "the target reads text only")
+    wanted = body.get("modalities")
+    if wanted and "text" not in wanted:
+        raise _refuse("modalities", "the target answers in text only")
+    if wanted == ["text"]:
+        del body["modalities"]
 
 
 def data_urls(body: Object, losses: Losses, exact: bool) -> None:
@@ -187,13 +196,15 @@ def role_and_content(body: Object, losses: Losses, exact: bool) -> None:
 
 
 def _plain(message: Object, index: int, losses: Losses, exact: bool) -> Object:
-    kept = {key: value for key, value in message.items() if key in _KEYS and (value is not None or key == "content")}
-    text = message.get("content")
-    if not text and not message.get("tool_calls"):
-        kept["content"] = message.get("refusal") or ""
-    for key in sorted(message.keys() - _KEYS):
-        if message[key] and message[key] != kept.get("content"):
-            losses.append(dropped(_at(index, key, exact), "the target takes role and content"))
+    keys = _KEYS[message["role"] if message.get("role") in _KEYS else ""]
+    kept = {key: value for key, value in message.items() if key in keys and (value or key == "content")}
+    rest = {key: value for key, value in message.items() if key not in keys and value}
+    if not message.get("content") and not kept.get("tool_calls"):
+        kept["content"] = rest.pop("refusal", "")
+        if kept["content"]:
+            losses.append(approximated(_at(index, "refusal", exact), "the target has no refusals: sent as text"))
+    for key in sorted(rest):
+        losses.append(dropped(_at(index, key, exact), "the target takes role and content"))
     return kept
 
 
@@ -218,8 +229,9 @@ def alternate_turns(body: Object, losses: Losses, exact: bool) -> None:
     _check_last(turns)
     while turns and turns[0].get("role") == "assistant" and not turns[0].get("tool_calls"):
         first = turns.pop(0)
-        text = _joined("The assistant has already said:", first.get("content"))
-        system.append({"role": "system", "content": text})
+        if first.get("content"):
+            text = _joined("The assistant has already said:", first["content"])
+            system.append({"role": "system", "content": text})
         _mended(losses, "the target wants the user's turn first: what came before is told to it")
     out = [_one(system)] if system else []
     body["messages"] = [*out, *_by_turns(turns, losses)]
