@@ -139,7 +139,7 @@ class ShapedExchange(Exchange):
         request = self._promised(asked)
         found = breaches(request, response, _check)
         if found and (self._emulated or self._mode == "repair"):
-            better = await self._mended(asked, upstream, request, response, found)
+            better = await self._second(asked, upstream, request, response, found)
             if better is not None:
                 return better
         self._flag(found)
@@ -149,7 +149,7 @@ class ShapedExchange(Exchange):
         if found and self._request is not None:
             self.losses += in_callers_words(flags(found), self._request, self.dialect.paths)
 
-    async def _mended(
+    async def _second(
         self, asked: Asked, upstream: Dialect, request: ChatRequest, response: ChatResponse, found: Sequence[Breach]
     ) -> ChatResponse | None:
         """The answer to one more question, when that fits. None: the first one it is."""

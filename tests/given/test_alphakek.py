@@ -12,7 +12,17 @@ from google import genai
 
 from router import validating
 from tests.given.callers import BEARER, CALLERS, Caller, ask, before, deltas, finishes, text_of
-from tests.given.fakes import AlphaKek, Scenario, fail, fail_then_ok, ok, slow_tokens, split_every_byte
+from tests.given.fakes import (
+    AlphaKek,
+    Scenario,
+    cut_after,
+    fail,
+    fail_then_ok,
+    ok,
+    reset,
+    slow_tokens,
+    split_every_byte,
+)
 
 ROW = "alphakek"
 MODELS = ("versa", "nexus", "eclipse")
@@ -160,8 +170,16 @@ async def test_t_6_4_credits_are_counted(stream: bool) -> None:
 @streamed
 @pytest.mark.parametrize(
     "fenced",
-    [f"```json\n{FITS}\n```", f"```\n{FITS}\n```\n", f"  ```json\r\n{FITS}\r\n```", FITS],
-    ids=["json", "bare", "windows", "none"],
+    [
+        f"```json\n{FITS}\n```",
+        f"```\n{FITS}\n```\n",
+        f"  ```json\r\n{FITS}\r\n```",
+        f"``` json\n{FITS}\n```",
+        f"\ufeff```json\n{FITS}\n```",
+        f"```json\n{FITS}\n```\n\nGood luck! 🚀",
+        FITS,
+    ],
+    ids=["json", "bare", "windows", "space", "mark", "remark", "none"],
 )
 async def test_t_6_5_json_comes_without_its_fence(fenced: str, stream: bool, wish: dict[str, Any]) -> None:
     """What was asked for as JSON is plain JSON, however it was cut on its way."""
@@ -262,6 +280,20 @@ async def test_a_stop_is_kept_for_every_caller(caller: Caller, stream: bool) -> 
         assert None is answer.headers.get("x-isthmus-loss") or "stop" not in answer.headers["x-isthmus-loss"]
         word = {"openai": "stop", "anthropic": "stop_sequence", "gemini": "STOP"}[caller.dialect]
         assert word == caller.finish(answer)
+
+
+@callers
+@pytest.mark.parametrize("scenario", [cut_after(3), reset(3)], ids=["cut", "reset"])
+async def test_what_breaks_behind_a_stop_is_not_told(caller: Caller, scenario: Scenario) -> None:
+    """The answer was complete: it ends as it would have, once, and without an error."""
+    async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
+        fake.text = ["one END", " two"]
+        fake.plays(scenario)
+        answer = await caller.ask(gateway, "nexus", stream=True, stop=["END"])
+        word = {"openai": "stop", "anthropic": "stop_sequence", "gemini": "STOP"}[caller.dialect]
+
+        assert ("one ", word, "") == (caller.text(answer), caller.finish(answer), caller.error(answer))
+        assert 2 == gateway.metric("isthmus_cost_credits_total")
 
 
 async def test_what_is_sent_and_what_is_dropped() -> None:

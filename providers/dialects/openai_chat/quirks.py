@@ -133,12 +133,14 @@ def _system_role(body: Object, losses: Losses, exact: bool) -> None:
 def _string_content(body: Object, losses: Losses, exact: bool) -> None:
     def flat(message: Object, index: int) -> Object:
         parts = message.get("content")
-        texts = [_text(part) for part in parts] if type(parts) is list else [None]
-        if any(text is None for text in texts):
+        if type(parts) is not list:
+            return message
+        texts = [text for part in parts if (text := _text(part)) is not None]
+        if len(texts) < len(parts):
             return message
         if len(parts) > 1 or any(part.keys() - {"type", "text"} for part in parts):
             losses.append(approximated(_at(index, "content", exact), "the target takes one plain text"))
-        return {**message, "content": "\n".join(text for text in texts if text is not None)}
+        return {**message, "content": "\n".join(texts)}
 
     _each(body, flat)
 
