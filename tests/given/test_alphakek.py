@@ -15,6 +15,7 @@ from tests.given.callers import BEARER, CALLERS, Caller, ask, before, deltas, fi
 from tests.given.fakes import (
     AlphaKek,
     Scenario,
+    bad_json,
     cut_after,
     fail,
     fail_then_ok,
@@ -363,6 +364,17 @@ async def test_a_call_that_may_have_cost_is_not_repeated_lightly(status: int, tr
         answer = await ask(gateway, "nexus")
 
         assert (tries, 200 if tries == 2 else 502) == (len(fake.seen), answer.status)
+
+
+@pytest.mark.parametrize("scenario", [reset(0), bad_json(), cut_after(0)], ids=["reset", "bad", "empty"])
+async def test_a_call_that_was_sent_is_not_repeated(scenario: Scenario) -> None:
+    """What was taken and then went wrong has cost its credits: counted once, for it was sent once."""
+    async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
+        fake.plays(scenario)
+        answer = await ask(gateway, "nexus", stream=True)
+
+        assert (502, 1, 2) == (answer.status, len(fake.seen), fake.spent)
+        assert 2 == gateway.metric("isthmus_cost_credits_total")
 
 
 async def test_its_errors_are_read() -> None:
