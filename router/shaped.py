@@ -157,7 +157,7 @@ class ShapedExchange(Exchange):
         if again is None or self._aim is None:
             return None
         plan, provider, secret = self._aim
-        if len(self.record.attempts) >= plan.policy.attempts:
+        if not self._may_ask_again(plan, provider):
             return None
         caught: list[ChatResponse] = []
         self._caught = caught
@@ -172,6 +172,12 @@ class ShapedExchange(Exchange):
             self._caught = None
         second = caught[0]
         return None if breaches(request, second, _check) else with_usage_of(response, second)
+
+    def _may_ask_again(self, plan: Plan, provider: Provider) -> bool:
+        """Within the attempts of the policy, and of the row for this target."""
+        attempts = self.record.attempts
+        here = [one for one in attempts if (one.provider, one.model) == (provider.name, attempts[-1].model)]
+        return len(attempts) < plan.policy.attempts and (provider.attempts is None or len(here) < provider.attempts)
 
     # ── streams ────────────────────────────────────────────────────────────────────
     def _source(self, asked: Asked, upstream: Dialect, attempt: AttemptRecord) -> Source:

@@ -229,6 +229,21 @@ async def test_json_that_does_not_fit_is_asked_for_again(wish: dict[str, Any]) -
 
 
 @needs_extra
+async def test_asking_again_is_one_of_the_attempts() -> None:
+    """Two in all: after one that failed the answer is given as it is, and named."""
+    async with before(AlphaKek(), ROW, *MODELS, more=", on_invalid_json: retry_once") as (gateway, fake):
+        fake.plays(fail(503, {"detail": "later"}), ok(text=SAMPLE))
+        answer = await ask(gateway, "nexus", **WISHES[0])
+
+        assert (200, "json_schema=approximated", "2") == (
+            answer.status,
+            answer.headers["x-isthmus-loss"],
+            answer.headers["x-isthmus-attempts"],
+        )
+        assert (2, 2) == (len(fake.seen), gateway.metric("isthmus_cost_credits_total"))
+
+
+@needs_extra
 @wishes
 @streamed
 async def test_json_that_does_not_fit_is_an_error(stream: bool, wish: dict[str, Any]) -> None:
