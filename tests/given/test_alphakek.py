@@ -145,6 +145,17 @@ async def test_t_6_3_what_it_cannot_is_refused(fields: dict[str, Any], param: st
         )
 
 
+@callers
+@streamed
+async def test_t_6_3_every_caller_is_told_what_it_cannot(caller: Caller, stream: bool) -> None:
+    """Tools are refused in the caller's dialect, also where a stream was asked for."""
+    async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
+        answer = await caller.ask(gateway, "nexus", stream=stream, tools=["f"])
+
+        assert (400, []) == (answer.status, fake.seen)
+        assert "tools" in caller.error(answer)
+
+
 async def test_a_choice_of_no_tools_says_nothing() -> None:
     """`tool_choice: none` without tools is not sent, and nothing is lost by that."""
     async with before(AlphaKek(), ROW, *MODELS) as (gateway, _fake):
@@ -274,14 +285,24 @@ async def test_t_6_6_calls_of_its_own_are_not_passed_on(caller: Caller, stream: 
 @pytest.mark.parametrize(
     "pieces", [["a #", "# b"], ["a ##", " b"], ["a ", "#", "#", " b"], ["a # b"], list("# a ## b")]
 )
-async def test_t_6_7_a_stop_is_cut_across_chunks(pieces: list[str]) -> None:
+@callers
+async def test_t_6_7_a_stop_is_cut_across_chunks(caller: Caller, pieces: list[str]) -> None:
     """The text ends before the stop text however the stream was cut; what only begins like one stays."""
     async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
         fake.plays(ok(text=pieces))
+        answer = await caller.ask(gateway, "nexus", stream=True, stop=["##"])
+
+        assert "".join(pieces).partition("##")[0] == caller.text(answer)
+        assert (True, "", False) == (caller.ended(answer), caller.error(answer), "stop" in fake.seen[0].body)
+
+
+async def test_t_6_7_a_single_stop_may_be_a_text() -> None:
+    """With one finish reason, `stop`, and one end."""
+    async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
+        fake.plays(ok(text=["a #", "# b"]))
         answer = await ask(gateway, "nexus", stream=True, stop="##")
 
-        assert ("".join(pieces).partition("##")[0], ["stop"]) == (text_of(answer), finishes(answer))
-        assert ("stop" in fake.seen[0].body, "[DONE]") == (False, answer.events[-1])
+        assert ("a ", ["stop"], "[DONE]") == (text_of(answer), finishes(answer), answer.events[-1])
 
 
 @callers
