@@ -530,6 +530,34 @@ async def test_abilities_are_switched_on() -> None:
         assert "messages[0].content[1]=dropped" == good.headers["x-isthmus-loss"]
 
 
+async def test_what_newer_ones_lack_is_refused_all_the_same() -> None:
+    """Sounds, images of the model, tools in their older form: 400 before anything is sent. Text is no format."""
+    more = ", tools: true, response_format: true, vision: true"
+    async with before(AlephAlpha(profile="4.7"), ROW, MODEL, more=more) as (gateway, fake):
+        sound = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
+        bad = [
+            await ask(gateway, MODEL, [{"role": "user", "content": [sound]}]),
+            await ask(gateway, MODEL, [HI, {"role": "assistant", "content": [IMAGE]}, HI]),
+            await ask(gateway, MODEL, functions=[{"name": "f"}]),
+        ]
+        text = await ask(gateway, MODEL, response_format={"type": "text"})
+
+        assert [400] * 3 == [answer.status for answer in bad]
+        assert (200, {"model", "messages"}) == (text.status, set(fake.seen[0].body))
+        assert 1 == len(fake.seen)
+
+
+async def test_what_was_said_before_a_call_is_one_turn_with_it() -> None:
+    """Clients split a turn of the model: text, then calls."""
+    async with before(AlephAlpha(profile="4.7"), ROW, MODEL, more=", tools: true") as (gateway, fake):
+        call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        said = [{"role": "assistant", "content": "Let me see."}, {"role": "assistant", "tool_calls": [call]}]
+        answer = await ask(gateway, MODEL, [HI, *said, {"role": "tool", "tool_call_id": "call_1", "content": "4"}])
+
+        assert (200, "messages=approximated") == (answer.status, answer.headers["x-isthmus-loss"])
+        assert "Let me see." == fake.seen[0].body["messages"][1]["content"]
+
+
 async def test_abilities_may_be_of_some_models() -> None:
     """A list of models opens it for those alone."""
     more = ', tools: ["new-*"]'

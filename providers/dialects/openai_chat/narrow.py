@@ -22,6 +22,8 @@ _KEYS: Mapping[str, frozenset[str]] = {
     "tool": frozenset({"role", "content", "tool_call_id"}),
 }
 _OLDER = {"max_completion_tokens": "max_tokens"}
+_TEXTS = frozenset({"text", "refusal"})  # kinds of parts
+_DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,")
 _STEERING = re.compile(r"_worker/[a-zA-Z0-9-_]{1,64}|[0-9a-f]{64}")
 
 
@@ -97,9 +99,12 @@ def json_schema_field(body: Object, losses: Losses, exact: bool) -> None:
 
 
 def schema_only(body: Object, losses: Losses, exact: bool) -> None:
-    """Of the formats of an answer only `json_schema`."""
+    """Of the formats of an answer only `json_schema`; that it be text goes without saying."""
     wish = body.get("response_format")
-    if type(wish) is dict and wish.get("type") == "json_object":
+    kind = wish.get("type") if type(wish) is dict else None
+    if kind == "text":
+        del body["response_format"]
+    elif wish is not None and kind != "json_schema":
         raise _refuse("response_format", "the target wants a schema")
 
 
@@ -144,7 +149,7 @@ def text_only(body: Object, losses: Losses, exact: bool) -> None:
     for i, message in _objects(body):
         content = message.get("content")
         for j, part in enumerate(content if type(content) is list else ()):
-            if type(part) is not dict or part.get("type") not in ("text", "refusal"):
+            if type(part) is not dict or part.get("type") not in _TEXTS:
                 raise _refuse(_at(i, f"content[{j}]", exact), "the target reads text only")
     wanted = body.get("modalities")
     if wanted and "text" not in wanted:
@@ -154,24 +159,28 @@ def text_only(body: Object, losses: Losses, exact: bool) -> None:
 
 
 def data_urls(body: Object, losses: Losses, exact: bool) -> None:
-    """Images come in the call itself, without a wish for detail."""
+    """Users show images, in the call itself, without a wish for detail; parts of any other kind are refused."""
     if type(body.get("messages")) is not list:
         return
     messages = list(body["messages"])
     for i, message in _objects(body):
         content = message.get("content")
-        if type(content) is list and any(type(part) is dict and part.get("type") == "image_url" for part in content):
-            parts = [_image(part, _at(i, f"content[{j}]", exact), losses) for j, part in enumerate(content)]
+        if type(content) is list and any(type(part) is not dict or part.get("type") not in _TEXTS for part in content):
+            user = message.get("role") == "user"
+            parts = [_image(part, _at(i, f"content[{j}]", exact), user, losses) for j, part in enumerate(content)]
             messages[i] = {**message, "content": parts}
     body["messages"] = messages
 
 
-def _image(part: Json, at: str, losses: Losses) -> Json:
-    if type(part) is not dict or part.get("type") != "image_url":
+def _image(part: Json, at: str, user: bool, losses: Losses) -> Json:
+    kind = part.get("type") if type(part) is dict else None
+    if kind in _TEXTS:
         return part
+    if kind != "image_url" or not user:
+        raise _refuse(at, "the target reads text, and images of the user")
     image = part.get("image_url")
     url = image.get("url") if type(image) is dict else image
-    if type(url) is not str or not url.startswith("data:"):
+    if type(url) is not str or not _DATA_URL.match(url):
         raise _refuse(at, "the target takes images in the call only (data:image/png;base64,…)")
     if type(image) is dict and image.get("detail") not in (None, "auto"):
         losses.append(dropped(at, "the target chooses the detail itself"))
@@ -253,22 +262,22 @@ def _by_turns(turns: list[Object], losses: Losses) -> list[Object]:
 
 
 def _follows(one: Object, other: Object) -> bool:
-    """Two turns of one role that can be said as one."""
+    """Two turns of one role that can be said as one: calls come last in theirs."""
     role = one.get("role")
-    return role in ("user", "assistant") and role == other.get("role") and not ({*one, *other} & {"tool_calls"})
+    return role in ("user", "assistant") and role == other.get("role") and "tool_calls" not in one
 
 
 def _one(messages: list[Object]) -> Object:
     """Messages of one role as one, with a blank line between texts."""
     if len(messages) == 1:
         return messages[0]
-    contents = [message.get("content") for message in messages]
+    contents = [message["content"] for message in messages if message.get("content") is not None]
     together: Json
     if all(type(content) is str for content in contents):
         together = "\n\n".join(content for content in contents if content)
     else:
         together = [part for content in contents for part in _parts(content)]
-    return {**messages[0], "content": together}
+    return {**messages[0], **messages[-1], "content": together}
 
 
 def _joined(text: str, content: Json) -> Json:

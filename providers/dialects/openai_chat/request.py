@@ -603,6 +603,8 @@ def _close(takes: frozenset[str], body: Object, losses: Losses, *, names: bool) 
         ]
         body["stream_options"] = kept
     for key in [key for key in body if key not in takes and key not in _ALWAYS]:
+        if key == "functions" and body[key]:
+            raise refuse(key, f"{key}: the target knows them as tools")
         if body.pop(key) not in (None, [], {}):
             losses.append(dropped(_NAMES.get(key, key) if names else key, "the target has no such field"))
 

@@ -18,6 +18,8 @@ from .speak import CHAT, HI, ask, written
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+SOUND = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
+PLAIN_TEXT = {"type": "image_url", "image_url": {"url": "data:text/plain,AAAA"}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
 WISH = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA, "description": "d"}}
 
@@ -73,6 +75,8 @@ def turns(*said: tuple[str, Any]) -> list[dict[str, Any]]:
         ),
         ("json_schema_field", {"json_schema": SCHEMA}, {"json_schema": SCHEMA}, []),
         ("schema_only", {"response_format": WISH}, {"response_format": WISH}, []),
+        ("schema_only", {"response_format": {"type": "text"}}, {}, []),
+        ("schema_only", {"response_format": None}, {"response_format": None}, []),
         ("steering_concepts", {"steering_concepts": ["_worker/a-B_9"]}, {"steering_concepts": ["_worker/a-B_9"]}, []),
         ("steering_concepts", {"steering_concepts": None}, {"steering_concepts": None}, []),
     ],
@@ -94,6 +98,10 @@ def test_a_parameter_is_changed(name: str, fields: dict[str, Any], expected: Any
         ("json_schema_field", {"json_schema": SCHEMA, "response_format": WISH}, "response_format"),
         ("json_schema_field", {"response_format": {"type": "grammar"}}, "response_format"),
         ("schema_only", {"response_format": {"type": "json_object"}}, "response_format"),
+        ("schema_only", {"response_format": {"type": "grammar"}}, "response_format"),
+        ("data_urls", {"messages": turns(("user", [SOUND]))}, "messages[0].content[0]"),
+        ("data_urls", {"messages": turns(("user", "a"), ("assistant", [IMAGE]))}, "messages[1].content[0]"),
+        ("data_urls", {"messages": turns(("user", [PLAIN_TEXT]))}, "messages[0].content[0]"),
         ("text_only", {"messages": turns(("user", [IMAGE]))}, "messages[0].content[0]"),
         ("text_only", {"modalities": ["audio"]}, "modalities"),
         ("no_tool_turns", {"messages": [{"role": "assistant", "tool_calls": [CALL]}]}, "messages[0]"),
@@ -216,6 +224,16 @@ def test_only_what_it_takes_is_sent() -> None:
     assert {"model": "m", "messages": HI, "seed": 1, "mine": 2, "stream": True} == body
     assert ["top_p=dropped", "foo=dropped"] == losses
     assert ({"model": "m", "messages": HI, "seed": 1, "stream": True}, ["top_p=dropped"]) == (other, lost)
+
+
+def test_tools_in_their_older_form_are_refused_where_only_the_newer_is_known() -> None:
+    """To drop them would change the meaning."""
+    traits = Traits(takes=frozenset({"tools"}))
+    with pytest.raises(UnsupportedParameter) as refused:
+        relayed(traits, functions=[{"name": "f"}])
+
+    assert "functions" == refused.value.param
+    assert [] == relayed(traits, functions=[])[2]
 
 
 @pytest.mark.parametrize("asks", [True, None])
@@ -353,6 +371,17 @@ def test_turns_with_calls_are_not_joined() -> None:
     ]
 
     assert messages == relayed(quirk("alternate_turns"), messages=messages)[1]["messages"]
+
+
+def test_a_text_before_calls_is_one_turn_with_them() -> None:
+    """Calls come last in their turn: what was said before them stands in it, and what comes after does not."""
+    calling = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "4"}
+    said = [*HI, *turns(("assistant", "a"), ("assistant", "b")), calling, result]
+    _, body, losses = relayed(quirk("alternate_turns"), messages=said)
+
+    assert [*HI, {**calling, "content": "a\n\nb"}, result] == body["messages"]
+    assert ["messages=approximated"] == losses
 
 
 @pytest.mark.parametrize("name", ["alternate_turns", "strict_turns"])
