@@ -25,6 +25,10 @@ from providers.canonical.stream import StreamEvent
 Json: TypeAlias = Any
 Range: TypeAlias = tuple[float | None, float | None]
 
+# Stop texts that are looked for here, of an upstream that knows none: so many, so long.
+MOST_STOPS = 16
+LONGEST_STOP = 256  # characters
+
 
 class WireRequest(msgspec.Struct, kw_only=True):
     """An HTTP request as a value. `path` is appended to the provider's base_url; header names are lower case."""

@@ -3,7 +3,7 @@
     stop_here        the caller's stop texts end the answer here, for an upstream that knows none
     unwrap_list      an answer that stands in a list, alone, comes out of it
     hide_tool_calls  calls that the upstream made and answered itself are not the caller's
-    strip_fence      JSON that was asked for comes out of its Markdown fence
+    strip_fence      JSON that was asked for comes out of its Markdown fence, and alone
 
 `mending` says what is to be done for one call, None where nothing is. An answer that is changed cannot be relayed byte
 for byte. Pure, and bounded: of a stream no more is held back than might still turn out to be a stop text or a fence.
@@ -29,6 +29,7 @@ from providers.canonical.chat import (
     Text,
     ToolCall,
 )
+from providers.canonical.errors import RouterError
 from providers.canonical.stream import (
     ChoiceEnd,
     CitationDelta,
@@ -49,12 +50,14 @@ from providers.canonical.stream import (
 from providers.dialect import StreamDecoder, WireResponse
 
 _LONGEST_BLANK = 4096  # characters of white space that are held back
-_LONGEST_OPENING = 32
-_OPENING = re.compile(r"\s*```[A-Za-z0-9]{0,10}[ \t]*\r?\n|\s*```(?:json|JSON)?[ \t]*(?=[\[{])")
-_MAYBE_OPENING = re.compile(r"\s*(?:`{0,2}|```[A-Za-z0-9]{0,10}[ \t]*\r?)")
+_LONGEST_OPENING = 64
+_BOM = "\ufeff"
+_OPENING = re.compile(r"[\s\ufeff]*`{3,8}(?:[^\n`\[{]{0,40}\n|[ \t]*(?:json|JSON)?[ \t]*(?=[\[{]))")
+_MAYBE_OPENING = re.compile(r"[\s\ufeff]*(?:`{0,8}|`{3,8}[^\n`\[{]{0,40})")
+_CLOSING = re.compile(r"\s*`{3,8}\s*")  # at the end of all
+_CLOSING_LINE = re.compile(r"\n[ \t]*`{3}")  # JSON has no line that begins so
 _FIELD = "json_schema"
 _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_CLOSING = re.compile(r"\s*```\s*")
 
 
 StreamPart: TypeAlias = (
@@ -76,16 +79,18 @@ class Mending(msgspec.Struct, frozen=True, kw_only=True):
     stops: tuple[str, ...] = ()
     hides_calls: bool = False
     strips_fence: bool = False
+    choices: int = 1  # so many were asked for
 
 
 def mending(request: ChatRequest, quirks: frozenset[str]) -> Mending | None:
     """What the quirks of a row ask for this request's answer; None: it is given on as it comes."""
     found = Mending(
+        choices=request.n or 1,
         stops=tuple(stop for stop in request.stop if stop) if "stop_here" in quirks else (),
         hides_calls="hide_tool_calls" in quirks and not request.tools,
         strips_fence="strip_fence" in quirks and wish(request) is not None,
     )
-    return found if found != Mending() else None
+    return found if found.stops or found.hides_calls or found.strips_fence else None
 
 
 def wish(request: ChatRequest) -> ResponseFormat | None:
@@ -171,13 +176,18 @@ class Cut:
 
 
 class Unfence:
-    """Takes the fence from around a text, where it is all in one: ```json … ```."""
+    """Takes JSON out of its fence, ```json … ```, where a text begins with one; what is said behind the fence is not
+    given. A byte order mark at the start goes, too."""
 
     def __init__(self) -> None:
         self._held = ""
         self._inside: bool | None = None  # None: that is not clear yet
+        self._said = False  # something of what is inside
+        self._closed = False
 
     def feed(self, text: str, /) -> str:
+        if self._closed:
+            return ""
         text = self._held + text
         self._held = ""
         if self._inside is None:
@@ -190,14 +200,23 @@ class Unfence:
                 self._inside = False
             else:
                 self._inside = False
-        if not self._inside:
-            return text
+                text = text.removeprefix(_BOM)
+        return self._within(text) if self._inside else text
+
+    def _within(self, text: str) -> str:
+        closing = _CLOSING_LINE.search(text if self._said else f"\n{text}")
+        if closing is not None:
+            self._closed = True
+            return text[: max(closing.start() - (not self._said), 0)].rstrip(" \t\r\n")
         tail = min(len(text) - len(text.rstrip("` \t\r\n")), _LONGEST_BLANK)
         self._held = text[len(text) - tail :]
+        self._said = self._said or len(text) > tail
         return text[: len(text) - tail]
 
     def end(self) -> str:
         held, self._held = self._held, ""
+        if self._inside is None:
+            return held.removeprefix(_BOM)
         return "" if self._inside and _CLOSING.fullmatch(held) else held
 
 
@@ -289,10 +308,23 @@ class MendedStream:
     def __init__(self, mending: Mending) -> None:
         self._mending = mending
         self._choices: dict[int, _OpenChoice] = {}
+        self._over = False
+
+    @property
+    def settled(self) -> bool:
+        """Has the caller got all of its answers, cut where a stop text was? What comes then is nothing to it."""
+        choices = self._choices.values()
+        cut = any(choice.texts.found is not None for choice in choices)
+        return cut and sum(choice.ended for choice in choices) >= self._mending.choices
+
+    def end(self) -> list[StreamEvent]:
+        """The end, where it has not been said."""
+        return [] if self._over else [ResponseEnd()]
 
     def feed(self, events: Sequence[StreamEvent]) -> list[StreamEvent]:
         out: list[StreamEvent] = []
         for event in events:
+            self._over = self._over or isinstance(event, ResponseEnd)
             if not isinstance(event, ResponseStart | UsageUpdate | ResponseEnd):
                 choice = self._choices.get(event.choice)
                 if choice is None:
@@ -368,17 +400,33 @@ class MendedStream:
 
 
 class Mended:
-    """A decoder whose events are changed on their way."""
+    """A decoder whose events are changed on their way. An upstream that fails when the answer has been cut already has
+    given all that its caller wanted: its stream ends well."""
 
     def __init__(self, decoder: StreamDecoder, mending: Mending) -> None:
         self._decoder = decoder
         self._stream = MendedStream(mending)
         self.finished = decoder.finished
 
+    @property
+    def settled(self) -> bool:
+        return self._stream.settled
+
     def feed(self, data: bytes, /) -> Sequence[StreamEvent]:
-        events = self._stream.feed(self._decoder.feed(data))
+        try:
+            events = self._stream.feed(self._decoder.feed(data))
+        except RouterError:
+            if not self.settled:
+                raise
+            self.finished = True
+            return ()
         self.finished = self._decoder.finished
         return events
 
     def close(self) -> Sequence[StreamEvent]:
-        return self._stream.feed(self._decoder.close())
+        try:
+            return self._stream.feed(self._decoder.close())
+        except RouterError:
+            if not self.settled:
+                raise
+            return self._stream.end()

@@ -215,7 +215,9 @@ class ProviderRow(Rows):
     timeouts: NarrowerRow | None = Field(None, description="narrow those of the policy")
     attempts: Count | None = Field(None, description="narrows `attempts` of the policy")
     retry_on: Annotated[list[str | int], Says("list of statuses and errors")] | None = Field(
-        None, description="what is tried again at all: `[429, 503, connect]`; without it what the policy says"
+        None,
+        description="what is tried again at all: `[429, 503, connect]` (`connect`: no connection was made, "
+        "`connection`: it was lost); without it what the policy says",
     )
     resend_stale: bool | None = Field(
         None, description="whether a call is sent again, once, when a kept connection turns out to be closed"

@@ -14,7 +14,7 @@ which metrics and log get once, at the end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -599,7 +599,7 @@ class Exchange:
         commit: Callable[[], None],
     ) -> None:
         """Holds everything back until the first meaningful event, then gives it out as it comes."""
-        chunks = call.chunks()
+        chunks = self._arriving(call)
         first = await opening(chunks)
         if is_whole_answer(call.headers, first):
             if upstream is self.dialect and not self._is_understood(asked):
@@ -627,6 +627,10 @@ class Exchange:
             self.record.stream_end = stream_end_of(error)
             await self.door.write(source.error(self._shown(error)))
         await self.door.end()
+
+    def _arriving(self, call: UpstreamCall) -> AsyncIterator[bytes]:
+        """The upstream's bytes as they come."""
+        return call.chunks()
 
     async def _told(self) -> None:
         """All of a stream has been given out. For whoever has something to add: what fails here ends it in an error."""

@@ -7,9 +7,13 @@ not: what the row lets through goes as the caller wrote it.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+import msgspec
+
 from providers.adherence import Breach
 from providers.canonical.chat import ChatRequest, ChatResponse
-from providers.canonical.errors import UnwantedAnswer
+from providers.canonical.errors import RouterError, UnwantedAnswer
 from providers.dialect import Asked, Dialect, StreamDecoder, WireRequest, WireResponse
 from providers.dialects import ANSWERS
 from providers.mending import Mended, Mending, Promised, mended, mending, unwrapped
@@ -19,14 +23,16 @@ from router.record import AttemptRecord
 from router.shaped import ShapedExchange
 from router.streaming import Source, Translated
 from router.table import CheckSchema
+from router.transport import UpstreamCall
 
 
 class MendedExchange(ShapedExchange):
     """One call, whose answer is changed where the row of its target says so."""
 
-    _quirks: frozenset[str] = frozenset()  # these four of the attempt under way
+    _quirks: frozenset[str] = frozenset()  # these five of the attempt under way
     _mending: Mending | None = None
     _promise: Promised | None = None
+    _mended: Mended | None = None
     _refuses = False  # an answer that is not the JSON that was asked for is an error
     _usual_mode: CheckSchema | None = None  # what route and policy say, whatever the target
 
@@ -35,7 +41,9 @@ class MendedExchange(ShapedExchange):
         wire = super()._encoded(asked, upstream, provider, model, plan)
         if self.record.operation == "chat" and (self._quirks & ANSWERS or provider.on_invalid_json is not None):
             request = self._canonical(asked)
-            self._mending = mending(request, self._quirks)
+            # Tools that are asked for in words are none that the upstream could call.
+            told = msgspec.structs.replace(request, tools=()) if "tools" in self._emulated else request
+            self._mending = mending(told, self._quirks)
             self._promise = Promised.of(request, self._quirks)
             if self._rewrites(asked):
                 self.record.lane = "translate"
@@ -46,7 +54,7 @@ class MendedExchange(ShapedExchange):
         if self._usual_mode is None:
             self._usual_mode = self._mode
         self._quirks = frozenset(provider.quirks)
-        self._mending = self._promise = None
+        self._mending = self._promise = self._mended = None
         said = provider.on_invalid_json
         self._refuses = said == "error"
         self._mode = self._usual_mode
@@ -94,7 +102,20 @@ class MendedExchange(ShapedExchange):
         decoder = upstream.stream_decoder(limit=self.generation.settings.limits.sse_event)
         return self._translating(decoder, asked, attempt)
 
+    def _arriving(self, call: UpstreamCall) -> AsyncIterator[bytes]:
+        chunks = super()._arriving(call)
+        return self._while_wanted(chunks) if self._mending is not None and self._mending.stops else chunks
+
+    async def _while_wanted(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """A connection that is lost when the answer has been cut already has just ended."""
+        try:
+            async for data in chunks:
+                yield data
+        except RouterError:
+            if self._mended is None or not self._mended.settled:
+                raise
+
     def _translating(self, decoder: StreamDecoder, asked: Asked, attempt: AttemptRecord) -> Translated:
         if self._mending is not None and not self._emulated:  # what is emulated is changed before it is looked at
-            decoder = Mended(decoder, self._mending)
+            decoder = self._mended = Mended(decoder, self._mending)
         return super()._translating(decoder, asked, attempt)

@@ -139,7 +139,7 @@ class ShapedExchange(Exchange):
         request = self._promised(asked)
         found = breaches(request, response, _check)
         if found and (self._emulated or self._mode == "repair"):
-            better = await self._mended(asked, upstream, request, response, found)
+            better = await self._second(asked, upstream, request, response, found)
             if better is not None:
                 return better
         self._flag(found)
@@ -149,7 +149,7 @@ class ShapedExchange(Exchange):
         if found and self._request is not None:
             self.losses += in_callers_words(flags(found), self._request, self.dialect.paths)
 
-    async def _mended(
+    async def _second(
         self, asked: Asked, upstream: Dialect, request: ChatRequest, response: ChatResponse, found: Sequence[Breach]
     ) -> ChatResponse | None:
         """The answer to one more question, when that fits. None: the first one it is."""
@@ -157,7 +157,7 @@ class ShapedExchange(Exchange):
         if again is None or self._aim is None:
             return None
         plan, provider, secret = self._aim
-        if len(self.record.attempts) >= plan.policy.attempts:
+        if not self._may_ask_again(plan, provider):
             return None
         caught: list[ChatResponse] = []
         self._caught = caught
@@ -172,6 +172,12 @@ class ShapedExchange(Exchange):
             self._caught = None
         second = caught[0]
         return None if breaches(request, second, _check) else with_usage_of(response, second)
+
+    def _may_ask_again(self, plan: Plan, provider: Provider) -> bool:
+        """Within the attempts of the policy, and of the row for this target."""
+        attempts = self.record.attempts
+        here = [one for one in attempts if (one.provider, one.model) == (provider.name, attempts[-1].model)]
+        return len(attempts) < plan.policy.attempts and (provider.attempts is None or len(here) < provider.attempts)
 
     # ── streams ────────────────────────────────────────────────────────────────────
     def _source(self, asked: Asked, upstream: Dialect, attempt: AttemptRecord) -> Source:

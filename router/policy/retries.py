@@ -24,8 +24,6 @@ import msgspec
 from tenacity import wait_exponential
 
 from providers.canonical.errors import (
-    ConnectFailed,
-    ConnectionLost,
     RouterError,
     UpstreamError,
     UpstreamFailed,
@@ -191,8 +189,6 @@ def _row_allows(row: Row, error: RouterError) -> bool:
     words = {error.kind, error.code}
     if isinstance(error, UpstreamError):
         words.add(str(error.upstream_status))
-    if isinstance(error, ConnectFailed | ConnectionLost):
-        words.add("connect")
     return bool(words & row.retry_on)
 
 

@@ -140,6 +140,26 @@ class Caller:
             found = [event["candidates"][0].get("finishReason") for event in events]
         return next(word for word in reversed(found) if word)
 
+    def thoughts(self, answer: Answer) -> str:
+        """All thinking of a stream."""
+        events = _events(answer)
+        if self.dialect == "openai":
+            found = [c["delta"].get("reasoning_content") for event in events for c in event["choices"]]
+        elif self.dialect == "anthropic":
+            found = [event["delta"].get("thinking") for event in events if event["type"] == "content_block_delta"]
+        else:
+            parts = [part for event in events for part in event["candidates"][0].get("content", {}).get("parts", ())]
+            found = [part["text"] for part in parts if part.get("thought")]
+        return "".join(text for text in found if text)
+
+    def ended(self, answer: Answer) -> bool:
+        """Was the end of a stream told, in any of the ways in which the dialect tells it?"""
+        if self.dialect == "gemini":
+            return any(one.get("finishReason") for event in _events(answer) for one in event.get("candidates", ()))
+        if self.dialect == "anthropic":
+            return any(event["type"] in ("message_delta", "message_stop") for event in _events(answer))
+        return b"data: [DONE]" in answer.body or bool(finishes(answer))
+
     def error(self, answer: Answer) -> str:
         """The text of an error, whole or the last event of a stream."""
         for event in reversed(_events(answer)):

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from tests.given.alchemyst import FIXED_STREAM, PRINTED_STREAM, Alchemyst
-from tests.given.callers import CALLERS, Caller, ask, before, deltas, finishes, text_of
+from tests.given.callers import CALLERS, Caller, ask, before, deltas, text_of
 from tests.given.fakes import Scenario, cut_after, fail, no_done, ok, split_every_byte
-from tests.running import Answer
 
 ROW = "alchemyst"
 MODEL = "maya"
@@ -20,19 +19,15 @@ callers = pytest.mark.parametrize("caller", CALLERS, ids=[caller.dialect for cal
 streamed = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
 
-def thoughts(answer: Answer) -> str:
-    found = [event["choices"][0]["delta"].get("reasoning_content") for event in answer.events[:-1] if event["choices"]]
-    return "".join(text for text in found if text)
-
-
-async def test_t_6_40_the_documents_stream_is_read() -> None:
+@callers
+async def test_t_6_40_the_documents_stream_is_read(caller: Caller) -> None:
     """With the quote of its sample escaped: thinking, text, and a clean end, no blank line between events."""
     async with before(Alchemyst(), ROW, MODEL) as (gateway, fake):
         fake.plays(ok(raw=FIXED_STREAM))
-        answer = await ask(gateway, MODEL, stream=True)
+        answer = await caller.ask(gateway, MODEL, stream=True)
 
-        assert ("Planning response", 'Here"s your answer...') == (thoughts(answer), text_of(answer))
-        assert (["stop"], "[DONE]") == (finishes(answer), answer.events[-1])
+        assert ("Planning response", 'Here"s your answer...') == (caller.thoughts(answer), caller.text(answer))
+        assert (True, "") == (caller.ended(answer), caller.error(answer))
 
 
 @callers
@@ -43,7 +38,7 @@ async def test_t_6_41_the_stream_as_printed_is_an_error(caller: Caller) -> None:
         answer = await caller.ask(gateway, MODEL, stream=True)
 
         assert "no JSON: 1" in caller.error(answer)
-        assert "[DONE]" not in answer.body.decode()
+        assert not caller.ended(answer)
 
 
 @pytest.mark.parametrize("shape", ["message", "response", "kwargs", "content", "text"])
@@ -75,7 +70,7 @@ async def test_t_6_43_characters_may_be_cut_anywhere(blank: bool) -> None:
         fake.plays(split_every_byte(blank=blank, more=True))
         answer = await ask(gateway, MODEL, stream=True)
 
-        assert ("Planning response", "Grüß dich 👋🏽 日本") == (thoughts(answer), text_of(answer))
+        assert ("Planning response", "Grüß dich 👋🏽 日本") == (CALLERS[0].thoughts(answer), text_of(answer))
         assert 3 == len(deltas(answer))
 
 
@@ -113,6 +108,16 @@ async def test_its_own_fields_pass() -> None:
         assert (200, {"foo=dropped", *TOLD}) == (answer.status, set(answer.headers["x-isthmus-loss"].split(", ")))
 
 
+async def test_a_stream_takes_fewer_of_them() -> None:
+    """Its page names neither `voice` nor `fastContext` for streams: dropped and named, the rest goes."""
+    async with before(Alchemyst(), ROW, MODEL) as (gateway, fake):
+        own = {"scope": "internal", "tools": {"web": True}}
+        answer = await ask(gateway, MODEL, stream=True, **own, voice=True, fastContext=[{"a": 1}])
+
+        assert {"chat_history", "persona", "stream", *own} == set(fake.seen[0].body)
+        assert {"voice=dropped", "fastContext=dropped"} == set(answer.headers["x-isthmus-loss"].split(", "))
+
+
 async def test_sampling_is_dropped_and_named() -> None:
     """There is nothing to say of it there."""
     async with before(Alchemyst(), ROW, MODEL) as (gateway, fake):
@@ -129,10 +134,13 @@ async def test_sampling_is_dropped_and_named() -> None:
         {"tools": [{"type": "function", "function": {"name": "f"}}]},
         {"n": 2},
         {"response_format": {"type": "json_object"}},
+        {"response_format": {"type": "grammar"}},
+        {"stop": ["x"] * 17},
+        {"stop": "x" * 257},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]},
         {"messages": [{"role": "tool", "tool_call_id": "c", "content": "4"}]},
     ],
-    ids=lambda fields: next(iter(fields)),
+    ids=lambda fields: f"{next(iter(fields))}-{str(fields)[:40]}",
 )
 async def test_what_it_cannot_is_refused(fields: dict[str, Any]) -> None:
     """400, and nothing is sent."""
@@ -168,6 +176,7 @@ async def test_a_stream_that_is_not_whole_is_an_error(caller: Caller, scenario: 
         answer = await caller.ask(gateway, MODEL, stream=True)
 
         assert caller.error(answer)
+        assert answer.status == 502 or not caller.ended(answer)
 
 
 @pytest.mark.parametrize(

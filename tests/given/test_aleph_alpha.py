@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from tests.given.fakes import (
 
 MODEL = "llama-3.1-70b-instruct"
 ROW = "aleph-alpha"
+HI = {"role": "user", "content": "Hi"}
 callers = pytest.mark.parametrize("caller", CALLERS, ids=[caller.dialect for caller in CALLERS])
 streamed = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
@@ -196,6 +198,38 @@ async def test_t_6_15_what_is_rejected_there_is_rejected_here(field: str, value:
         )
 
 
+REFUSAL = {"type": "refusal", "refusal": "No."}
+
+
+@pytest.mark.parametrize(
+    ("fields", "losses"),
+    [
+        ({"stop": []}, set()),
+        ({"stream": True, "stream_options": {"include_obfuscation": False}}, set()),
+        (
+            {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": True}},
+            {"stream_options.include_obfuscation=dropped"},
+        ),
+        ({"modalities": ["text"]}, set()),
+        ({"messages": [HI, {"role": "assistant", "content": "x", "tool_calls": []}, HI]}, set()),
+        ({"messages": [HI, {"role": "assistant", "content": [REFUSAL]}, HI]}, {"messages[1].content=approximated"}),
+        (
+            {"messages": [HI, {"role": "assistant", "content": None, "refusal": "No."}, HI]},
+            {"messages[1].refusal=approximated"},
+        ),
+        ({"messages": [{**HI, "tool_call_id": "c"}]}, {"messages[0].tool_call_id=dropped"}),
+    ],
+    ids=str,
+)
+async def test_what_the_document_does_not_name_is_not_sent(fields: dict[str, Any], losses: set[str]) -> None:
+    """The fake, which refuses whatever its document does not have, takes what clients of OpenAI send."""
+    async with before(AlephAlpha(), ROW, MODEL) as (gateway, _):
+        answer = await ask(gateway, MODEL, **{"messages": "Hi", **fields})
+        lost = answer.headers.get("x-isthmus-loss")
+
+        assert (200, losses) == (answer.status, set(lost.split(", ")) if lost else set())
+
+
 async def test_a_null_is_not_sent_either() -> None:
     """The document rejects the fields whatever they hold."""
     async with before(AlephAlpha(), ROW, MODEL) as (gateway, fake):
@@ -224,6 +258,18 @@ async def test_t_6_16_nice_and_steering_concepts_pass() -> None:
         assert "steering_concepts[0]" == bad.json["error"]["param"]
 
 
+async def test_its_own_fields_pass_from_every_dialect() -> None:
+    """Concepts are named as its document names them, also by callers whose fields have humps, and checked."""
+    async with before(AlephAlpha(), ROW, MODEL) as (gateway, fake):
+        for caller in CALLERS:
+            path, body = getattr(caller, f"_{caller.dialect}")(MODEL, False, {})
+            good = await gateway.post(path, {**body, "steering_concepts": ["_worker/joyful"]}, headers=BEARER)
+            bad = await gateway.post(path, {**body, "steering_concepts": ["bad"]}, headers=BEARER)
+
+            assert (200, None, 400) == (good.status, good.headers.get("x-isthmus-loss"), bad.status)
+        assert [["_worker/joyful"]] * 3 == [seen.body["steering_concepts"] for seen in fake.seen]
+
+
 async def test_nice_is_a_setting_of_the_row() -> None:
     """`nice: true` holds for all calls but those that say otherwise."""
     async with before(AlephAlpha(), ROW, MODEL, more=", nice: true") as (gateway, fake):
@@ -246,6 +292,25 @@ async def test_t_6_17_choices_are_joined_by_their_index(order: str) -> None:
 
         assert {0: "one two three", 1: "eins zwei"} == found
         assert ["stop", "stop"] == finishes(answer)
+
+
+@pytest.mark.parametrize("order", ["round", "reversed", "random"])
+@streamed
+async def test_t_6_17_choices_are_joined_for_other_dialects_too(stream: bool, order: str) -> None:
+    """Read and written again, as candidates, each with its own end."""
+    async with before(AlephAlpha(), ROW, MODEL) as (gateway, fake):
+        fake.plays(ok(texts=[["one ", "two ", "three"], ["eins ", "zwei"]], order=order, finish="length"))
+        path, body = CALLERS[2]._gemini(MODEL, stream, {})
+        answer = await gateway.post(path, {**body, "generationConfig": {"candidateCount": 2}}, headers=BEARER)
+        found = [one for event in (answer.events if stream else [answer.json]) for one in event["candidates"]]
+        texts = {at: _said(one for one in found if one["index"] == at) for at in (0, 1)}
+
+        assert {0: "one two three", 1: "eins zwei"} == texts
+        assert ["MAX_TOKENS"] * 2 == [one["finishReason"] for one in found if one.get("finishReason")]
+
+
+def _said(candidates: Iterable[Any]) -> str:
+    return "".join(part["text"] for one in candidates for part in one["content"]["parts"])
 
 
 @streamed
@@ -422,7 +487,7 @@ async def test_broken_streams_end_with_an_error(scenario: Scenario, caller: Call
         answer = await caller.ask(gateway, MODEL, stream=True)
 
         assert caller.error(answer)
-        assert "[DONE]" not in answer.body.decode()
+        assert not caller.ended(answer)
 
 
 async def test_a_redirect_is_not_followed() -> None:
@@ -463,6 +528,34 @@ async def test_abilities_are_switched_on() -> None:
             fake.seen[0].body["tools"],
         )
         assert "messages[0].content[1]=dropped" == good.headers["x-isthmus-loss"]
+
+
+async def test_what_newer_ones_lack_is_refused_all_the_same() -> None:
+    """Sounds, images of the model, tools in their older form: 400 before anything is sent. Text is no format."""
+    more = ", tools: true, response_format: true, vision: true"
+    async with before(AlephAlpha(profile="4.7"), ROW, MODEL, more=more) as (gateway, fake):
+        sound = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
+        bad = [
+            await ask(gateway, MODEL, [{"role": "user", "content": [sound]}]),
+            await ask(gateway, MODEL, [HI, {"role": "assistant", "content": [IMAGE]}, HI]),
+            await ask(gateway, MODEL, functions=[{"name": "f"}]),
+        ]
+        text = await ask(gateway, MODEL, response_format={"type": "text"})
+
+        assert [400] * 3 == [answer.status for answer in bad]
+        assert (200, {"model", "messages"}) == (text.status, set(fake.seen[0].body))
+        assert 1 == len(fake.seen)
+
+
+async def test_what_was_said_before_a_call_is_one_turn_with_it() -> None:
+    """Clients split a turn of the model: text, then calls."""
+    async with before(AlephAlpha(profile="4.7"), ROW, MODEL, more=", tools: true") as (gateway, fake):
+        call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        said = [{"role": "assistant", "content": "Let me see."}, {"role": "assistant", "tool_calls": [call]}]
+        answer = await ask(gateway, MODEL, [HI, *said, {"role": "tool", "tool_call_id": "call_1", "content": "4"}])
+
+        assert (200, "messages=approximated") == (answer.status, answer.headers["x-isthmus-loss"])
+        assert "Let me see." == fake.seen[0].body["messages"][1]["content"]
 
 
 async def test_abilities_may_be_of_some_models() -> None:

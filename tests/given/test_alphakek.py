@@ -12,7 +12,18 @@ from google import genai
 
 from router import validating
 from tests.given.callers import BEARER, CALLERS, Caller, ask, before, deltas, finishes, text_of
-from tests.given.fakes import AlphaKek, Scenario, fail, fail_then_ok, ok, slow_tokens, split_every_byte
+from tests.given.fakes import (
+    AlphaKek,
+    Scenario,
+    bad_json,
+    cut_after,
+    fail,
+    fail_then_ok,
+    ok,
+    reset,
+    slow_tokens,
+    split_every_byte,
+)
 
 ROW = "alphakek"
 MODELS = ("versa", "nexus", "eclipse")
@@ -81,6 +92,19 @@ async def test_the_other_formats_of_an_answer() -> None:
         assert [{"type": "object"}, None] == [seen.body.get("json_schema") for seen in fake.seen]
 
 
+async def test_json_is_asked_for_once() -> None:
+    """By the schema, not in a message of ours besides: what a caller of Gemini says goes out as it is."""
+    async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
+        path, body = CALLERS[2]._gemini("nexus", False, {})
+        said = {**body, "generationConfig": {"responseMimeType": "application/json"}}
+        answer = await gateway.post(path, said, headers=BEARER)
+        own = await gateway.post(path, {**body, "json_schema": SCHEMA}, headers=BEARER)
+
+        assert [(200, None)] * 2 == [(one.status, one.headers.get("x-isthmus-loss")) for one in (answer, own)]
+        assert [[{"role": "user", "content": "Hi"}]] * 2 == [seen.body["messages"] for seen in fake.seen]
+        assert [{"type": "object"}, SCHEMA] == [seen.body["json_schema"] for seen in fake.seen]
+
+
 SOUND = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
@@ -94,6 +118,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
         ({"n": 2}, "n"),
+        ({"modalities": ["audio"], "audio": {"voice": "alloy", "format": "wav"}}, "modalities"),
         ({"messages": [{"role": "assistant", "tool_calls": [CALL]}]}, "messages[0]"),
         ({"messages": [{"role": "tool", "tool_call_id": "call_1", "content": "4"}]}, "messages[0]"),
         (
@@ -118,6 +143,17 @@ async def test_t_6_3_what_it_cannot_is_refused(fields: dict[str, Any], param: st
             answer.json["error"]["param"],
             fake.seen,
         )
+
+
+@callers
+@streamed
+async def test_t_6_3_every_caller_is_told_what_it_cannot(caller: Caller, stream: bool) -> None:
+    """Tools are refused in the caller's dialect, also where a stream was asked for."""
+    async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
+        answer = await caller.ask(gateway, "nexus", stream=stream, tools=["f"])
+
+        assert (400, []) == (answer.status, fake.seen)
+        assert "tools" in caller.error(answer)
 
 
 async def test_a_choice_of_no_tools_says_nothing() -> None:
@@ -146,8 +182,16 @@ async def test_t_6_4_credits_are_counted(stream: bool) -> None:
 @streamed
 @pytest.mark.parametrize(
     "fenced",
-    [f"```json\n{FITS}\n```", f"```\n{FITS}\n```\n", f"  ```json\r\n{FITS}\r\n```", FITS],
-    ids=["json", "bare", "windows", "none"],
+    [
+        f"```json\n{FITS}\n```",
+        f"```\n{FITS}\n```\n",
+        f"  ```json\r\n{FITS}\r\n```",
+        f"``` json\n{FITS}\n```",
+        f"\ufeff```json\n{FITS}\n```",
+        f"```json\n{FITS}\n```\n\nGood luck! 🚀",
+        FITS,
+    ],
+    ids=["json", "bare", "windows", "space", "mark", "remark", "none"],
 )
 async def test_t_6_5_json_comes_without_its_fence(fenced: str, stream: bool, wish: dict[str, Any]) -> None:
     """What was asked for as JSON is plain JSON, however it was cut on its way."""
@@ -196,6 +240,21 @@ async def test_json_that_does_not_fit_is_asked_for_again(wish: dict[str, Any]) -
 
 
 @needs_extra
+async def test_asking_again_is_one_of_the_attempts() -> None:
+    """Two in all: after one that failed the answer is given as it is, and named."""
+    async with before(AlphaKek(), ROW, *MODELS, more=", on_invalid_json: retry_once") as (gateway, fake):
+        fake.plays(fail(503, {"detail": "later"}), ok(text=SAMPLE))
+        answer = await ask(gateway, "nexus", **WISHES[0])
+
+        assert (200, "json_schema=approximated", "2") == (
+            answer.status,
+            answer.headers["x-isthmus-loss"],
+            answer.headers["x-isthmus-attempts"],
+        )
+        assert (2, 2) == (len(fake.seen), gateway.metric("isthmus_cost_credits_total"))
+
+
+@needs_extra
 @wishes
 @streamed
 async def test_json_that_does_not_fit_is_an_error(stream: bool, wish: dict[str, Any]) -> None:
@@ -226,14 +285,24 @@ async def test_t_6_6_calls_of_its_own_are_not_passed_on(caller: Caller, stream: 
 @pytest.mark.parametrize(
     "pieces", [["a #", "# b"], ["a ##", " b"], ["a ", "#", "#", " b"], ["a # b"], list("# a ## b")]
 )
-async def test_t_6_7_a_stop_is_cut_across_chunks(pieces: list[str]) -> None:
+@callers
+async def test_t_6_7_a_stop_is_cut_across_chunks(caller: Caller, pieces: list[str]) -> None:
     """The text ends before the stop text however the stream was cut; what only begins like one stays."""
     async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
         fake.plays(ok(text=pieces))
+        answer = await caller.ask(gateway, "nexus", stream=True, stop=["##"])
+
+        assert "".join(pieces).partition("##")[0] == caller.text(answer)
+        assert (True, "", False) == (caller.ended(answer), caller.error(answer), "stop" in fake.seen[0].body)
+
+
+async def test_t_6_7_a_single_stop_may_be_a_text() -> None:
+    """With one finish reason, `stop`, and one end."""
+    async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
+        fake.plays(ok(text=["a #", "# b"]))
         answer = await ask(gateway, "nexus", stream=True, stop="##")
 
-        assert ("".join(pieces).partition("##")[0], ["stop"]) == (text_of(answer), finishes(answer))
-        assert ("stop" in fake.seen[0].body, "[DONE]") == (False, answer.events[-1])
+        assert ("a ", ["stop"], "[DONE]") == (text_of(answer), finishes(answer), answer.events[-1])
 
 
 @callers
@@ -248,6 +317,20 @@ async def test_a_stop_is_kept_for_every_caller(caller: Caller, stream: bool) -> 
         assert None is answer.headers.get("x-isthmus-loss") or "stop" not in answer.headers["x-isthmus-loss"]
         word = {"openai": "stop", "anthropic": "stop_sequence", "gemini": "STOP"}[caller.dialect]
         assert word == caller.finish(answer)
+
+
+@callers
+@pytest.mark.parametrize("scenario", [cut_after(3), reset(3)], ids=["cut", "reset"])
+async def test_what_breaks_behind_a_stop_is_not_told(caller: Caller, scenario: Scenario) -> None:
+    """The answer was complete: it ends as it would have, once, and without an error."""
+    async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
+        fake.text = ["one END", " two"]
+        fake.plays(scenario)
+        answer = await caller.ask(gateway, "nexus", stream=True, stop=["END"])
+        word = {"openai": "stop", "anthropic": "stop_sequence", "gemini": "STOP"}[caller.dialect]
+
+        assert ("one ", word, "") == (caller.text(answer), caller.finish(answer), caller.error(answer))
+        assert 2 == gateway.metric("isthmus_cost_credits_total")
 
 
 async def test_what_is_sent_and_what_is_dropped() -> None:
@@ -317,6 +400,17 @@ async def test_a_call_that_may_have_cost_is_not_repeated_lightly(status: int, tr
         answer = await ask(gateway, "nexus")
 
         assert (tries, 200 if tries == 2 else 502) == (len(fake.seen), answer.status)
+
+
+@pytest.mark.parametrize("scenario", [reset(0), bad_json(), cut_after(0)], ids=["reset", "bad", "empty"])
+async def test_a_call_that_was_sent_is_not_repeated(scenario: Scenario) -> None:
+    """What was taken and then went wrong has cost its credits: counted once, for it was sent once."""
+    async with before(AlphaKek(), ROW, *MODELS) as (gateway, fake):
+        fake.plays(scenario)
+        answer = await ask(gateway, "nexus", stream=True)
+
+        assert (502, 1, 2) == (answer.status, len(fake.seen), fake.spent)
+        assert 2 == gateway.metric("isthmus_cost_credits_total")
 
 
 async def test_its_errors_are_read() -> None:

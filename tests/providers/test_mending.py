@@ -23,7 +23,8 @@ from providers.canonical.chat import (
     Tool,
     ToolCall,
 )
-from providers.canonical.stream import StreamEvent, TextDelta, check, fold, unfold
+from providers.canonical.errors import BadUpstreamBytes, StreamTruncated
+from providers.canonical.stream import ResponseStart, StreamEvent, TextDelta, check, fold, unfold
 from providers.dialect import WireResponse
 from providers.mending import Cut, Mended, MendedStream, Mending, Promised, Unfence, mended, mending, unwrapped, wish
 
@@ -78,6 +79,8 @@ def text_of(response: ChatResponse) -> str:
         (asked(), Mending(hides_calls=True)),
         (asked(tools=(Tool(name="f"),)), None),
         (asked(tools=(Tool(name="f"),), stop=("", "x")), Mending(stops=("x",))),
+        (asked(tools=(Tool(name="f"),), stop=("x",), n=2), Mending(stops=("x",), choices=2)),
+        (asked(tools=(Tool(name="f"),), n=2), None),
         (asked(response_format=ResponseFormat(kind="json_object")), Mending(hides_calls=True, strips_fence=True)),
         (asked(response_format=ResponseFormat(kind="text")), Mending(hides_calls=True)),
         (asked(extra={"json_schema": SCHEMA}), Mending(hides_calls=True, strips_fence=True)),
@@ -188,12 +191,23 @@ JSON = '{"a": "`x` ```"}'
         ("```", "```"),
         (f"```json\n{JSON}", JSON),
         (f"Here: ```json\n{JSON}\n```", f"Here: ```json\n{JSON}\n```"),
-        ("```json\n{}\n```\nDone.", "{}\n```\nDone."),
+        (f"```json\n{JSON}\n```\nDone.", JSON),
+        (f"```json\n{JSON}\n``` Done. ```", JSON),
+        (f"```json\n{JSON}\n```\n```json\n{{}}\n```", JSON),
+        (f"``` json\n{JSON}\n```", JSON),
+        (f"```json title=a\n{JSON}\n```", JSON),
+        (f"````json\n{JSON}\n````", JSON),
+        (f"\ufeff```json\n{JSON}\n```", JSON),
+        (f"\ufeff{JSON}", JSON),
+        ("\ufeff", ""),
+        ("```json\n```", ""),
+        ("```json\n```\nDone.", ""),
+        (f"{JSON}\n```\nDone.", f"{JSON}\n```\nDone."),
         (" " * 5000 + "x", " " * 5000 + "x"),
     ],
 )
 def test_a_fence_is_taken_away(text: str, expected: str) -> None:
-    """One fence around all of it, in any of its spellings, whole and byte by byte; anything else stays."""
+    """The fence that a text begins with, in any of its spellings, and what comes behind it; anything else stays."""
     what = Mending(strips_fence=True)
     response = answer(Text(text=text))
 
@@ -270,6 +284,54 @@ def test_another_reason_stays() -> None:
 def test_a_lone_answer_comes_out_of_its_list(body: bytes, expected: bytes) -> None:
     """Byte for byte; what is no list of one is left alone."""
     assert expected == unwrapped(WireResponse(status=200, body=body)).body
+
+
+class Failing:
+    """A decoder of lines, each a piece of text of the choice that it begins with, that never sees an end."""
+
+    finished = False
+
+    def feed(self, data: bytes, /) -> list[StreamEvent]:
+        out: list[StreamEvent] = []
+        for line in data.decode().splitlines():
+            if line == "bad":
+                raise BadUpstreamBytes("a bad line")
+            out.append(TextDelta(choice=int(line[0]), index=0, text=line[1:]))
+        return out
+
+    def close(self) -> list[StreamEvent]:
+        raise StreamTruncated("cut")
+
+
+@pytest.mark.parametrize("lines", [b"0a#b\n", b"0a#b\nbad\n"], ids=["cut", "bad"])
+def test_what_fails_behind_a_stop_is_no_fault(lines: bytes) -> None:
+    """The caller has all of its answer: the stream ends well, whatever becomes of the upstream's."""
+    decoder = Mended(Failing(), Mending(stops=("#",)))
+    start: list[StreamEvent] = [ResponseStart(dialect="test")]
+    for line in lines.splitlines(keepends=True):
+        start += decoder.feed(line)
+    response = fold(check([*start, *decoder.close()]))
+
+    assert ("a", "#", True) == (text_of(response), response.choices[0].finish.stop_sequence, decoder.settled)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("lines", "what"),
+    [
+        (b"0a\n", Mending(stops=("#",))),
+        (b"0a#\n", Mending(stops=("#",), choices=2)),
+        (b"0a#\n1b\n", Mending(stops=("#",), choices=2)),
+        (b"0a\n", Mending(hides_calls=True)),
+    ],
+)
+def test_what_fails_before_all_is_said_is_a_fault(lines: bytes, what: Mending) -> None:
+    """Each choice must have come to its end."""
+    decoder = Mended(Failing(), what)
+    decoder.feed(lines)
+    with pytest.raises(StreamTruncated):
+        decoder.close()
+    with pytest.raises(BadUpstreamBytes):
+        decoder.feed(b"bad\n")
 
 
 def test_a_decoder_is_mended() -> None:

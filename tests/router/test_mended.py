@@ -12,7 +12,7 @@ import pytest
 from router import validating
 from router.explain import Question, explain
 from tests.answers import chat_answer, chat_chunk, chat_stream, tool_call
-from tests.fakes import FakeUpstream, json_answer, sse, status
+from tests.fakes import DONE, FakeUpstream, Reset, json_answer, sse, status
 from tests.running import Answer, Running, running
 
 TABLE = """
@@ -160,6 +160,48 @@ async def test_what_is_emulated_is_mended_first(stream: bool) -> None:
 
         assert b'"name":"f"' in answer.body.replace(b" ", b"")
         assert b"and more" not in answer.body
+
+
+@streamed
+@pytest.mark.parametrize("tools", [None, []], ids=["unsaid", "none"])
+async def test_calls_in_their_older_form_are_hidden(stream: bool, tools: list[Any] | None) -> None:
+    """`function_call`, whole and in pieces, with the finish reason that goes with it."""
+    call = {"name": "theirs", "arguments": "{}"}
+    async with before("hide_tool_calls") as (gateway, upstream):
+        whole = chat_answer("Hi", finish="function_call")
+        whole["choices"][0]["message"]["function_call"] = call
+        first, last = chat_chunk("Hi", role="assistant"), chat_chunk(finish="function_call")
+        middle = chat_chunk()
+        middle["choices"][0]["delta"] = {"function_call": call}
+        upstream.always(sse(first, middle, last, DONE) if stream else json_answer(whole))
+        answer = await ask(gateway, stream=stream, **({} if tools is None else {"tools": tools}))
+
+        assert ("Hi", False) == (said(answer), b"theirs" in answer.body)
+        assert (b'"stop"' in answer.body, b'"function_call"}' in answer.body) == (True, False)
+
+
+@streamed
+async def test_calls_of_the_upstreams_own_are_none_of_those_asked_for_in_words(stream: bool) -> None:
+    """A target that was not told of the tools cannot have called one of them."""
+    async with before("hide_tool_calls", more=", rejects: [tools]") as (gateway, upstream):
+        upstream.always(json_answer(chat_answer("Hi", tool_calls=[tool_call("theirs", "{}")])))
+        answer = await ask(gateway, path="/emulated", stream=stream, tools=[TOOL])
+
+        assert ("Hi", False) == (said(answer), b"theirs" in answer.body)
+
+
+@pytest.mark.parametrize(
+    "broken", [[], [b"data: {\n\n"], [{"error": {"message": "late"}}], [Reset()]], ids=["cut", "bad", "error", "reset"]
+)
+async def test_a_stream_that_breaks_behind_a_stop_has_ended_well(broken: list[Any]) -> None:
+    """The caller has its answer: one end, and no error after it."""
+    async with before("stop_here") as (gateway, upstream):
+        upstream.always(sse(chat_chunk("a", role="assistant"), chat_chunk("#b"), *broken))
+        answer = await ask(gateway, stream=True, stop="#")
+        line = (await gateway.lines())[0]
+
+        assert ("a", "[DONE]") == (said(answer), answer.events[-1])
+        assert ("done", "ok") == (line["stream_end"], line["outcome"])
 
 
 async def test_a_whole_answer_to_a_stream_is_mended() -> None:

@@ -23,10 +23,12 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, join, lose_extras, lose_marks
-from providers.dialect import Traits, WireRequest
+from providers.dialect import LONGEST_STOP, MOST_STOPS, Traits, WireRequest
 from providers.wire.json import encode
 
 PATH = "/api/v1/chat/generate"
+
+_WHOLE_ONLY = frozenset({"voice", "fastContext"})  # the path of streams has no such fields
 
 #: Parameters that have no place here, and what they are when they say nothing.
 _UNKNOWN: tuple[tuple[str, tuple[Any, ...]], ...] = (
@@ -59,9 +61,17 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
     change the meaning: tools, images, several answers, a format of the answer."""
     extra = dict(request.extra or {})
     passed = {key: extra.pop(key) for key in list(extra) if key in traits.own}
+    for key in sorted(_WHOLE_ONLY & passed.keys()) if request.stream else ():
+        del passed[key]
+        losses.append(dropped(key, "the target has it for whole answers only"))
+    for key in sorted(extra.keys() & traits.rejects):
+        raise _refuse(key, "the target refuses this field")
     lose_extras(msgspec.structs.replace(request, extra=extra or None), "", losses)
     _refuse_what_it_cannot(request, losses)
-    _lose_the_rest(request, losses, here="stop_here" in traits.quirks)
+    here = "stop_here" in traits.quirks
+    if here and (len(request.stop) > MOST_STOPS or any(len(stop) > LONGEST_STOP for stop in request.stop)):
+        raise _refuse("stop", f"at most {MOST_STOPS} texts of {LONGEST_STOP} characters")
+    _lose_the_rest(request, losses, here=here)
     history = [_message(message, number, losses) for number, message in enumerate(request.messages, 1)]
     body: dict[str, Any] = {"chat_history": history}
     if persona := request.model.rpartition("/")[2]:

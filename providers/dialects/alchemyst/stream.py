@@ -1,10 +1,12 @@
 """Streams, read. Each `data:` line is an event by itself, with or without blank lines between; `[DONE]` is the end.
 
-A line that is no JSON is skipped, and told of should there be no answer in the end.
+A line that is no JSON is skipped and counted: `unread_lines` of the end's `extra`, or the error's text should there be
+no answer.
 """
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +36,7 @@ class Decoder:
     def __init__(self, limit: int = 16 << 20) -> None:
         self._lines = LineDecoder(limit)
         self._fault: RouterError | None = None
+        self._begun = False
         self._seen = False
         self._answered = False
         self._unread = 0  # lines that were no JSON
@@ -48,7 +51,7 @@ class Decoder:
         out: list[StreamEvent] = []
         try:
             for line in self._lines.feed(data) if not self.finished else ():
-                self._line(line.strip(), out)
+                self._line(self._plain(line), out)
                 if self.finished:
                     break
         except RouterError as error:
@@ -63,7 +66,7 @@ class Decoder:
             raise self._fault
         out: list[StreamEvent] = []
         if not self.finished:
-            self._line(self._lines.close(), out)
+            self._line(self._plain(self._lines.close()), out)
         if not self.finished:
             if not self._seen:
                 raise BadUpstreamBytes("the upstream's stream is empty")
@@ -71,6 +74,14 @@ class Decoder:
         return out
 
     # ── lines ──────────────────────────────────────────────────────────────────────
+
+    def _plain(self, line: bytes) -> bytes:
+        """A line without the white space around it, and the first without a byte order mark."""
+        line = line.strip()
+        if not self._begun:
+            self._begun = True
+            line = line.removeprefix(BOM_UTF8)
+        return line
 
     def _line(self, line: bytes, out: list[StreamEvent]) -> None:
         if not line.startswith(b"data:"):
@@ -80,6 +91,8 @@ class Decoder:
                 self._unread += 1
             return
         data = line[5:].strip()
+        if not data:
+            return
         if data == b"[DONE]":
             return self._end(out)
         if not self._seen:
@@ -101,7 +114,7 @@ class Decoder:
         if kind == "thinking_update":
             self._say(ReasoningDelta, _said(content), out)
         elif kind == "final_response":
-            self._answered = True
+            self._answered = self._answered or content is not None
             self._say(TextDelta, _said(content), out)
         elif kind == "metadata" and type(content) is dict:
             self._extra |= kept(content) or {}
@@ -125,6 +138,8 @@ class Decoder:
         if not self._answered:
             lines = f"; lines that are no JSON: {self._unread}" if self._unread else ""
             raise BadUpstreamBytes(f"the upstream's stream ended without an answer{lines}")
+        if self._unread:
+            self._extra["unread_lines"] = self._unread
         self._shut(out)
         out.append(ChoiceEnd(finish=Finish(reason="stop")))
         out.append(ResponseEnd(extra=self._extra or None))

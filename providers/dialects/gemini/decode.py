@@ -127,7 +127,7 @@ def _decode_top(work: _Decoding, body: dict[str, Json]) -> None:
         work.form["model"] = body["model"]
     for key, value in body.items():
         if key not in _TAKEN:
-            work.extra[key] = value
+            work.extra[work.snake.get(key, key)] = value  # nobody knows it: it stays as it was spelled
 
 
 def _note_spelling(work: _Decoding, prefix: str) -> None:

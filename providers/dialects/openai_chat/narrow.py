@@ -12,14 +12,18 @@ from itertools import pairwise
 
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped
-from providers.dialect import Range
+from providers.dialect import LONGEST_STOP, MOST_STOPS, Range
 from providers.dialects._openai.values import Json, Object
 
-MOST_STOPS = 16
-LONGEST_STOP = 256  # characters
-
-_KEYS = frozenset({"role", "content", "tool_calls", "tool_call_id"})
+#: What a message may have, by its role; any other role: what stands under "".
+_KEYS: Mapping[str, frozenset[str]] = {
+    "": frozenset({"role", "content"}),
+    "assistant": frozenset({"role", "content", "tool_calls"}),
+    "tool": frozenset({"role", "content", "tool_call_id"}),
+}
 _OLDER = {"max_completion_tokens": "max_tokens"}
+_TEXTS = frozenset({"text", "refusal"})  # kinds of parts
+_DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,")
 _STEERING = re.compile(r"_worker/[a-zA-Z0-9-_]{1,64}|[0-9a-f]{64}")
 
 
@@ -41,9 +45,11 @@ def _at(index: int, key: str, exact: bool) -> str:
 
 
 def bare_stop(body: Object, losses: Losses, exact: bool) -> None:
-    """A single stop text goes without the list around it."""
+    """A single stop text goes without the list around it, an empty list not at all."""
     stop = body.get("stop")
-    if type(stop) is list and len(stop) == 1:
+    if stop == []:
+        del body["stop"]
+    elif type(stop) is list and len(stop) == 1:
         body["stop"] = stop[0]
 
 
@@ -93,9 +99,12 @@ def json_schema_field(body: Object, losses: Losses, exact: bool) -> None:
 
 
 def schema_only(body: Object, losses: Losses, exact: bool) -> None:
-    """Of the formats of an answer only `json_schema`."""
+    """Of the formats of an answer only `json_schema`; that it be text goes without saying."""
     wish = body.get("response_format")
-    if type(wish) is dict and wish.get("type") == "json_object":
+    kind = wish.get("type") if type(wish) is dict else None
+    if kind == "text":
+        del body["response_format"]
+    elif wish is not None and kind != "json_schema":
         raise _refuse("response_format", "the target wants a schema")
 
 
@@ -136,33 +145,42 @@ def _limits(low: float | None, high: float | None) -> str:
 
 
 def text_only(body: Object, losses: Losses, exact: bool) -> None:
-    """The target reads text: parts of any other kind are refused."""
+    """The target reads and says text: other parts are refused, as is the wish for an answer without text."""
     for i, message in _objects(body):
         content = message.get("content")
         for j, part in enumerate(content if type(content) is list else ()):
-            if type(part) is not dict or part.get("type") not in ("text", "refusal"):
-                raise _refuse(f"messages[{i}].content[{j}]" if exact else "messages", "the target reads text only")
+            if type(part) is not dict or part.get("type") not in _TEXTS:
+                raise _refuse(_at(i, f"content[{j}]", exact), "the target reads text only")
+    wanted = body.get("modalities")
+    if wanted and "text" not in wanted:
+        raise _refuse("modalities", "the target answers in text only")
+    if wanted == ["text"]:
+        del body["modalities"]
 
 
 def data_urls(body: Object, losses: Losses, exact: bool) -> None:
-    """Images come in the call itself, without a wish for detail."""
+    """Users show images, in the call itself, without a wish for detail; parts of any other kind are refused."""
     if type(body.get("messages")) is not list:
         return
     messages = list(body["messages"])
     for i, message in _objects(body):
         content = message.get("content")
-        if type(content) is list and any(type(part) is dict and part.get("type") == "image_url" for part in content):
-            parts = [_image(part, _at(i, f"content[{j}]", exact), losses) for j, part in enumerate(content)]
+        if type(content) is list and any(type(part) is not dict or part.get("type") not in _TEXTS for part in content):
+            user = message.get("role") == "user"
+            parts = [_image(part, _at(i, f"content[{j}]", exact), user, losses) for j, part in enumerate(content)]
             messages[i] = {**message, "content": parts}
     body["messages"] = messages
 
 
-def _image(part: Json, at: str, losses: Losses) -> Json:
-    if type(part) is not dict or part.get("type") != "image_url":
+def _image(part: Json, at: str, user: bool, losses: Losses) -> Json:
+    kind = part.get("type") if type(part) is dict else None
+    if kind in _TEXTS:
         return part
+    if kind != "image_url" or not user:
+        raise _refuse(at, "the target reads text, and images of the user")
     image = part.get("image_url")
     url = image.get("url") if type(image) is dict else image
-    if type(url) is not str or not url.startswith("data:"):
+    if type(url) is not str or not _DATA_URL.match(url):
         raise _refuse(at, "the target takes images in the call only (data:image/png;base64,…)")
     if type(image) is dict and image.get("detail") not in (None, "auto"):
         losses.append(dropped(at, "the target chooses the detail itself"))
@@ -187,13 +205,15 @@ def role_and_content(body: Object, losses: Losses, exact: bool) -> None:
 
 
 def _plain(message: Object, index: int, losses: Losses, exact: bool) -> Object:
-    kept = {key: value for key, value in message.items() if key in _KEYS and (value is not None or key == "content")}
-    text = message.get("content")
-    if not text and not message.get("tool_calls"):
-        kept["content"] = message.get("refusal") or ""
-    for key in sorted(message.keys() - _KEYS):
-        if message[key] and message[key] != kept.get("content"):
-            losses.append(dropped(_at(index, key, exact), "the target takes role and content"))
+    keys = _KEYS[message["role"] if message.get("role") in _KEYS else ""]
+    kept = {key: value for key, value in message.items() if key in keys and (value or key == "content")}
+    rest = {key: value for key, value in message.items() if key not in keys and value}
+    if not message.get("content") and not kept.get("tool_calls"):
+        kept["content"] = rest.pop("refusal", "")
+        if kept["content"]:
+            losses.append(approximated(_at(index, "refusal", exact), "the target has no refusals: sent as text"))
+    for key in sorted(rest):
+        losses.append(dropped(_at(index, key, exact), "the target takes role and content"))
     return kept
 
 
@@ -218,8 +238,9 @@ def alternate_turns(body: Object, losses: Losses, exact: bool) -> None:
     _check_last(turns)
     while turns and turns[0].get("role") == "assistant" and not turns[0].get("tool_calls"):
         first = turns.pop(0)
-        text = _joined("The assistant has already said:", first.get("content"))
-        system.append({"role": "system", "content": text})
+        if first.get("content"):
+            text = _joined("The assistant has already said:", first["content"])
+            system.append({"role": "system", "content": text})
         _mended(losses, "the target wants the user's turn first: what came before is told to it")
     out = [_one(system)] if system else []
     body["messages"] = [*out, *_by_turns(turns, losses)]
@@ -241,22 +262,22 @@ def _by_turns(turns: list[Object], losses: Losses) -> list[Object]:
 
 
 def _follows(one: Object, other: Object) -> bool:
-    """Two turns of one role that can be said as one."""
+    """Two turns of one role that can be said as one: calls come last in theirs."""
     role = one.get("role")
-    return role in ("user", "assistant") and role == other.get("role") and not ({*one, *other} & {"tool_calls"})
+    return role in ("user", "assistant") and role == other.get("role") and "tool_calls" not in one
 
 
 def _one(messages: list[Object]) -> Object:
     """Messages of one role as one, with a blank line between texts."""
     if len(messages) == 1:
         return messages[0]
-    contents = [message.get("content") for message in messages]
+    contents = [message["content"] for message in messages if message.get("content") is not None]
     together: Json
     if all(type(content) is str for content in contents):
         together = "\n\n".join(content for content in contents if content)
     else:
         together = [part for content in contents for part in _parts(content)]
-    return {**messages[0], "content": together}
+    return {**messages[0], **messages[-1], "content": together}
 
 
 def _joined(text: str, content: Json) -> Json:

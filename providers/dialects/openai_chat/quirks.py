@@ -133,13 +133,24 @@ def _system_role(body: Object, losses: Losses, exact: bool) -> None:
 def _string_content(body: Object, losses: Losses, exact: bool) -> None:
     def flat(message: Object, index: int) -> Object:
         parts = message.get("content")
-        if type(parts) is not list or not all(type(part) is dict and type(part.get("text")) is str for part in parts):
+        if type(parts) is not list:
+            return message
+        texts = [text for part in parts if (text := _text(part)) is not None]
+        if len(texts) < len(parts):
             return message
         if len(parts) > 1 or any(part.keys() - {"type", "text"} for part in parts):
             losses.append(approximated(_at(index, "content", exact), "the target takes one plain text"))
-        return {**message, "content": "\n".join(part["text"] for part in parts)}
+        return {**message, "content": "\n".join(texts)}
 
     _each(body, flat)
+
+
+def _text(part: Json) -> str | None:
+    """The text of a part, a refusal's as well; None for one of another kind."""
+    if type(part) is not dict:
+        return None
+    text = part.get("refusal") if part.get("type") == "refusal" else part.get("text")
+    return text if type(text) is str else None
 
 
 def _reasoning_back(body: Object, losses: Losses, exact: bool) -> None:

@@ -307,7 +307,7 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits = PLAIN)
     if request.stop:
         stop = request.stop if own else request.stop[:4]
         body["stop"] = stop[0] if form.get("stop") == "string" else list(stop)
-    _write_format(request, body, losses, own)
+    _write_format(request, body, losses, own, schema="json_schema_field" in traits.quirks)
     _write_reasoning(request, body, losses)
     _write_audio(request, body, losses, own)
     if request.stream:
@@ -461,7 +461,8 @@ def _write_choice(choice: ToolChoice, request: ChatRequest) -> Json:
     return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": named}}
 
 
-def _write_format(request: ChatRequest, body: Object, losses: Losses, own: bool) -> None:
+def _write_format(request: ChatRequest, body: Object, losses: Losses, own: bool, *, schema: bool) -> None:
+    """`schema`: all JSON is asked for by a schema there, which needs no word in a message."""
     wanted = request.response_format
     if wanted is None:
         return
@@ -478,7 +479,7 @@ def _write_format(request: ChatRequest, body: Object, losses: Losses, own: bool)
     else:
         out |= extra
         restore(out, form)
-        if wanted.kind == "json_object" and not own:
+        if wanted.kind == "json_object" and not own and not schema:
             _ask_for_json(body, losses)
     body["response_format"] = out
 
@@ -592,7 +593,18 @@ def _apply(traits: Traits, body: Object, losses: Losses, *, names: bool) -> dict
 
 def _close(takes: frozenset[str], body: Object, losses: Losses, *, names: bool) -> None:
     """Leaves the fields that the upstream documents."""
+    options = body.get("stream_options") or {}
+    if "stream_options" in takes and options.keys() - {"include_usage"}:
+        kept = {key: value for key, value in options.items() if key == "include_usage"}
+        losses += [
+            dropped(f"stream_options.{key}", "the target has no such option")
+            for key, value in options.items()
+            if key not in kept and value
+        ]
+        body["stream_options"] = kept
     for key in [key for key in body if key not in takes and key not in _ALWAYS]:
+        if key == "functions" and body[key]:
+            raise refuse(key, f"{key}: the target knows them as tools")
         if body.pop(key) not in (None, [], {}):
             losses.append(dropped(_NAMES.get(key, key) if names else key, "the target has no such field"))
 
@@ -602,16 +614,17 @@ def relay(asked: Asked, model: str, losses: Losses, traits: Traits = PLAIN) -> W
     replace: Object = {} if model == asked.model else {"model": model}
     drop: set[str] = set()
     query: dict[str, str] = {}
+    body = asked.body
     if traits.ranges:
-        narrow.within(traits.ranges, ((key, key, value) for key, value in asked.body.items()))
+        narrow.within(traits.ranges, ((key, key, value) for key, value in body.items()))
     if traits.ignores or traits.rejects or traits.quirks or traits.takes is not None:
-        body = dict(asked.body)
+        body = dict(body)
         query = _apply(traits, body, losses, names=False)
         drop = asked.body.keys() - body.keys()
         replace |= {key: value for key, value in body.items() if value is not asked.body.get(key)}
     unwanted = "usage_unasked" in traits.quirks or not _tells_usage(traits)
     if asked.stream and not asked.include_usage and not unwanted:
-        replace["stream_options"] = {**(asked.body.get("stream_options") or {}), "include_usage": True}
+        replace["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
     data = asked.wire.body
     if replace or drop:
         data = splice(asked.top, replace, frozenset(drop))

@@ -142,11 +142,19 @@ def test_the_last_answer_of_an_upstream_is_what_the_caller_hears() -> None:
 
 def test_a_row_may_narrow_what_is_repeated() -> None:
     """`retry_on` and `attempts` of a row hold for that row only."""
-    rows = {"fast": Row(attempts=2, retry_on=frozenset({"503", "connect"}))}
+    rows = {"fast": Row(attempts=2, retry_on=frozenset({"503", "connection"}))}
 
     assert "no_target" == why(step([FAST], [failed(FAST, broken())], rows=rows))
     assert isinstance(step([FAST], [failed(FAST, lost())], rows=rows), Try)
     assert "no_target" == why(step([FAST], [failed(FAST, lost()), failed(FAST, lost())], rows=rows))
+
+
+def test_a_connection_that_was_never_made_is_not_one_that_was_lost() -> None:
+    """What was sent may have been done, and paid: a row may have only the other repeated."""
+    rows = {"fast": Row(retry_on=frozenset({"connect"}))}
+
+    assert isinstance(step([FAST], [failed(FAST, errors.ConnectFailed("no"))], rows=rows), Try)
+    assert "no_target" == why(step([FAST], [failed(FAST, lost())], rows=rows))
 
 
 def test_the_deadline_bounds_the_waits() -> None:

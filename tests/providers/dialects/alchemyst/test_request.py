@@ -128,6 +128,36 @@ def test_a_stop_that_is_kept_here_is_no_loss() -> None:
     assert [] == written(stop=("x",), traits=Traits(quirks=frozenset({"stop_here"})))[2]
 
 
+def test_stops_that_are_kept_here_are_few_and_short() -> None:
+    """Each costs memory for as long as the answer is read."""
+    here = Traits(quirks=frozenset({"stop_here"}))
+    for stop in (("x",) * 17, ("x" * 257,)):
+        with pytest.raises(UnsupportedParameter) as refused:
+            written(stop=stop, traits=here)
+
+        assert "stop" == refused.value.param
+
+
+def test_a_stream_has_fewer_fields() -> None:
+    """Its path takes no `voice` and no `fastContext`: they are dropped and named there."""
+    traits = Traits(own=frozenset({"scope", "voice", "fastContext"}))
+    extra = {"scope": "internal", "voice": True, "fastContext": [1]}
+    _, whole, none = written(extra=extra, traits=traits)
+    _, stream, losses = written(extra=extra, stream=True, traits=traits)
+
+    assert (extra, []) == ({key: whole[key] for key in extra}, none)
+    assert {"chat_history", "persona", "stream", "scope"} == set(stream)
+    assert ["fastContext=dropped", "voice=dropped"] == losses
+
+
+def test_what_the_row_rejects_is_refused() -> None:
+    """Also where nothing here knows the field's value: a format of the answer of a new kind."""
+    with pytest.raises(UnsupportedParameter) as refused:
+        written(extra={"response_format": {"type": "grammar"}}, traits=Traits(rejects=frozenset({"response_format"})))
+
+    assert "response_format" == refused.value.param
+
+
 def test_what_is_asked_for_beside_text() -> None:
     """Other kinds of an answer, and settings of safety, are dropped; nothing but others is refused."""
     safety = (SafetySetting(category="c", at="safetySettings[0]"),)

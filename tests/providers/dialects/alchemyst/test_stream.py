@@ -96,6 +96,7 @@ def test_blank_lines_do_not_matter(end: str) -> None:
         (line("x", None, error="down") + "\n", UpstreamError, "down"),
         (line("error", "down") + "\n", UpstreamError, "down"),
         ('{"error": "down"}', UpstreamError, "down"),
+        (line("final_response", None) + "\ndata: [DONE]\n", BadUpstreamBytes, "without an answer"),
     ],
 )
 def test_a_stream_that_fails(text: str, kind: type[Exception], said: str) -> None:
@@ -104,6 +105,21 @@ def test_a_stream_that_fails(text: str, kind: type[Exception], said: str) -> Non
         events(text.encode())
 
     assert said in str(failed.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_line() -> None:
+    """The first line may begin with one, however it is cut."""
+    data = f"\ufeff{line('final_response', 'Hi')}\ndata: [DONE]\n".encode()
+    for at in range(len(data)):
+        assert "Hi" == fold(check(events(data[:at], data[at:]))).choices[0].parts[0].text  # type: ignore[union-attr]
+
+
+def test_lines_that_are_no_json_are_counted() -> None:
+    """They are left out of an answer, and their number is told beside it; a line without data is none."""
+    text = f"{line('final_response', 'a')}\ndata: {{\ndata:\nnoise\n{line('final_response', 'b')}\ndata: [DONE]\n"
+    response = fold(check(events(text.encode())))
+
+    assert ((Text(text="ab"),), {"unread_lines": 2}) == (response.choices[0].parts, response.extra)
 
 
 def test_what_came_before_a_fault_is_given_out() -> None:

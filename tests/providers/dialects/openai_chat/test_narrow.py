@@ -18,6 +18,8 @@ from .speak import CHAT, HI, ask, written
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+SOUND = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
+PLAIN_TEXT = {"type": "image_url", "image_url": {"url": "data:text/plain,AAAA"}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
 WISH = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA, "description": "d"}}
 
@@ -55,6 +57,8 @@ def turns(*said: tuple[str, Any]) -> list[dict[str, Any]]:
         ("bare_stop", {"stop": ["a"]}, {"stop": "a"}, []),
         ("bare_stop", {"stop": ["a", "b"]}, {"stop": ["a", "b"]}, []),
         ("bare_stop", {"stop": "a"}, {"stop": "a"}, []),
+        ("bare_stop", {"stop": []}, {}, []),
+        ("text_only", {"modalities": ["text"]}, {}, []),
         ("stop_here", {"stop": ["a"] * 16}, {}, []),
         ("stop_here", {"stop": None}, {}, []),
         ("logprobs_first", {"logprobs": True, "top_logprobs": 2}, {"logprobs": True, "top_logprobs": 2}, []),
@@ -71,6 +75,8 @@ def turns(*said: tuple[str, Any]) -> list[dict[str, Any]]:
         ),
         ("json_schema_field", {"json_schema": SCHEMA}, {"json_schema": SCHEMA}, []),
         ("schema_only", {"response_format": WISH}, {"response_format": WISH}, []),
+        ("schema_only", {"response_format": {"type": "text"}}, {}, []),
+        ("schema_only", {"response_format": None}, {"response_format": None}, []),
         ("steering_concepts", {"steering_concepts": ["_worker/a-B_9"]}, {"steering_concepts": ["_worker/a-B_9"]}, []),
         ("steering_concepts", {"steering_concepts": None}, {"steering_concepts": None}, []),
     ],
@@ -92,7 +98,12 @@ def test_a_parameter_is_changed(name: str, fields: dict[str, Any], expected: Any
         ("json_schema_field", {"json_schema": SCHEMA, "response_format": WISH}, "response_format"),
         ("json_schema_field", {"response_format": {"type": "grammar"}}, "response_format"),
         ("schema_only", {"response_format": {"type": "json_object"}}, "response_format"),
+        ("schema_only", {"response_format": {"type": "grammar"}}, "response_format"),
+        ("data_urls", {"messages": turns(("user", [SOUND]))}, "messages[0].content[0]"),
+        ("data_urls", {"messages": turns(("user", "a"), ("assistant", [IMAGE]))}, "messages[1].content[0]"),
+        ("data_urls", {"messages": turns(("user", [PLAIN_TEXT]))}, "messages[0].content[0]"),
         ("text_only", {"messages": turns(("user", [IMAGE]))}, "messages[0].content[0]"),
+        ("text_only", {"modalities": ["audio"]}, "modalities"),
         ("no_tool_turns", {"messages": [{"role": "assistant", "tool_calls": [CALL]}]}, "messages[0]"),
         ("no_tool_turns", {"messages": [{"role": "function", "name": "f", "content": "4"}]}, "messages[0]"),
         (
@@ -115,6 +126,14 @@ def test_a_name_of_a_concept_is_checked(concepts: Any) -> None:
     """What is no name of one is malformed, and no other target is tried."""
     with pytest.raises(MalformedRequest):
         relayed(quirk("steering_concepts"), steering_concepts=concepts)
+
+
+def test_a_schema_of_any_object_needs_no_word() -> None:
+    """JSON that is asked for by a schema is not asked for in a message besides."""
+    request = foreign(response_format=ResponseFormat(kind="json_object"))
+    body, losses = written(request, quirk("json_schema_field"))
+
+    assert ({"model": "m", "messages": HI, "json_schema": {"type": "object"}}, []) == (body, losses)
 
 
 def test_a_schema_from_another_dialect_invents_no_name() -> None:
@@ -207,6 +226,28 @@ def test_only_what_it_takes_is_sent() -> None:
     assert ({"model": "m", "messages": HI, "seed": 1, "stream": True}, ["top_p=dropped"]) == (other, lost)
 
 
+def test_tools_in_their_older_form_are_refused_where_only_the_newer_is_known() -> None:
+    """To drop them would change the meaning."""
+    traits = Traits(takes=frozenset({"tools"}))
+    with pytest.raises(UnsupportedParameter) as refused:
+        relayed(traits, functions=[{"name": "f"}])
+
+    assert "functions" == refused.value.param
+    assert [] == relayed(traits, functions=[])[2]
+
+
+@pytest.mark.parametrize("asks", [True, None])
+def test_only_one_option_of_streams_is_taken(asks: bool | None) -> None:
+    """A row that names what it takes takes of `stream_options` the wish for usage: others are dropped."""
+    options = {"include_obfuscation": True, **({"include_usage": asks} if asks else {})}
+    _, body, losses = relayed(Traits(takes=frozenset({"stream_options"})), stream=True, stream_options=options)
+    quiet = relayed(Traits(takes=frozenset({"stream_options"})), stream_options={"include_obfuscation": False})
+
+    assert {"include_usage": True} == body["stream_options"]
+    assert ["stream_options.include_obfuscation=dropped"] == losses
+    assert ({}, []) == (quiet[1]["stream_options"], quiet[2])
+
+
 def test_own_fields_pass_from_other_dialects() -> None:
     """What is the upstream's own is no loss, whoever sends it."""
     request = foreign(extra={"persona": "p", "foo": 1})
@@ -233,7 +274,39 @@ def test_messages_go_with_role_and_content() -> None:
         {"role": "assistant", "content": "No."},
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
     ] == body["messages"]
-    assert ["messages[0].name=dropped", "messages[1].reasoning_content=dropped"] == losses
+    assert [
+        "messages[0].name=dropped",
+        "messages[1].refusal=approximated",
+        "messages[1].reasoning_content=dropped",
+    ] == losses
+
+
+def test_what_a_role_has_no_place_for_is_dropped() -> None:
+    """An empty list of calls says nothing; an id of a call belongs to its result."""
+    messages = [
+        {"role": "user", "content": "Hi", "tool_call_id": "c"},
+        {"role": "assistant", "content": "Yes", "tool_calls": [], "refusal": "No."},
+        {"role": "tool", "content": "4", "tool_call_id": "c"},
+    ]
+    _, body, losses = relayed(quirk("role_and_content"), messages=messages)
+
+    assert [*turns(("user", "Hi"), ("assistant", "Yes")), messages[2]] == body["messages"]
+    assert ["messages[0].tool_call_id=dropped", "messages[1].refusal=dropped"] == losses
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ([{"type": "refusal", "refusal": "No."}], "No."),
+        ([{"type": "text", "text": "a"}, {"type": "refusal", "refusal": "No."}], "a\nNo."),
+    ],
+)
+def test_a_refusal_among_parts_is_text(parts: list[Any], text: str) -> None:
+    """A server that takes one text gets it as such."""
+    messages = turns(("user", "Hi"), ("assistant", parts), ("user", "Why?"))
+    _, body, losses = relayed(quirk("text_only", "string_content"), messages=messages)
+
+    assert (text, ["messages[1].content=approximated"]) == (body["messages"][1]["content"], losses)
 
 
 def test_images_go_without_a_wish_for_detail() -> None:
@@ -269,6 +342,7 @@ SAID = "The assistant has already said:"
         ([("system", "S"), ("system", "T"), ("user", "a")], [("system", "S\n\nT"), ("user", "a")], 1),
         ([("user", "a"), ("system", "S"), ("user", "b")], [("system", "S"), ("user", "a\n\nb")], 2),
         ([("assistant", "x"), ("user", "a")], [("system", f"{SAID}\nx"), ("user", "a")], 1),
+        ([("assistant", ""), ("user", "a")], [("user", "a")], 1),
         (
             [("system", "S"), ("assistant", "x"), ("user", "a")],
             [("system", f"S\n\n{SAID}\nx"), ("user", "a")],
@@ -297,6 +371,17 @@ def test_turns_with_calls_are_not_joined() -> None:
     ]
 
     assert messages == relayed(quirk("alternate_turns"), messages=messages)[1]["messages"]
+
+
+def test_a_text_before_calls_is_one_turn_with_them() -> None:
+    """Calls come last in their turn: what was said before them stands in it, and what comes after does not."""
+    calling = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "4"}
+    said = [*HI, *turns(("assistant", "a"), ("assistant", "b")), calling, result]
+    _, body, losses = relayed(quirk("alternate_turns"), messages=said)
+
+    assert [*HI, {**calling, "content": "a\n\nb"}, result] == body["messages"]
+    assert ["messages=approximated"] == losses
 
 
 @pytest.mark.parametrize("name", ["alternate_turns", "strict_turns"])
