@@ -98,8 +98,14 @@ def message_id(value: Json, field: str) -> str:
     return str(value)
 
 
-def idempotency_key(text: str | None) -> str | None:
-    if text is not None and not (1 <= len(text) <= 255 and text.isascii() and text.isprintable()):
+def idempotency_key(texts: Sequence[str]) -> str | None:
+    """Of all headers of the name, which may be there twice but must not differ."""
+    if not texts:
+        return None
+    text = texts[0]
+    if len(set(texts)) > 1:
+        refuse("idempotency-key", "idempotency-key is there twice, with different values")
+    if not (1 <= len(text) <= 255 and text.isascii() and text.isprintable()):
         refuse("idempotency-key", "idempotency-key must be 1 to 255 printable ASCII characters")
     return text
 
@@ -306,7 +312,10 @@ def _context(value: Json) -> tuple[Json, ...]:
     if type(value) is not list or any(type(item) not in (dict, str) for item in value):
         refuse("fastContext", "fastContext must be an array of objects or texts")
     if len(value) > MOST_CONTEXT or len(msgspec.json.encode(value)) > MOST_CONTEXT_BYTES:
-        refuse("fastContext", f"fastContext must hold at most {MOST_CONTEXT} items of {MOST_CONTEXT_BYTES >> 10} KiB")
+        refuse(
+            "fastContext",
+            f"fastContext must hold at most {MOST_CONTEXT} items and {MOST_CONTEXT_BYTES >> 10} KiB in all",
+        )
     return tuple(value)
 
 

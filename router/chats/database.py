@@ -5,7 +5,9 @@ A `Database` knows its engine: how transactions begin, what a failure looks like
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import accumulate
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -35,6 +37,10 @@ from router.chats.store import (
     size,
 )
 from router.chats.tables import chats, messages, requests
+
+ERASED_AT_ONCE = 200  # chats
+ERASED_BYTES_AT_ONCE = 1 << 20  # of them, but for the last one
+_ROW = 512  # bytes that a message takes beside its words, about
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
@@ -223,11 +229,26 @@ class SqlStore:
         await self._database.write(work)
 
     async def purge(self, owner: str) -> int:
+        """A few chats at a time: others write in between, and no transaction takes longer than one may."""
+
         async def work(connection: AsyncConnection) -> int:
             await connection.execute(delete(requests).where(requests.c.owner == owner))
-            return (await connection.execute(delete(chats).where(chats.c.owner == owner))).rowcount
+            weight = (chats.c.bytes + chats.c.messages * _ROW).label("weight")
+            query = select(chats.c.id, weight).where(chats.c.owner == owner).limit(ERASED_AT_ONCE)
+            sizes = [(row.id, row.weight) for row in await connection.execute(query)]
+            ends = accumulate(size_ for _, size_ in sizes)
+            ids = [id for (id, size_), end in zip(sizes, ends, strict=True) if end - size_ < ERASED_BYTES_AT_ONCE]
+            await connection.execute(delete(chats).where(chats.c.id.in_(ids)))
+            return len(ids)
 
-        return await self._database.write(work)
+        count, clock = 0, asyncio.get_running_loop().time
+        while True:
+            began = clock()
+            erased = await self._database.write(work)
+            count += erased
+            if not erased:
+                return count
+            await asyncio.sleep(clock() - began)  # whoever waits for the file looks again only now and then
 
     # ── reading ───────────────────────────────────────────────────────────────────────────
 

@@ -8,9 +8,10 @@ to be complete.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, cast
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 from multidict import CIMultiDict
@@ -23,7 +24,8 @@ from providers.wire.json import has_duplicates, read_object
 from router import validating
 from router.access import Caller
 from router.admission import Admission, Incoming, Plan
-from router.chats.asking import Ask, ask, made_title
+from router.alarm import waiting
+from router.chats.asking import Ask, ask, made_title, refuse
 from router.chats.managing import CALLS, Desk, once
 from router.chats.personas import ChatSettings
 from router.chats.prompting import NAME, Prompt, not_available, prompt
@@ -99,8 +101,8 @@ class ChatExchange(MendedExchange):
 
     def __init__(self, gateway: Gateway, incoming: Incoming, door: Door, record: Record) -> None:
         super().__init__(gateway, incoming, door, record)
-        self._key: str | None = incoming.headers.get("idempotency-key")
-        if self._key is not None:
+        self._keys: tuple[str, ...] = tuple(incoming.headers.getall("idempotency-key", ()))
+        if self._keys:
             # Ours: upstreams know one account for all owners, and must not take two owners' calls for one.
             headers = CIMultiDict(incoming.headers)
             headers.popall("idempotency-key")
@@ -119,6 +121,7 @@ class ChatExchange(MendedExchange):
             raise busy
         with self.gateway.metrics.inflight(match.route.path):
             body = await self._object() if self.incoming.method not in _BODILESS else {}
+            self._check_query()
             path = match.route.path
             if path == PERSONAS:
                 await self._answer_json(200, self._personas())
@@ -144,6 +147,14 @@ class ChatExchange(MendedExchange):
         self.watch.lap("decode")
         return body
 
+    def _check_query(self) -> None:
+        """As in a body, a field that is there twice says two things."""
+        pairs = parse_qsl(self.incoming.target.partition("?")[2], keep_blank_values=True)
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                refuse(name[:64], f"{name[:64]} is there twice in the query")
+
     def _settings(self) -> ChatSettings:
         settings = self.generation.settings.chats
         if settings is None:
@@ -166,7 +177,7 @@ class ChatExchange(MendedExchange):
             params=match.params,
             query=self.incoming.query,
             body=body,
-            key=self._key,
+            keys=self._keys,
         )
 
     def _personas(self) -> Json:
@@ -191,15 +202,22 @@ class ChatExchange(MendedExchange):
         work = self._generation = _Generation(
             ask=asked,
             prompt=prompt(self._settings(), asked, stream=streams),
-            once=once(self._key, GENERATE, [body, *query]) if path != DIRECT else None,
+            once=once(self._keys, GENERATE, [body, *query]) if path != DIRECT else None,
             is_kept=path != DIRECT,
         )
         self.record.stream = streams
+        persona = work.prompt.persona
+        self.side.planning = persona.planning_text
+        self.side.deltas = persona.stream_deltas if asked.deltas is None else asked.deltas
         if work.is_kept and await self._was_given(work):
             return
-        await self._ask_model(work, streams)
-        if not streams:
-            await self._conclude(work)
+        wanted, plan = self._planned(work, streams)
+        async with self._turn(work, plan) as waited:
+            if waited and await self._was_given(work):
+                return
+            await self._attempts(wanted, plan)
+            if not streams:
+                await self._conclude(work)
 
     async def _was_given(self, work: _Generation) -> bool:
         """Is there room for an answer? Gives the one that the same request was given before, if there is one."""
@@ -211,17 +229,33 @@ class ChatExchange(MendedExchange):
         self.watch.lap("queue")
         return False
 
-    async def _ask_model(self, work: _Generation, streams: bool) -> None:
+    def _planned(self, work: _Generation, streams: bool) -> tuple[Asked, Plan]:
         request = self._request = work.prompt.request
-        persona = work.prompt.persona
-        self.side.planning = persona.planning_text
-        self.side.deltas = persona.stream_deltas if work.ask.deltas is None else work.ask.deltas
         route = Route(path=self.record.route, speaks=NAME, to="models")
         wire = WireRequest(path=self.record.route)
         asked = Asked(wire=wire, params={}, body={}, top={}, model=request.model, task="chat", stream=streams)
         plan = self.admission.plan(route, asked, self.record.started)
         self._names_losses = plan.on_loss != "allow"
-        await self._attempts(asked, plan)
+        return asked, plan
+
+    @asynccontextmanager
+    async def _turn(self, work: _Generation, plan: Plan) -> AsyncIterator[bool]:
+        """One call of a model at a time for one idempotency key: who comes second waits, and finds the answer stored.
+
+        Says whether it waited. When the first fails, or leaves, the next is the first.
+        """
+        service = self.gateway.chats
+        if work.once is None or service is None:
+            yield False
+            return
+        name = (owner_of(self.admission.who), work.once.key)
+        with waiting(self.alarm, plan.ends, "total"):
+            waited = await service.turns.take(name)
+        self.watch.lap("queue")
+        try:
+            yield waited
+        finally:
+            service.turns.give_back(name)
 
     def _encoded(self, asked: Asked, upstream: Dialect, provider: Provider, model: str, plan: Plan) -> WireRequest:
         """With the target's own search, where it was asked for and the target has one."""
@@ -320,7 +354,10 @@ class ChatExchange(MendedExchange):
         """In one transaction, which does not end half-way when the caller leaves."""
         asked, owner, store = work.ask, owner_of(self.admission.who), self._store()
         text = msgspec.json.encode(json).decode() if work.prompt.persona.response_schema is not None and json else None
-        answer = Draft(role="assistant", text=work.text, more={"json": text} if text is not None else {})
+        more = {"json": text} if text is not None else {}
+        if work.finish != "stop":
+            more["finishReason"] = work.finish
+        answer = Draft(role="assistant", text=work.text, more=more)
         if asked.chat_id is not None:
             saved = await store.append(owner, asked.chat_id, asked.drafts, answer, work.once)
         else:
@@ -336,7 +373,7 @@ class ChatExchange(MendedExchange):
         message = next((message for message in chat.messages if message.id == saved.message_id), None)
         if message is None:
             raise Bug
-        work.text = message.text
+        work.text, work.finish = message.text, message.more.get("finishReason", "stop")
         json, _ = self._parsed(work)
         metadata = self._metadata(work, []) | {"warnings": [*work.prompt.warnings, {"code": "given_before"}]}
         if not self.record.stream:
@@ -346,7 +383,7 @@ class ChatExchange(MendedExchange):
             return await self.door.write(last_words(work.text, json, end))
         self.record.status = 200
         await self._begin_stream(Speech.content_type)
-        await self.door.write(replayed(work.prompt.persona.planning_text, work.text, json, end))
+        await self.door.write(replayed(self.side.planning, work.text, json, end, deltas=self.side.deltas))
         self.record.stream_end = "done"
         await self.door.end()
 

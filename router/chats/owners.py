@@ -15,6 +15,9 @@ from router.chats.speaking import fetched
 from router.chats.sqlite import SqliteDatabase
 from router.chats.store import NewerStore, Store, StoreUnavailable, Wanted
 
+BUSY = 20.0  # seconds: nobody waits for us, and the gateway may be writing all the time
+PATIENCE = 60.0
+
 T = TypeVar("T")
 
 
@@ -24,7 +27,9 @@ class NoStore(Exception):
 
 async def _with_store(path: str, work: Callable[[Store], Awaitable[T]], *, scrub: bool = False) -> T:
     reasons: list[str] = []
-    database = SqliteDatabase(_found(Path(path)), lambda _, reason: reasons.append(reason))
+    database = SqliteDatabase(
+        _found(Path(path)), lambda _, reason: reasons.append(reason), busy=BUSY, patience=PATIENCE
+    )
     try:
         await database.open()
         result = await work(SqlStore(database, time.time, new_id))

@@ -40,12 +40,16 @@ _OURS = (IntegrityError, ProgrammingError)  # bugs, whatever the file is like
 
 
 class SqliteDatabase:
-    """`failed` hears of each failure of the file: what was tried, and why it failed."""
+    """`failed` hears of each failure of the file: what was tried, and why. `busy` and `patience`: see above."""
 
-    def __init__(self, path: Path, failed: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, path: Path, failed: Callable[[str, str], None], *, busy: float = BUSY, patience: float = PATIENCE
+    ) -> None:
         self.broken = True  # until it has been opened
         self._path = path
         self._failed = failed
+        self._busy = busy
+        self._patience = patience
         self._turn = asyncio.Lock()
         self._running: asyncio.Task[Any] | None = None  # the write that has its turn, or had it last
         self._began = 0.0  # since when
@@ -126,11 +130,11 @@ class SqliteDatabase:
         uri = f"file:{quote(str(self._path))}?mode=rw"
         engine = create_async_engine(
             "sqlite+aiosqlite://",
-            async_creator=lambda: aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=BUSY),
+            async_creator=lambda: aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=self._busy),
             poolclass=AsyncAdaptedQueuePool,
             pool_size=connections,
             max_overflow=0,
-            pool_timeout=PATIENCE,
+            pool_timeout=self._patience,
         )
 
         @event.listens_for(engine.sync_engine, "connect")
@@ -196,7 +200,7 @@ class SqliteDatabase:
     def _look(self, task: asyncio.Task[T], operation: str, now: float, asked: float) -> None:
         """At a transaction that is not over yet. StoreUnavailable when there is nothing to wait for."""
         began = self._began if operation == "write" and self._turn.locked() else asked
-        if now - began >= PATIENCE:
+        if now - began >= self._patience:
             self._break(operation, OSError("no answer"))
         elif now - asked < LONGEST_QUEUE and not (self.broken and operation in ("read", "write")):
             return
