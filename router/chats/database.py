@@ -6,6 +6,7 @@ A `Database` knows its engine: how transactions begin, what a failure looks like
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -16,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from providers.canonical.errors import RequestTooLarge, RouteNotFound
 from router.chats.store import (
-    MOST_CHATS,
     REMEMBERED,
     Chat,
     Conflict,
@@ -30,6 +30,7 @@ from router.chats.store import (
     Saved,
     Store,
     Wanted,
+    check_chats,
     check_room,
     forked_title,
     fresh,
@@ -55,6 +56,10 @@ class Database(Protocol):
     async def read(self, work: Work[T]) -> T: ...
     async def write(self, work: Work[T]) -> T: ...
 
+    def erased(self) -> None:
+        """Something was deleted, and is to be gone from the disk soon."""
+        ...
+
 
 class SqlStore:
     """`wall` gives Unix seconds, `new_id` 24 hex digits."""
@@ -69,15 +74,16 @@ class SqlStore:
 
     # ── saving ────────────────────────────────────────────────────────────────────────────
 
-    async def admit(self, owner: str, chat_id: str | None) -> Head | None:
+    async def admit(self, owner: str, chat_id: str | None, history: Sequence[Draft] = ()) -> Head | None:
         """In a transaction that may write: what cannot be written now is found before an upstream is paid."""
 
         async def work(connection: AsyncConnection) -> Head | None:
             if chat_id is not None:
                 head = await _head(connection, owner, chat_id)
-                check_room(head.messages + 1, 0)  # one for the answer
+                await _check_room(connection, head, history)
                 return head
             await _check_chats(connection, owner)
+            check_room(len(history) + 1, sum(map(size, history)))
             return None
 
         return await self._database.write(work)
@@ -109,7 +115,7 @@ class SqlStore:
                 return found
             head = await _head(connection, owner, chat_id)
             known = await _known(connection, chat_id)
-            size_ = (await connection.execute(select(chats.c.bytes).where(chats.c.id == chat_id))).scalar_one()
+            size_ = await _size(connection, chat_id)
             drafts = [*fresh(known, history), answer]
             now, count, bytes_ = (
                 max(self._now(), head.updated),
@@ -227,6 +233,7 @@ class SqlStore:
                 raise no_chat()
 
         await self._database.write(work)
+        self._database.erased()
 
     async def purge(self, owner: str) -> int:
         """A few chats at a time: others write in between, and no transaction takes longer than one may."""
@@ -248,6 +255,7 @@ class SqlStore:
             count += erased
             if not erased:
                 return count
+            self._database.erased()
             await asyncio.sleep(clock() - began)  # whoever waits for the file looks again only now and then
 
     # ── reading ───────────────────────────────────────────────────────────────────────────
@@ -294,8 +302,20 @@ async def _head(connection: AsyncConnection, owner: str, chat_id: str) -> Head:
 
 async def _check_chats(connection: AsyncConnection, owner: str) -> None:
     query = select(func.count()).select_from(chats).where(chats.c.owner == owner)
-    if (await connection.execute(query)).scalar_one() >= MOST_CHATS:
-        raise RequestTooLarge(f"an owner has at most {MOST_CHATS} chats")
+    check_chats((await connection.execute(query)).scalar_one())
+
+
+async def _check_room(connection: AsyncConnection, head: Head, history: Sequence[Draft]) -> None:
+    """For an answer, and what is new of a history: looked at closely only where not all of it would fit."""
+    size_ = await _size(connection, head.id)
+    with contextlib.suppress(RequestTooLarge):
+        return check_room(head.messages + len(history) + 1, size_ + sum(map(size, history)))
+    new = fresh(await _known(connection, head.id), history)
+    check_room(head.messages + len(new) + 1, size_ + sum(map(size, new)))
+
+
+async def _size(connection: AsyncConnection, chat_id: str) -> int:
+    return int((await connection.execute(select(chats.c.bytes).where(chats.c.id == chat_id))).scalar_one())
 
 
 async def _known(connection: AsyncConnection, chat_id: str) -> list[Known]:

@@ -225,7 +225,7 @@ class ChatExchange(MendedExchange):
         if work.once is not None and (saved := await store.recall(owner, work.once)) is not None:
             await self._give_again(work, saved)
             return True
-        await store.admit(owner, work.ask.chat_id)
+        await store.admit(owner, work.ask.chat_id, work.ask.drafts)
         self.watch.lap("queue")
         return False
 

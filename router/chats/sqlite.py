@@ -54,6 +54,7 @@ class SqliteDatabase:
         self._running: asyncio.Task[Any] | None = None  # the write that has its turn, or had it last
         self._began = 0.0  # since when
         self._file: tuple[int, int] | None = None  # which file it is: device and inode
+        self._is_soiled = True  # the log of writes may hold what was erased
         self._writer: AsyncEngine | None = None
         self._readers: AsyncEngine | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -85,7 +86,8 @@ class SqliteDatabase:
         Another file in its place is not used while we run: the log of writes beside it is still that of the first.
         """
         if not self.broken:
-            return await self.write(_nothing)
+            await self.write(_nothing)
+            return await self.scrub() if self._is_soiled else None
         if self._turn.locked():
             return  # somebody is at it, or hangs: one of them is enough
         found = await asyncio.to_thread(_identity, self._path)
@@ -99,17 +101,29 @@ class SqliteDatabase:
                 async with self._writer.begin() as connection:
                     await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
 
+    def erased(self) -> None:
+        self._is_soiled = True
+
     async def scrub(self) -> None:
-        """What was erased is gone from the log of writes, too, unless somebody is reading it still."""
+        """What was erased is gone from the log of writes, too; while somebody reads it still, later."""
 
         async def work() -> None:
             async with self._turn:
-                if self._writer is not None:
-                    async with self._writer.connect() as connection:
-                        raw = await connection.get_raw_connection()
-                        await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]  # there is one
+                if self._writer is None:
+                    raise StoreUnavailable
+                self._begin()
+                self._is_soiled = False
+                async with self._writer.connect() as connection:
+                    raw = await connection.get_raw_connection()
+                    done = await raw.driver_connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]  # there is one
+                self._is_soiled = self._is_soiled or any(busy for busy, *_ in done)
 
-        await self._outlast(work(), "check")
+        await self._outlast(work(), "write")
+
+    def _begin(self) -> None:
+        """Whoever has the turn says since when."""
+        self._began = asyncio.get_running_loop().time()
+        self._running = asyncio.current_task()
 
     async def close(self) -> None:
         """After the transactions under way."""
@@ -172,8 +186,7 @@ class SqliteDatabase:
         async with self._turn:
             if self.broken or self._writer is None:
                 raise StoreUnavailable
-            self._began = asyncio.get_running_loop().time()
-            self._running = asyncio.current_task()
+            self._begin()
             async with self._writer.begin() as connection:
                 result = await work(connection)
             if _identity(self._path) != self._file:

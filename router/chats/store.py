@@ -145,8 +145,9 @@ class Page(NamedTuple):
 class Store(Protocol):
     """Chats by owner."""
 
-    async def admit(self, owner: str, chat_id: str | None) -> Head | None:
-        """Before a generation: could it be saved? The chat, if it has one already. RouteNotFound, RequestTooLarge."""
+    async def admit(self, owner: str, chat_id: str | None, history: Sequence[Draft] = ()) -> Head | None:
+        """Before a generation: could it be saved, with what is new of a history? The chat, if it has one already.
+        RouteNotFound, RequestTooLarge."""
         ...
 
     async def recall(self, owner: str, once: Once) -> Saved | None:
@@ -222,6 +223,12 @@ def check_size(message: Draft) -> None:
     """RequestTooLarge for what no caller may have kept. A model may say more."""
     if size(message) > MOST_MESSAGE_BYTES:
         raise RequestTooLarge(f"a message is larger than {MOST_MESSAGE_BYTES >> 10} KiB")
+
+
+def check_chats(chats: int) -> None:
+    """RequestTooLarge for an owner who has so many already."""
+    if chats >= MOST_CHATS:
+        raise RequestTooLarge(f"an owner has at most {MOST_CHATS} chats")
 
 
 def check_room(messages: int, bytes_: int) -> None:

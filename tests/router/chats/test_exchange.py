@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from router.chats.store import Wanted
 from tests.chats import (
@@ -28,7 +30,7 @@ from tests.chats import (
     token,
     user,
 )
-from tests.fakes import HANG, HANG_UP, RESET, chat_answer, chat_chunk, json_answer, raw_call, sse, status
+from tests.fakes import HANG, HANG_UP, RESET, chat_answer, chat_chunk, chat_stream, json_answer, raw_call, sse, status
 
 WEATHER = "What's the weather like?"
 
@@ -258,14 +260,17 @@ async def test_t_3_10_a_direct_chat_is_answered_and_not_kept() -> None:
     """201 with the result and the time it took; the history does not change; it does not stream."""
     async with chatting() as (gateway, upstream):
         upstream.script(says("Sunny."))
-        answer = await gateway.post("/api/v1/chat", {"chat_history": [user(WEATHER)], "persona": "maya"})
+        chat = await new(gateway, "before")
+        before = await history(gateway)
+        body = {"chat_history": [user(WEATHER)], "persona": "maya", "chatId": chat}
+        answer = await gateway.post("/api/v1/chat", body)
         streaming = await gateway.post("/api/v1/chat", {"chat_history": [user(WEATHER)], "stream": True})
 
         assert (201, {"message": "Sunny.", "persona": "maya"}) == (answer.status, answer.json["result"])
         assert {"result", "metadata"} == answer.json.keys()
         assert type(answer.json["metadata"]["timeTaken"]) is int and answer.json["metadata"]["timeTaken"] >= 0
         assert (400, "stream") == (streaming.status, streaming.json["details"][0]["field"])
-        assert [] == (await history(gateway))["chats"]
+        assert before == await history(gateway)
 
 
 async def test_t_3_11_two_calls_of_one_chat_lose_nothing() -> None:
@@ -603,16 +608,192 @@ async def test_d09_a_finished_answer_is_kept_once_however_often_it_is_asked_for(
         assert [event["type"] for event in streamed[0][:-1]] == [event["type"] for event in streamed[1][:-1]]
 
 
+K = {"idempotency-key": "k"}
+
+
 async def test_d13_the_same_request_at_the_same_time_makes_one_chat() -> None:
-    """Both get the answer that was stored."""
+    """All get the answer that was stored, whole or streamed; one model call is paid."""
     async with chatting() as (gateway, upstream):
-        upstream.always(lambda request: says(f"answer {request.turn}"))
-        headers = {"idempotency-key": "k"}
-        answers = await asyncio.gather(*(generate(gateway, "x", headers=headers) for _ in range(4)))
+        upstream.always(either("Sunny."))
+        answers = await asyncio.gather(*(generate(gateway, "x", headers=K) for _ in range(3)))
+        streamed = await asyncio.gather(*(stream(gateway, "x", query="deltas=1", headers=K) for _ in range(2)))
+        heads = [(answer.json["chatId"], answer.json["result"]["message"]) for answer in answers]
+        heads += [(answer.events[-2]["content"]["chatId"], answer.events[-3]["content"]) for answer in streamed]
 
         assert {201} == {answer.status for answer in answers}
-        assert 1 == len({(answer.json["chatId"], answer.json["result"]["message"]) for answer in answers})
+        assert 1 == len(set(heads)) == len((await history(gateway))["chats"]) == len(upstream.requests)
+
+
+async def test_d13_streams_of_one_key_at_one_time_all_say_what_is_stored() -> None:
+    """The pieces of each, joined, are its final text (T-3.9), and that is the stored one."""
+    async with chatting() as (gateway, upstream):
+        upstream.always(lambda _: sse(*chat_stream("answer", f" {len(upstream.requests)}", usage=(1, 1)), every=0.05))
+        answers = await asyncio.gather(*(stream(gateway, "x", query="deltas=1", headers=K) for _ in range(3)))
+        said_ = {
+            (
+                "".join(event["content"] for event in answer.events[:-1] if event["type"] == "response_delta"),
+                answer.events[-3]["content"],
+            )
+            for answer in answers
+        }
+        stored = said(await fetched(gateway, answers[0].events[-2]["content"]["chatId"]))[1][1]
+
+        assert {(stored, stored)} == said_
+        assert 1 == len(upstream.requests)
+
+
+@pytest.mark.parametrize("path", ["generate", "generate/stream"])
+async def test_d13_when_the_first_of_a_key_leaves_the_second_is_answered(path: str) -> None:
+    """Whoever waits takes over: nothing is lost, and nothing is held up."""
+    async with chatting() as (gateway, upstream):
+        upstream.script(sse(chat_chunk("Su"), HANG), either("Sunny."))
+        body = {"chat_history": [user("x")]}
+        first = asyncio.create_task(gateway.post(f"/api/v1/chat/{path}", body, headers=K))
+        await upstream.asked()
+        second = asyncio.create_task(gateway.post(f"/api/v1/chat/{path}", body, headers=K))
+        await asyncio.sleep(0.1)
+        before = len(upstream.requests)
+        first.cancel()
+        answer = await second
+
+        assert (1, 2) == (before, len(upstream.requests))
+        assert answer.status in (200, 201) and b"Sunny." in answer.body and b"given_before" not in answer.body
         assert 1 == len((await history(gateway))["chats"])
+
+
+async def test_d13_who_waits_for_the_first_of_a_key_waits_no_longer_than_for_a_model() -> None:
+    """Its own time runs out as ever; when the first fails, another request may have the key."""
+    async with chatting() as (gateway, upstream):
+        upstream.script(sse(chat_chunk("Su"), HANG), says("ok"))
+        first = asyncio.create_task(stream(gateway, "x", headers=K))
+        await upstream.asked()
+        late = await generate(gateway, "x", headers={**K, "x-isthmus-timeout": "200ms"})
+        other = asyncio.create_task(generate(gateway, "y", headers=K))
+        await asyncio.sleep(0.1)
+        first.cancel()
+
+        assert (504, "upstream_timeout") == (late.status, late.json["code"])
+        assert 201 == (await other).status and 2 == len(upstream.requests)
+
+
+async def test_d13_one_key_of_two_owners_is_two_keys() -> None:
+    """Neither waits for the other, nor sees what the other was told."""
+    async with chatting(access=True) as (gateway, upstream):
+        upstream.script(sse(chat_chunk("Su"), HANG), says("Bob's"))
+        alices = asyncio.create_task(stream(gateway, "x", headers={**token("alice"), **K}))
+        await upstream.asked()
+        bobs = await generate(gateway, "x", headers={**token("bob"), **K})
+        alices.cancel()
+
+        assert (201, "Bob's") == (bobs.status, bobs.json["result"]["message"])
+
+
+async def test_an_answer_that_is_given_again_is_the_whole_answer() -> None:
+    """Why it ended, and its pieces where pieces are asked for."""
+    async with chatting() as (gateway, upstream):
+        upstream.script(says("Sun", finish="length"))
+        first = (await generate(gateway, "x", headers=K)).json
+        again = (await generate(gateway, "x", headers=K)).json
+        events = (await stream(gateway, "x", query="deltas=1", headers=K)).events
+
+        assert first["result"] == again["result"] and "length" == again["result"]["finishReason"]
+        assert ["thinking_update", "response_delta", "final_response", "metadata"] == [e["type"] for e in events[:-1]]
+        assert ("Sun", "Sun", "length") == (
+            events[1]["content"],
+            events[2]["content"],
+            events[3]["content"]["finishReason"],
+        )
+        assert "length" == (await fetched(gateway, first["chatId"]))["messages"][1]["finishReason"]
+
+
+async def test_d09_a_finished_answer_is_given_again_after_a_restart(tmp_path: Path) -> None:
+    """What was stored is known by its key, whoever is asked next; whole and streamed."""
+    told: list[Any] = []
+    for _ in range(2):
+        async with chatting(store=tmp_path / "chats.db") as (gateway, upstream):
+            upstream.always(either("Sunny."))
+            whole = (await generate(gateway, "x", headers=K)).json
+            events = (await stream(gateway, "y", headers={"idempotency-key": "s"})).events
+            told.append((whole["result"], whole["chatId"], events[1], events[2]["content"]["messageId"]))
+            asked = len(upstream.requests)
+
+    assert told[0] == told[1] and 0 == asked
+
+
+async def test_d09_a_caller_who_leaves_a_whole_answer_leaves_nothing() -> None:
+    """As in a stream: the upstream is let go within a second, and no chat is made."""
+    async with chatting() as (gateway, upstream):
+        upstream.script(HANG)
+        asking = asyncio.create_task(generate(gateway, "x"))
+        request = await upstream.asked()
+        asking.cancel()
+        await request.connection.left(within=1.0)
+        await asyncio.sleep(0.1)
+
+        assert [] == (await history(gateway))["chats"]
+        assert 1 == gateway.metric("isthmus_requests_total", outcome="client_left")
+
+
+async def test_two_idempotency_keys_are_none() -> None:
+    """400 where they differ: nobody knows which is meant; the same one twice is one."""
+    async with chatting() as (gateway, upstream):
+        upstream.script(says("ok"))
+        body = json.dumps({"chat_history": [user("x")]}).encode()
+        codes = []
+        for keys in (("a", "b"), ("a", "a")):
+            headers = CIMultiDict([("content-type", "application/json"), *(("idempotency-key", key) for key in keys)])
+            async with gateway.session.post(f"{gateway.url}/api/v1/chat/generate", data=body, headers=headers) as reply:
+                codes.append(reply.status)
+
+        assert [400, 201] == codes
+
+
+@pytest.mark.parametrize("query", [f"chatId={'a' * 24}&chatId={'b' * 24}", "title=a&title=b", "x=1&x=1"])
+async def test_a_field_that_is_there_twice_in_a_query_is_refused(query: str) -> None:
+    """As in a body: one of the two would be ignored."""
+    async with chatting() as (gateway, upstream):
+        answer = await generate(gateway, "x", query=query)
+
+        assert (400, query.partition("=")[0]) == (answer.status, answer.json["details"][0]["field"])
+        assert [] == upstream.requests
+
+
+async def test_what_would_not_fit_into_a_chat_is_refused_before_a_model_is_asked() -> None:
+    """A history whose new messages pass the limit of a chat: 413, and nobody was paid."""
+    async with chatting() as (gateway, upstream):
+        upstream.always(says("ok"))
+        chat = await new(gateway, "t", *(user(f"a{number}") for number in range(1000)))
+        too_many = await generate(gateway, *(f"b{number}" for number in range(1000)), query=f"chatId={chat}")
+        asked = len(upstream.requests)
+        fits = await generate(gateway, *(f"b{number}" for number in range(999)), query=f"chatId={chat}")
+
+        assert (413, "payload_too_large", 0) == (too_many.status, too_many.json["code"], asked)
+        assert 201 == fits.status
+
+
+async def test_a_chat_that_changes_while_an_answer_is_made() -> None:
+    """A new title and a pin hold, and the answer is stored; when the chat is deleted there is no answer to keep."""
+    async with chatting() as (gateway, upstream):
+        chat = await new(gateway, "old", user("Hello"), assistant("Hi!"))
+        upstream.always(sse(*chat_stream("Sun", "ny", usage=(1, 1)), every=0.1))
+        asking = asyncio.create_task(stream(gateway, "x", query=f"chatId={chat}"))
+        await upstream.asked()
+        await call(gateway, "PATCH", chat, {"title": "new", "pinned": True})
+        metadata = (await asking).events[-2]["content"]
+        data = await fetched(gateway, chat)
+        asking = asyncio.create_task(stream(gateway, "y", query=f"chatId={chat}"))
+        await upstream.asked(2)
+        deleted = await call(gateway, "DELETE", chat)
+        events = (await asking).events
+
+        assert ("new", True, 4) == (data["title"], data["pinned"], len(data["messages"])) and "new" == metadata["title"]
+        assert (200, "error", "not_found", "[DONE]") == (
+            deleted.status,
+            events[-2]["type"],
+            events[-2]["code"],
+            events[-1],
+        )
+        assert [] == (await history(gateway))["chats"]
 
 
 async def test_the_documents_http_example_works_as_it_is_printed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,19 @@ async def test_a_purge_erases_one_owner_from_the_file(folder: Path) -> None:
     assert b"t1" not in b"".join(file.read_bytes() for file in folder.glob("chats.db*"))
     async with chatting(store=folder / "chats.db", access=True) as (gateway, _):
         assert ["bobs"] == [chat["title"] for chat in (await history(gateway, headers=token("bob")))["chats"]]
+
+
+async def test_a_purge_waits_for_others_who_write(folder: Path) -> None:
+    """A lock of longer than a gateway's patience with it is no reason to give up half-way."""
+    other = sqlite3.connect(folder / "chats.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    running = asyncio.create_task(asyncio.to_thread(run, folder, "purge", "--owner", ALICE))
+    await asyncio.sleep(1.5)
+    other.execute("ROLLBACK")
+    purged = await running
+    other.close()
+
+    assert (0, "erased 3 chats of " + ALICE + "\n") == (purged.exit_code, purged.stdout)
 
 
 def test_without_a_store_it_says_so_and_makes_none(tmp_path: Path) -> None:
