@@ -26,6 +26,7 @@ MOST_TURNS = 1000
 MOST_CONTEXT = 32
 MOST_CONTEXT_BYTES = 64 << 10
 SOURCE = "platform.converse"
+WORDLESS = "[image]"  # what is kept of a message that is nothing else
 
 _ID = re.compile(r"[0-9a-f]{24}")
 _ROLES = ("user", "assistant", "system")
@@ -36,8 +37,10 @@ _LISTS = ("thinking_steps", "steps")
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """One message of a history. `media` goes to the model and is not kept."""
+    """One message of a history: `text` and `media` go to the model, `draft` is kept. Only that of a message without
+    words says more than its text, for what is kept is sent back to us, and a user's message without words is none."""
 
+    text: str
     draft: Draft
     media: tuple[Media, ...] = ()
 
@@ -162,14 +165,14 @@ def _turn(raw: Json, at: str) -> Turn:
         refuse(f"{at}.content", f"{at}.content must not be empty")
     draft = Draft(
         role=role,
-        text=text,
+        text=text or (WORDLESS if media else text),
         id=message_id(raw["id"], f"{at}.id") if raw.get("id") is not None else None,
         created=_time(raw.get("createdAt"), f"{at}.createdAt"),
         updated=_time(raw.get("updatedAt"), f"{at}.updatedAt"),
         more=_more(raw, at),
     )
     check_size(draft)
-    return Turn(draft=draft, media=media)
+    return Turn(text=text, draft=draft, media=media)
 
 
 def _content(value: Json, at: str) -> tuple[str, tuple[Media, ...]]:
@@ -338,7 +341,7 @@ def wanted(query: Mapping[str, str], after: tuple[int, str] | None) -> Wanted:
 
 def made_title(history: Sequence[Turn], longest: int = 60) -> str:
     """Of the first words of the user, cut at the end of one."""
-    words = " ".join(next((turn.draft.text for turn in history if turn.draft.role == "user"), "").split())
+    words = " ".join(next((turn.text for turn in history if turn.draft.role == "user"), "").split())
     if not words:
         return "New chat"
     if len(words) <= longest:

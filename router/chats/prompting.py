@@ -127,8 +127,8 @@ def _messages(persona: Persona, ask: Ask) -> Iterator[Message]:
 
 
 def _parts(turn: Turn, at: str) -> Iterator[AnyPart]:
-    if turn.draft.text:
-        yield Text(text=turn.draft.text, at=f"{at}.content")
+    if turn.text:
+        yield Text(text=turn.text, at=f"{at}.content")
     yield from turn.media
 
 

@@ -53,6 +53,7 @@ class SqliteDatabase:
         self._turn = asyncio.Lock()
         self._running: asyncio.Task[Any] | None = None  # the write that has its turn, or had it last
         self._began = 0.0  # since when
+        self._reading: dict[object, float] = {}  # since when those who have their turn are at it
         self._file: tuple[int, int] | None = None  # which file it is: device and inode
         self._is_soiled = True  # the log of writes may hold what was erased
         self._writer: AsyncEngine | None = None
@@ -148,7 +149,7 @@ class SqliteDatabase:
             poolclass=AsyncAdaptedQueuePool,
             pool_size=connections,
             max_overflow=0,
-            pool_timeout=self._patience,
+            pool_timeout=LONGEST_QUEUE,
         )
 
         @event.listens_for(engine.sync_engine, "connect")
@@ -175,7 +176,12 @@ class SqliteDatabase:
         if self._readers is None:
             raise StoreUnavailable
         async with self._readers.begin() as connection:
-            return await work(connection)
+            turn = object()
+            self._reading[turn] = asyncio.get_running_loop().time()
+            try:
+                return await work(connection)
+            finally:
+                del self._reading[turn]
 
     async def write(self, work: Work[T]) -> T:
         if self.broken:
@@ -212,7 +218,11 @@ class SqliteDatabase:
 
     def _look(self, task: asyncio.Task[T], operation: str, now: float, asked: float) -> None:
         """At a transaction that is not over yet. StoreUnavailable when there is nothing to wait for."""
-        began = self._began if operation == "write" and self._turn.locked() else asked
+        began = asked
+        if operation == "write" and self._turn.locked():
+            began = self._began
+        elif operation == "read":
+            began = min(self._reading.values(), default=asked)  # to wait for others who get their answers is no failure
         if now - began >= self._patience:
             self._break(operation, OSError("no answer"))
         elif now - asked < LONGEST_QUEUE and not (self.broken and operation in ("read", "write")):

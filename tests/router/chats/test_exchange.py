@@ -495,6 +495,24 @@ async def test_images_go_to_the_model_and_are_not_kept() -> None:
         assert [("user", "what?"), ("assistant", "a cat")] == said(await fetched(gateway, body["chatId"]))
 
 
+async def test_a_message_of_an_image_alone_can_be_sent_back_as_it_was_fetched() -> None:
+    """The model gets no word that the caller has not said; what is kept is no message without words."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    async with chatting() as (gateway, upstream):
+        upstream.always(says("a cat"))
+        first = (await generate(gateway, user([image]))).json  # type: ignore[arg-type]
+        sent = upstream.requests[0].json()["messages"][-1]["content"]
+        past = (await fetched(gateway, first["chatId"]))["messages"]
+        again = [{"role": message["role"], "content": message["content"]} for message in past]
+        answer = await generate(gateway, *again, "Which?", query=f"chatId={first['chatId']}")
+
+        assert (["image_url"], "New chat") == ([part["type"] for part in sent], first["title"])
+        assert 201 == answer.status
+        assert ["[image]", "a cat", "Which?", "a cat"] == [
+            text for _, text in said(await fetched(gateway, first["chatId"]))
+        ]
+
+
 # ── the same exchange as all calls ─────────────────────────────────────────────────────────────
 
 

@@ -290,6 +290,24 @@ async def test_one_who_waits_long_for_a_turn_gives_it_up(tmp_path: Path) -> None
         assert [] == await titles(store) and failures and set(failures) == {"write: OSError: no answer"}
 
 
+async def test_readers_who_wait_for_each_other_do_not_make_a_store_fail(tmp_path: Path) -> None:
+    """As long as others get their answers, to wait longer than one answer may take is no failure."""
+    async with opened(tmp_path / "chats.db") as (_, store, _):
+        kept = await save(store)
+    failures: list[str] = []
+    database = SqliteDatabase(tmp_path / "chats.db", lambda what, why: failures.append(f"{what}: {why}"), patience=0.5)
+    await database.open()
+    try:
+        await asyncio.gather(*(database.read(lambda _: asyncio.sleep(0.2)) for _ in range(24)))
+
+        assert [kept] == await titles(SqlStore(database, time.time, new_id)) and [] == failures
+        with pytest.raises(StoreUnavailable):
+            await database.read(lambda _: asyncio.sleep(1.5))
+        assert ["read: OSError: no answer"] == failures
+    finally:
+        await database.close()
+
+
 # ── what is on the disk ────────────────────────────────────────────────────────────────────────
 
 
