@@ -111,6 +111,42 @@ async def test_t_3_3_what_is_wrong_is_named_and_nobody_is_asked(body: Any, field
         assert [] == upstream.requests and [] == (await history(gateway))["chats"]
 
 
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        (f"username={'x' * 129}", "username"),
+        (f"source={'x' * 65}", "source"),
+        (f"title={'x' * 201}", "title"),
+        ("title=%20", "title"),
+        ("deltas=yes", "deltas"),
+        ("chatId=xyz", "chatId"),
+    ],
+)
+async def test_t_3_3_what_is_wrong_in_a_query_is_named(query: str, field: str) -> None:
+    """As in a body: 400, and nobody is asked."""
+    async with chatting() as (gateway, upstream):
+        answer = await generate(gateway, "x", query=query)
+
+        assert (400, [field]) == (answer.status, [detail["field"] for detail in answer.json["details"]])
+        assert [] == upstream.requests and [] == (await history(gateway))["chats"]
+
+
+async def test_what_a_query_says_is_kept_with_a_new_chat_and_with_no_other() -> None:
+    """To the last character that may be said; a chat that is there keeps what it has."""
+    async with chatting() as (gateway, upstream):
+        upstream.always(says("ok"))
+        said_ = {"username": "ü" * 128, "source": "s" * 64, "title": "t" * 200}
+        chat = (await generate(gateway, "x", query="&".join(f"{key}={value}" for key, value in said_.items()))).json
+        before = await fetched(gateway, chat["chatId"])
+        query = f"chatId={chat['chatId']}&username=other&source=other&title=other"
+        later = (await generate(gateway, "y", query=query, scope="external")).json
+        after = await fetched(gateway, chat["chatId"])
+
+        assert (said_, "internal") == ({key: before[key] for key in said_}, before["scope"])
+        assert said_["title"] == chat["title"] == later["title"]
+        assert {key: before[key] for key in (*said_, "scope")} == {key: after[key] for key in (*said_, "scope")}
+
+
 async def test_t_3_4_a_chat_of_somebody_else_is_not_there() -> None:
     """404 before anybody is asked; an id that is none is 400."""
     async with chatting(access=True) as (gateway, upstream):
@@ -350,13 +386,18 @@ async def test_personas_are_listed_without_their_prompts() -> None:
 
 
 async def test_a_scope_that_a_persona_is_not_open_to() -> None:
-    """403; where it is open tools are not used for those outside."""
+    """403 on every path, and nobody is asked; where it is open tools are not used for those outside. The scope is kept
+    with a new chat as it was given."""
     async with chatting() as (gateway, upstream):
         upstream.script(says("ok"))
-        closed = await generate(gateway, "x", persona="strict", scope="external")
+        body = {"chat_history": [user("x")], "persona": "strict", "scope": "external"}
+        for path in ("generate", "generate/stream", ""):
+            closed = await gateway.post(f"/api/v1/chat/{path}".rstrip("/"), body)
+
+            assert (403, "forbidden") == (closed.status, closed.json["code"]) and [] == upstream.requests
         opened = await generate(gateway, "x", persona="deep", scope="external", tools={"deepResearch": True})
 
-        assert (403, "forbidden") == (closed.status, closed.json["code"])
+        assert "external" == (await fetched(gateway, opened.json["chatId"]))["scope"]
         assert (201, False) == (opened.status, opened.json["researchMode"])
         assert [{"code": "tool_not_available", "tool": "deepResearch"}] == opened.json["metadata"]["warnings"]
 
@@ -375,6 +416,22 @@ async def test_research_runs_the_profile_that_the_persona_has() -> None:
             [row for row in deep["metadata"]["warnings"] if row["code"] != "loss"],
         )
         assert ("gpt-4o-mini", False) == (asked[1]["model"], plain["researchMode"])
+
+
+@pytest.mark.parametrize("stream_", [False, True])
+async def test_native_search_of_the_target_that_answered_is_what_is_told(stream_: bool) -> None:
+    """When the target with a search fails and one without it answers, the caller is told that nobody searched."""
+    row = "providers:\n  ant: {base_url: $up, speaks: [anthropic.messages], auth: none}\n"
+    table = TABLE.replace("providers:\n", row).replace("small: [", "small: [{provider: ant, model: claude}, ")
+    async with chatting(table) as (gateway, upstream):
+        upstream.always(lambda request: status(401) if "messages" in request.path else either("ok")(request))
+        ask_ = stream if stream_ else generate
+        answer = await ask_(gateway, "x", persona="deep", tools={"webSearch": True})
+        metadata = answer.events[-2]["content"] if stream_ else answer.json["metadata"]
+        asked = [request.json().get("tools") for request in upstream.requests]
+
+        assert [{"code": "tool_not_available", "tool": "webSearch"}] == metadata["warnings"]
+        assert [{"type": "web_search_20250305", "name": "web_search"}] in asked and None is asked[-1]
 
 
 async def test_native_search_is_the_targets_own_or_a_warning() -> None:
