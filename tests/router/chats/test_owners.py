@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -13,7 +15,8 @@ from click.testing import CliRunner, Result
 from router.__main__ import main
 from router.access import LOCAL, Caller
 from router.chats.exchange import owner_of
-from tests.chats import TABLE, assistant, chatting, history, new, token, user
+from router.chats.owners import export
+from tests.chats import TABLE, assistant, chatting, fill, history, new, token, user
 
 TEXT = TABLE.replace("$up", "http://127.0.0.1:1").replace("$store", "chats.db")
 ALICE = "jwt:alice%40corp@https://login.example.com"
@@ -60,6 +63,26 @@ async def test_a_purge_erases_one_owner_from_the_file(folder: Path) -> None:
     assert b"t1" not in b"".join(file.read_bytes() for file in folder.glob("chats.db*"))
     async with chatting(store=folder / "chats.db", access=True) as (gateway, _):
         assert ["bobs"] == [chat["title"] for chat in (await history(gateway, headers=token("bob")))["chats"]]
+
+
+async def test_an_export_has_what_changes_and_lacks_only_what_goes(folder: Path) -> None:
+    """Beside a gateway that runs: a chat that moves up is there once, one that is deleted is no fault."""
+    store = folder / "chats.db"
+    fill(store, 2500, owner=ALICE)
+    lines: list[Any] = []
+
+    def write(line: str) -> None:
+        lines.append(json.loads(line))
+        if len(lines) == 1:
+            with sqlite3.connect(store) as other:
+                other.execute("DELETE FROM chats WHERE title = 'chat 7'")
+                other.execute("UPDATE chats SET updated = ? WHERE title = 'chat 8'", (int(time.time() * 1000),))
+            other.close()
+
+    count = await export(str(store), ALICE, write)
+    wanted = {"t0", "t1", "t2", *(f"chat {number}" for number in range(2500) if number != 7)}
+
+    assert count == len(lines) == len(wanted) and wanted == {line["title"] for line in lines}
 
 
 async def test_a_purge_waits_for_others_who_write(folder: Path) -> None:
