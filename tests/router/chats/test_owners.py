@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from router.chats.exchange import owner_of
 from router.chats.owners import export
 from tests.chats import TABLE, assistant, chatting, fill, history, new, token, user
 
+ROOT = Path(__file__).parents[3]
 TEXT = TABLE.replace("$up", "http://127.0.0.1:1").replace("$store", "chats.db")
 ALICE = "jwt:alice%40corp@https://login.example.com"
 
@@ -63,6 +66,15 @@ async def test_a_purge_erases_one_owner_from_the_file(folder: Path) -> None:
     assert b"t1" not in b"".join(file.read_bytes() for file in folder.glob("chats.db*"))
     async with chatting(store=folder / "chats.db", access=True) as (gateway, _):
         assert ["bobs"] == [chat["title"] for chat in (await history(gateway, headers=token("bob")))["chats"]]
+
+
+def test_an_export_that_cannot_be_written_says_so(folder: Path) -> None:
+    """Exit 2 and one line, not the 1 of an owner without chats."""
+    command = [sys.executable, "-m", "router", "chats", "export", "--owner", ALICE, "-c", str(folder / "routes.yaml")]
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+
+    assert (2, b"isthmus: No space left on device: not all was written\n") == (result.returncode, result.stderr)
 
 
 async def test_an_export_has_what_changes_and_lacks_only_what_goes(folder: Path) -> None:
