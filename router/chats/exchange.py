@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, quote
 import msgspec
 from multidict import CIMultiDict
 
-from providers.canonical.errors import Bug, Detail, MalformedRequest, RouterError
+from providers.canonical.errors import Bug, Detail, MalformedRequest, Overloaded, RouterError
 from providers.dialect import PLAIN, Asked, Dialect, WireRequest, WireResponse
 from providers.provider import Provider
 from providers.searching import web_search
@@ -45,6 +45,7 @@ STREAM = "/api/v1/chat/generate/stream"
 PERSONAS = "/api/v1/personas"
 _HEADERS = {"content-type": "application/json", "cache-control": "no-store"}
 _BODILESS = ("GET", "DELETE")
+MOST_WAITING = 4  # for the first of one idempotency key: one caller must not fill the gateway
 
 
 def _table() -> Table:
@@ -209,11 +210,9 @@ class ChatExchange(MendedExchange):
         persona = work.prompt.persona
         self.side.planning = persona.planning_text
         self.side.deltas = persona.stream_deltas if asked.deltas is None else asked.deltas
-        if work.is_kept and await self._was_given(work):
-            return
         wanted, plan = self._planned(work, streams)
-        async with self._turn(work, plan) as waited:
-            if waited and await self._was_given(work):
+        async with self._turn(work, plan):
+            if work.is_kept and await self._was_given(work):
                 return
             await self._attempts(wanted, plan)
             if not streams:
@@ -239,21 +238,23 @@ class ChatExchange(MendedExchange):
         return asked, plan
 
     @asynccontextmanager
-    async def _turn(self, work: _Generation, plan: Plan) -> AsyncIterator[bool]:
+    async def _turn(self, work: _Generation, plan: Plan) -> AsyncIterator[None]:
         """One call of a model at a time for one idempotency key: who comes second waits, and finds the answer stored.
 
-        Says whether it waited. When the first fails, or leaves, the next is the first.
+        When the first fails, or leaves, the next is the first.
         """
         service = self.gateway.chats
         if work.once is None or service is None:
-            yield False
+            yield
             return
         name = (owner_of(self.admission.who), work.once.key)
+        if service.turns.wanted(name) > MOST_WAITING:
+            raise Overloaded("too many calls with this idempotency-key at once", retry_after=1.0)
         with waiting(self.alarm, plan.ends, "total"):
-            waited = await service.turns.take(name)
+            await service.turns.take(name)
         self.watch.lap("queue")
         try:
-            yield waited
+            yield
         finally:
             service.turns.give_back(name)
 

@@ -17,9 +17,12 @@ class Turns:
         self._locks: dict[Hashable, asyncio.Lock] = {}
         self._wanted: Counter[Hashable] = Counter()
 
-    async def take(self, name: Hashable) -> bool:
-        """Waits for a turn, which has to be given back. Was somebody before us?"""
-        waits = name in self._locks
+    def wanted(self, name: Hashable) -> int:
+        """How many hold it or wait for it."""
+        return self._wanted[name]
+
+    async def take(self, name: Hashable) -> None:
+        """Waits for a turn, which has to be given back."""
         lock = self._locks.setdefault(name, asyncio.Lock())
         self._wanted[name] += 1
         try:
@@ -27,7 +30,6 @@ class Turns:
         except BaseException:
             self._forget(name)
             raise
-        return waits
 
     def give_back(self, name: Hashable) -> None:
         self._locks[name].release()

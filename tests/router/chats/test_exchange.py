@@ -30,7 +30,19 @@ from tests.chats import (
     token,
     user,
 )
-from tests.fakes import HANG, HANG_UP, RESET, chat_answer, chat_chunk, chat_stream, json_answer, raw_call, sse, status
+from tests.fakes import (
+    HANG,
+    HANG_UP,
+    RESET,
+    Until,
+    chat_answer,
+    chat_chunk,
+    chat_stream,
+    json_answer,
+    raw_call,
+    sse,
+    status,
+)
 
 WEATHER = "What's the weather like?"
 
@@ -687,16 +699,21 @@ K = {"idempotency-key": "k"}
 
 
 async def test_d13_the_same_request_at_the_same_time_makes_one_chat() -> None:
-    """All get the answer that was stored, whole or streamed; one model call is paid."""
+    """All get the answer that was stored, whole or streamed; one model call is paid, however the calls fall together."""
     async with chatting() as (gateway, upstream):
         upstream.always(either("Sunny."))
+        for number in range(8):
+            key = {"idempotency-key": f"k{number}"}
+            await asyncio.gather(*(generate(gateway, "y", headers=key) for _ in range(3)))
+
+            assert number + 1 == len(upstream.requests)
         answers = await asyncio.gather(*(generate(gateway, "x", headers=K) for _ in range(3)))
         streamed = await asyncio.gather(*(stream(gateway, "x", query="deltas=1", headers=K) for _ in range(2)))
         heads = [(answer.json["chatId"], answer.json["result"]["message"]) for answer in answers]
         heads += [(answer.events[-2]["content"]["chatId"], answer.events[-3]["content"]) for answer in streamed]
 
         assert {201} == {answer.status for answer in answers}
-        assert 1 == len(set(heads)) == len((await history(gateway))["chats"]) == len(upstream.requests)
+        assert 1 == len(set(heads)) and 9 == len((await history(gateway))["chats"]) == len(upstream.requests)
 
 
 async def test_d13_streams_of_one_key_at_one_time_all_say_what_is_stored() -> None:
@@ -749,6 +766,22 @@ async def test_d13_who_waits_for_the_first_of_a_key_waits_no_longer_than_for_a_m
 
         assert (504, "upstream_timeout") == (late.status, late.json["code"])
         assert 201 == (await other).status and 2 == len(upstream.requests)
+
+
+async def test_d13_few_wait_for_one_key() -> None:
+    """One caller cannot fill the gateway with calls that wait: 503 for the sixth, at once; the others
+    are answered."""
+    async with chatting() as (gateway, upstream):
+        go = asyncio.Event()
+        upstream.always(says("ok").after(Until(go)))
+        asking = [asyncio.create_task(generate(gateway, "x", headers=K)) for _ in range(5)]
+        await upstream.asked()
+        await asyncio.sleep(0.1)
+        sixth = await generate(gateway, "x", headers=K)
+        go.set()
+
+        assert (503, "overloaded", "1") == (sixth.status, sixth.json["code"], sixth.headers["retry-after"])
+        assert [201] * 5 == [(await task).status for task in asking] and 1 == len(upstream.requests)
 
 
 async def test_d13_one_key_of_two_owners_is_two_keys() -> None:

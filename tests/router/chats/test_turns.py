@@ -13,20 +13,21 @@ async def test_one_name_is_held_by_one_at_a_time_and_others_do_not_wait() -> Non
     turns = Turns()
     order: list[int] = []
 
-    async def one(number: int) -> bool:
-        waited = await turns.take("a")
+    async def one(number: int) -> None:
+        await turns.take("a")
         order.append(number)
         await asyncio.sleep(0.01)
         order.append(number)
         turns.give_back("a")
-        return waited
 
     waiting = [asyncio.create_task(one(number)) for number in range(3)]
     await asyncio.sleep(0)
 
-    assert not await turns.take("b")
+    await turns.take("b")
     turns.give_back("b")
-    assert [False, True, True] == [await task for task in waiting]
+
+    assert [] == order[1:] and 3 == turns.wanted("a")
+    await asyncio.gather(*waiting)
     assert [0, 0, 1, 1, 2, 2] == order
 
 
@@ -40,7 +41,8 @@ async def test_who_leaves_while_waiting_holds_nobody_up_and_nothing_is_kept() ->
     with contextlib.suppress(asyncio.CancelledError):
         await leaving
     turns.give_back("a")
+    await staying
 
-    assert await staying
+    assert 1 == turns.wanted("a")
     turns.give_back("a")
-    assert not await turns.take("a")
+    assert 0 == turns.wanted("a")
