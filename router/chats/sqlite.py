@@ -219,8 +219,8 @@ class SqliteDatabase:
     def _look(self, task: asyncio.Task[T], operation: str, now: float, asked: float) -> None:
         """At a transaction that is not over yet. StoreUnavailable when there is nothing to wait for."""
         began = asked
-        if operation == "write" and self._turn.locked():
-            began = self._began
+        if operation == "write":
+            began = self._began if self._turn.locked() else now  # nobody has it for a moment while it passes on
         elif operation == "read":
             began = min(self._reading.values(), default=asked)  # to wait for others who get their answers is no failure
         if now - began >= self._patience:

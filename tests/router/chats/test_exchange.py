@@ -699,7 +699,8 @@ K = {"idempotency-key": "k"}
 
 
 async def test_d13_the_same_request_at_the_same_time_makes_one_chat() -> None:
-    """All get the answer that was stored, whole or streamed; one model call is paid, however the calls fall together."""
+    """All get the answer that was stored, whole or streamed; one model call is paid, however the calls
+    fall together."""
     async with chatting() as (gateway, upstream):
         upstream.always(either("Sunny."))
         for number in range(8):

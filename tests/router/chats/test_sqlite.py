@@ -295,15 +295,28 @@ async def test_readers_who_wait_for_each_other_do_not_make_a_store_fail(tmp_path
     async with opened(tmp_path / "chats.db") as (_, store, _):
         kept = await save(store)
     failures: list[str] = []
-    database = SqliteDatabase(tmp_path / "chats.db", lambda what, why: failures.append(f"{what}: {why}"), patience=0.5)
+    database = SqliteDatabase(tmp_path / "chats.db", lambda what, why: failures.append(f"{what}: {why}"), patience=1.0)
     await database.open()
     try:
-        await asyncio.gather(*(database.read(lambda _: asyncio.sleep(0.2)) for _ in range(24)))
+        await asyncio.gather(*(database.read(lambda _: asyncio.sleep(0.3)) for _ in range(24)))
 
         assert [kept] == await titles(SqlStore(database, time.time, new_id)) and [] == failures
         with pytest.raises(StoreUnavailable):
-            await database.read(lambda _: asyncio.sleep(1.5))
+            await database.read(lambda _: asyncio.sleep(2.5))
         assert ["read: OSError: no answer"] == failures
+    finally:
+        await database.close()
+
+
+async def test_writers_who_pass_on_their_turn_do_not_make_a_store_fail(tmp_path: Path) -> None:
+    """Nor do those who wait for it at the moment when nobody has it."""
+    failures: list[str] = []
+    database = SqliteDatabase(tmp_path / "chats.db", lambda what, why: failures.append(f"{what}: {why}"), patience=0.7)
+    await database.open()
+    try:
+        await asyncio.gather(*(database.write(lambda _: asyncio.sleep(0)) for _ in range(1000)))
+
+        assert [] == failures
     finally:
         await database.close()
 
