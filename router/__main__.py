@@ -432,6 +432,10 @@ def _of_store(work: Coroutine[Any, Any, int]) -> int:
         return asyncio.run(work)
     except NoStore as error:
         _fail(f"isthmus: {error}")
+    except BrokenPipeError:
+        raise  # whoever read has read enough
+    except OSError as error:
+        _fail(f"isthmus: {error.strerror or error}: not all was written")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from providers.dialects import ANSWERS
 from providers.provider import Provider
 from router.access import Access
 from router.chats.store import Store
+from router.chats.turns import Turns
 from router.logs import Log
 from router.metrics import Metrics
 from router.policy.retries import RetryBudget, Row
@@ -147,6 +148,9 @@ class Chats(Protocol):
 
     @property
     def store(self) -> Store: ...
+
+    @property
+    def turns(self) -> Turns: ...
 
 
 class Gateway:

@@ -26,6 +26,7 @@ MOST_TURNS = 1000
 MOST_CONTEXT = 32
 MOST_CONTEXT_BYTES = 64 << 10
 SOURCE = "platform.converse"
+WORDLESS = "[image]"  # what is kept of a message that is nothing else
 
 _ID = re.compile(r"[0-9a-f]{24}")
 _ROLES = ("user", "assistant", "system")
@@ -36,8 +37,10 @@ _LISTS = ("thinking_steps", "steps")
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """One message of a history. `media` goes to the model and is not kept."""
+    """One message of a history: `text` and `media` go to the model, `draft` is kept. Only that of a message without
+    words says more than its text, for what is kept is sent back to us, and a user's message without words is none."""
 
+    text: str
     draft: Draft
     media: tuple[Media, ...] = ()
 
@@ -98,8 +101,14 @@ def message_id(value: Json, field: str) -> str:
     return str(value)
 
 
-def idempotency_key(text: str | None) -> str | None:
-    if text is not None and not (1 <= len(text) <= 255 and text.isascii() and text.isprintable()):
+def idempotency_key(texts: Sequence[str]) -> str | None:
+    """Of all headers of the name, which may be there twice but must not differ."""
+    if not texts:
+        return None
+    text = texts[0]
+    if len(set(texts)) > 1:
+        refuse("idempotency-key", "idempotency-key is there twice, with different values")
+    if not (1 <= len(text) <= 255 and text.isascii() and text.isprintable()):
         refuse("idempotency-key", "idempotency-key must be 1 to 255 printable ASCII characters")
     return text
 
@@ -156,14 +165,14 @@ def _turn(raw: Json, at: str) -> Turn:
         refuse(f"{at}.content", f"{at}.content must not be empty")
     draft = Draft(
         role=role,
-        text=text,
+        text=text or (WORDLESS if media else text),
         id=message_id(raw["id"], f"{at}.id") if raw.get("id") is not None else None,
         created=_time(raw.get("createdAt"), f"{at}.createdAt"),
         updated=_time(raw.get("updatedAt"), f"{at}.updatedAt"),
         more=_more(raw, at),
     )
     check_size(draft)
-    return Turn(draft=draft, media=media)
+    return Turn(text=text, draft=draft, media=media)
 
 
 def _content(value: Json, at: str) -> tuple[str, tuple[Media, ...]]:
@@ -306,7 +315,10 @@ def _context(value: Json) -> tuple[Json, ...]:
     if type(value) is not list or any(type(item) not in (dict, str) for item in value):
         refuse("fastContext", "fastContext must be an array of objects or texts")
     if len(value) > MOST_CONTEXT or len(msgspec.json.encode(value)) > MOST_CONTEXT_BYTES:
-        refuse("fastContext", f"fastContext must hold at most {MOST_CONTEXT} items of {MOST_CONTEXT_BYTES >> 10} KiB")
+        refuse(
+            "fastContext",
+            f"fastContext must hold at most {MOST_CONTEXT} items and {MOST_CONTEXT_BYTES >> 10} KiB in all",
+        )
     return tuple(value)
 
 
@@ -329,7 +341,7 @@ def wanted(query: Mapping[str, str], after: tuple[int, str] | None) -> Wanted:
 
 def made_title(history: Sequence[Turn], longest: int = 60) -> str:
     """Of the first words of the user, cut at the end of one."""
-    words = " ".join(next((turn.draft.text for turn in history if turn.draft.role == "user"), "").split())
+    words = " ".join(next((turn.text for turn in history if turn.draft.role == "user"), "").split())
     if not words:
         return "New chat"
     if len(words) <= longest:

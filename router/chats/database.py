@@ -5,7 +5,10 @@ A `Database` knows its engine: how transactions begin, what a failure looks like
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import accumulate
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -14,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from providers.canonical.errors import RequestTooLarge, RouteNotFound
 from router.chats.store import (
-    MOST_CHATS,
     REMEMBERED,
     Chat,
     Conflict,
@@ -28,6 +30,7 @@ from router.chats.store import (
     Saved,
     Store,
     Wanted,
+    check_chats,
     check_room,
     forked_title,
     fresh,
@@ -35,6 +38,10 @@ from router.chats.store import (
     size,
 )
 from router.chats.tables import chats, messages, requests
+
+ERASED_AT_ONCE = 200  # chats
+ERASED_BYTES_AT_ONCE = 1 << 20  # of them, but for the last one
+_ROW = 512  # bytes that a message takes beside its words, about
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
@@ -48,6 +55,10 @@ class Database(Protocol):
 
     async def read(self, work: Work[T]) -> T: ...
     async def write(self, work: Work[T]) -> T: ...
+
+    def erased(self) -> None:
+        """Something was deleted, and is to be gone from the disk soon."""
+        ...
 
 
 class SqlStore:
@@ -63,15 +74,16 @@ class SqlStore:
 
     # ── saving ────────────────────────────────────────────────────────────────────────────
 
-    async def admit(self, owner: str, chat_id: str | None) -> Head | None:
+    async def admit(self, owner: str, chat_id: str | None, history: Sequence[Draft] = ()) -> Head | None:
         """In a transaction that may write: what cannot be written now is found before an upstream is paid."""
 
         async def work(connection: AsyncConnection) -> Head | None:
             if chat_id is not None:
                 head = await _head(connection, owner, chat_id)
-                check_room(head.messages + 1, 0)  # one for the answer
+                await _check_room(connection, head, history)
                 return head
             await _check_chats(connection, owner)
+            check_room(len(history) + 1, sum(map(size, history)))
             return None
 
         return await self._database.write(work)
@@ -103,7 +115,7 @@ class SqlStore:
                 return found
             head = await _head(connection, owner, chat_id)
             known = await _known(connection, chat_id)
-            size_ = (await connection.execute(select(chats.c.bytes).where(chats.c.id == chat_id))).scalar_one()
+            size_ = await _size(connection, chat_id)
             drafts = [*fresh(known, history), answer]
             now, count, bytes_ = (
                 max(self._now(), head.updated),
@@ -221,13 +233,30 @@ class SqlStore:
                 raise no_chat()
 
         await self._database.write(work)
+        self._database.erased()
 
     async def purge(self, owner: str) -> int:
+        """A few chats at a time: others write in between, and no transaction takes longer than one may."""
+
         async def work(connection: AsyncConnection) -> int:
             await connection.execute(delete(requests).where(requests.c.owner == owner))
-            return (await connection.execute(delete(chats).where(chats.c.owner == owner))).rowcount
+            weight = (chats.c.bytes + chats.c.messages * _ROW).label("weight")
+            query = select(chats.c.id, weight).where(chats.c.owner == owner).limit(ERASED_AT_ONCE)
+            sizes = [(row.id, row.weight) for row in await connection.execute(query)]
+            ends = accumulate(size_ for _, size_ in sizes)
+            ids = [id for (id, size_), end in zip(sizes, ends, strict=True) if end - size_ < ERASED_BYTES_AT_ONCE]
+            await connection.execute(delete(chats).where(chats.c.id.in_(ids)))
+            return len(ids)
 
-        return await self._database.write(work)
+        count, clock = 0, asyncio.get_running_loop().time
+        while True:
+            began = clock()
+            erased = await self._database.write(work)
+            count += erased
+            if not erased:
+                return count
+            self._database.erased()
+            await asyncio.sleep(clock() - began)  # whoever waits for the file looks again only now and then
 
     # ── reading ───────────────────────────────────────────────────────────────────────────
 
@@ -273,8 +302,20 @@ async def _head(connection: AsyncConnection, owner: str, chat_id: str) -> Head:
 
 async def _check_chats(connection: AsyncConnection, owner: str) -> None:
     query = select(func.count()).select_from(chats).where(chats.c.owner == owner)
-    if (await connection.execute(query)).scalar_one() >= MOST_CHATS:
-        raise RequestTooLarge(f"an owner has at most {MOST_CHATS} chats")
+    check_chats((await connection.execute(query)).scalar_one())
+
+
+async def _check_room(connection: AsyncConnection, head: Head, history: Sequence[Draft]) -> None:
+    """For an answer, and what is new of a history: looked at closely only where not all of it would fit."""
+    size_ = await _size(connection, head.id)
+    with contextlib.suppress(RequestTooLarge):
+        return check_room(head.messages + len(history) + 1, size_ + sum(map(size, history)))
+    new = fresh(await _known(connection, head.id), history)
+    check_room(head.messages + len(new) + 1, size_ + sum(map(size, new)))
+
+
+async def _size(connection: AsyncConnection, chat_id: str) -> int:
+    return int((await connection.execute(select(chats.c.bytes).where(chats.c.id == chat_id))).scalar_one())
 
 
 async def _known(connection: AsyncConnection, chat_id: str) -> list[Known]:

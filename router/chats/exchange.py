@@ -8,14 +8,15 @@ to be complete.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, cast
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 from multidict import CIMultiDict
 
-from providers.canonical.errors import Bug, Detail, MalformedRequest, RouterError
+from providers.canonical.errors import Bug, Detail, MalformedRequest, Overloaded, RouterError
 from providers.dialect import PLAIN, Asked, Dialect, WireRequest, WireResponse
 from providers.provider import Provider
 from providers.searching import web_search
@@ -23,7 +24,8 @@ from providers.wire.json import has_duplicates, read_object
 from router import validating
 from router.access import Caller
 from router.admission import Admission, Incoming, Plan
-from router.chats.asking import Ask, ask, made_title
+from router.alarm import waiting
+from router.chats.asking import Ask, ask, made_title, refuse
 from router.chats.managing import CALLS, Desk, once
 from router.chats.personas import ChatSettings
 from router.chats.prompting import NAME, Prompt, not_available, prompt
@@ -43,6 +45,7 @@ STREAM = "/api/v1/chat/generate/stream"
 PERSONAS = "/api/v1/personas"
 _HEADERS = {"content-type": "application/json", "cache-control": "no-store"}
 _BODILESS = ("GET", "DELETE")
+MOST_WAITING = 4  # for the first of one idempotency key: one caller must not fill the gateway
 
 
 def _table() -> Table:
@@ -99,8 +102,8 @@ class ChatExchange(MendedExchange):
 
     def __init__(self, gateway: Gateway, incoming: Incoming, door: Door, record: Record) -> None:
         super().__init__(gateway, incoming, door, record)
-        self._key: str | None = incoming.headers.get("idempotency-key")
-        if self._key is not None:
+        self._keys: tuple[str, ...] = tuple(incoming.headers.getall("idempotency-key", ()))
+        if self._keys:
             # Ours: upstreams know one account for all owners, and must not take two owners' calls for one.
             headers = CIMultiDict(incoming.headers)
             headers.popall("idempotency-key")
@@ -119,6 +122,7 @@ class ChatExchange(MendedExchange):
             raise busy
         with self.gateway.metrics.inflight(match.route.path):
             body = await self._object() if self.incoming.method not in _BODILESS else {}
+            self._check_query()
             path = match.route.path
             if path == PERSONAS:
                 await self._answer_json(200, self._personas())
@@ -144,6 +148,14 @@ class ChatExchange(MendedExchange):
         self.watch.lap("decode")
         return body
 
+    def _check_query(self) -> None:
+        """As in a body, a field that is there twice says two things."""
+        pairs = parse_qsl(self.incoming.target.partition("?")[2], keep_blank_values=True)
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                refuse(name[:64], f"{name[:64]} is there twice in the query")
+
     def _settings(self) -> ChatSettings:
         settings = self.generation.settings.chats
         if settings is None:
@@ -166,7 +178,7 @@ class ChatExchange(MendedExchange):
             params=match.params,
             query=self.incoming.query,
             body=body,
-            key=self._key,
+            keys=self._keys,
         )
 
     def _personas(self) -> Json:
@@ -191,19 +203,24 @@ class ChatExchange(MendedExchange):
         work = self._generation = _Generation(
             ask=asked,
             prompt=prompt(self._settings(), asked, stream=streams),
-            once=once(self._key, GENERATE, [body, *query]) if path != DIRECT else None,
+            once=once(self._keys, GENERATE, [body, *query]) if path != DIRECT else None,
             is_kept=path != DIRECT,
         )
         self.record.stream = streams
+        persona = work.prompt.persona
+        self.side.planning = persona.planning_text
+        self.side.deltas = persona.stream_deltas if asked.deltas is None else asked.deltas
         self._request = work.prompt.request
-        asking = self._asked(work.prompt.request.model, streams)
+        wanted = self._wanted(work.prompt.request.model, streams)
         if self.admission.who.limits is not None:
-            self._set_aside(asking, self.admission.who.limits)
-        if work.is_kept and await self._was_given(work):
-            return
-        await self._ask_model(work, asking)
-        if not streams:
-            await self._conclude(work)
+            self._set_aside(wanted, self.admission.who.limits)
+        plan = self._planned(wanted)
+        async with self._turn(work, plan):
+            if work.is_kept and await self._was_given(work):
+                return
+            await self._attempts(wanted, plan)
+            if not streams:
+                await self._conclude(work)
 
     async def _was_given(self, work: _Generation) -> bool:
         """Is there room for an answer? Gives the one that the same request was given before, if there is one."""
@@ -211,23 +228,41 @@ class ChatExchange(MendedExchange):
         if work.once is not None and (saved := await store.recall(owner, work.once)) is not None:
             await self._give_again(work, saved)
             return True
-        await store.admit(owner, work.ask.chat_id)
+        await store.admit(owner, work.ask.chat_id, work.ask.drafts)
         self.watch.lap("queue")
         return False
 
-    def _asked(self, model: str, streams: bool) -> Asked:
+    def _wanted(self, model: str, streams: bool) -> Asked:
         """The request as an exchange reads one: there are no bytes of it."""
         wire = WireRequest(path=self.record.route)
         return Asked(wire=wire, params={}, body={}, top={}, model=model, task="chat", stream=streams)
 
-    async def _ask_model(self, work: _Generation, asked: Asked) -> None:
-        persona = work.prompt.persona
-        self.side.planning = persona.planning_text
-        self.side.deltas = persona.stream_deltas if work.ask.deltas is None else work.ask.deltas
+    def _planned(self, wanted: Asked) -> Plan:
         route = Route(path=self.record.route, speaks=NAME, to="models")
-        plan = self.admission.plan(route, asked, self.record.started)
+        plan = self.admission.plan(route, wanted, self.record.started)
         self._names_losses = plan.on_loss != "allow"
-        await self._attempts(asked, plan)
+        return plan
+
+    @asynccontextmanager
+    async def _turn(self, work: _Generation, plan: Plan) -> AsyncIterator[None]:
+        """One call of a model at a time for one idempotency key: who comes second waits, and finds the answer stored.
+
+        When the first fails, or leaves, the next is the first.
+        """
+        service = self.gateway.chats
+        if work.once is None or service is None:
+            yield
+            return
+        name = (owner_of(self.admission.who), work.once.key)
+        if service.turns.wanted(name) > MOST_WAITING:
+            raise Overloaded("too many calls with this idempotency-key at once", retry_after=1.0)
+        with waiting(self.alarm, plan.ends, "total"):
+            await service.turns.take(name)
+        self.watch.lap("queue")
+        try:
+            yield
+        finally:
+            service.turns.give_back(name)
 
     def _encoded(self, asked: Asked, upstream: Dialect, provider: Provider, model: str, plan: Plan) -> WireRequest:
         """With the target's own search, where it was asked for and the target has one."""
@@ -326,7 +361,10 @@ class ChatExchange(MendedExchange):
         """In one transaction, which does not end half-way when the caller leaves."""
         asked, owner, store = work.ask, owner_of(self.admission.who), self._store()
         text = msgspec.json.encode(json).decode() if work.prompt.persona.response_schema is not None and json else None
-        answer = Draft(role="assistant", text=work.text, more={"json": text} if text is not None else {})
+        more = {"json": text} if text is not None else {}
+        if work.finish != "stop":
+            more["finishReason"] = work.finish
+        answer = Draft(role="assistant", text=work.text, more=more)
         if asked.chat_id is not None:
             saved = await store.append(owner, asked.chat_id, asked.drafts, answer, work.once)
         else:
@@ -342,7 +380,7 @@ class ChatExchange(MendedExchange):
         message = next((message for message in chat.messages if message.id == saved.message_id), None)
         if message is None:
             raise Bug
-        work.text = message.text
+        work.text, work.finish = message.text, message.more.get("finishReason", "stop")
         json, _ = self._parsed(work)
         metadata = self._metadata(work, []) | {"warnings": [*work.prompt.warnings, {"code": "given_before"}]}
         if not self.record.stream:
@@ -352,7 +390,7 @@ class ChatExchange(MendedExchange):
             return await self.door.write(last_words(work.text, json, end))
         self.record.status = 200
         await self._begin_stream(Speech.content_type)
-        await self.door.write(replayed(work.prompt.persona.planning_text, work.text, json, end))
+        await self.door.write(replayed(self.side.planning, work.text, json, end, deltas=self.side.deltas))
         self.record.stream_end = "done"
         await self.door.end()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -30,16 +30,16 @@ class Desk(msgspec.Struct, kw_only=True):
     params: Mapping[str, str]
     query: Mapping[str, str]
     body: dict[str, Json]
-    key: str | None  # idempotency-key
+    keys: Sequence[str]  # of each idempotency-key header
 
     @property
     def chat_id(self) -> str:
         return chat_id(self.params["chatId"])
 
 
-def once(key: str | None, what: str, body: Json) -> Once | None:
+def once(keys: Sequence[str], what: str, body: Json) -> Once | None:
     """A caller's idempotency key with what it asks for: the same key for anything else is a conflict."""
-    key = idempotency_key(key)
+    key = idempotency_key(keys)
     if key is None:
         return None
     asked = what.encode() + b"\0" + msgspec.json.encode(body, order="sorted")
@@ -83,7 +83,7 @@ async def new(desk: Desk) -> Reply:
     chat = NewChat(title=title(desk.body["title"]), source=SOURCE)
     drafts = [turn.draft for turn in turns(desk.body["messages"], "messages", least=0)]
     asked = [desk.body["title"], desk.body["messages"]]
-    saved = await desk.store.create(desk.owner, chat, drafts, once(desk.key, desk.path, asked))
+    saved = await desk.store.create(desk.owner, chat, drafts, once(desk.keys, desk.path, asked))
     return 201, {"chatId": saved.chat_id}
 
 
@@ -93,7 +93,7 @@ async def fork(desk: Desk) -> Reply:
         if desk.body.get(field) is None:
             refuse(field, f"{field} is required")
     source, message = chat_id(desk.body["chatId"]), message_id(desk.body["messageId"], "messageId")
-    saved = await desk.store.fork(desk.owner, source, message, once(desk.key, desk.path, [source, message]))
+    saved = await desk.store.fork(desk.owner, source, message, once(desk.keys, desk.path, [source, message]))
     return 201, {"forkedChatId": saved.chat_id, "originalChatId": source, "forkedAtMessageId": message}
 
 

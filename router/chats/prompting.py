@@ -127,8 +127,8 @@ def _messages(persona: Persona, ask: Ask) -> Iterator[Message]:
 
 
 def _parts(turn: Turn, at: str) -> Iterator[AnyPart]:
-    if turn.draft.text:
-        yield Text(text=turn.draft.text, at=f"{at}.content")
+    if turn.text:
+        yield Text(text=turn.text, at=f"{at}.content")
     yield from turn.media
 
 
@@ -145,8 +145,9 @@ def context_block(items: tuple[Json, ...]) -> str:
 def _item(item: Json) -> str:
     if type(item) is str:
         return item
-    said = item.get("content") if type(item.get("content")) is str else item.get("text")
-    if type(said) is not str:
-        return msgspec.json.encode(item).decode()
-    names = [f"{key}: {item[key]}" for key in ("title", "source") if type(item.get(key)) is str]
-    return "\n".join([*names, said])
+    there = {key: value for key, value in item.items() if value is not None}
+    names = [key for key in ("title", "source") if key in there]
+    said = [key for key in ("content", "text") if key in there]
+    if len(said) != 1 or len(there) > len(names) + 1 or any(type(value) is not str for value in there.values()):
+        return msgspec.json.encode(item).decode()  # whole: nothing that was sent is kept from the model
+    return "\n".join([*(f"{key}: {there[key]}" for key in names), there[said[0]]])

@@ -16,6 +16,7 @@ from pathlib import Path
 from router.chats.database import SqlStore
 from router.chats.sqlite import SqliteDatabase
 from router.chats.store import NewerStore, Store, StoreUnavailable
+from router.chats.turns import Turns
 
 AT_EASE = 1.0  # seconds between two looks at a store that is well
 TROUBLED = 0.5
@@ -45,6 +46,7 @@ class ChatService:
         self._database = SqliteDatabase(Path(path), self._failed)
         self.path = path
         self.store: Store = SqlStore(self._database, time.time, new_id)
+        self.turns = Turns()  # of generations with the same idempotency key
         self._watch: asyncio.Task[None] | None = None
 
     async def open(self) -> None:

@@ -193,9 +193,10 @@ def last_words(text: str, json: Json, metadata: Mapping[str, Json]) -> bytes:
     return event(final) + event({"type": "metadata", "content": metadata}) + DONE
 
 
-def replayed(planning: str, text: str, json: Json, metadata: Mapping[str, Json]) -> bytes:
-    """The stream of an answer that was given before."""
-    return event({"type": "thinking_update", "content": planning}) + last_words(text, json, metadata)
+def replayed(planning: str, text: str, json: Json, metadata: Mapping[str, Json], *, deltas: bool) -> bytes:
+    """The stream of an answer that was given before; its pieces are one."""
+    piece = event({"type": "response_delta", "content": text}) if deltas else b""
+    return event({"type": "thinking_update", "content": planning}) + piece + last_words(text, json, metadata)
 
 
 # ── whole answers ──────────────────────────────────────────────────────────────────────────────

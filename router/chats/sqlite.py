@@ -40,16 +40,22 @@ _OURS = (IntegrityError, ProgrammingError)  # bugs, whatever the file is like
 
 
 class SqliteDatabase:
-    """`failed` hears of each failure of the file: what was tried, and why it failed."""
+    """`failed` hears of each failure of the file: what was tried, and why. `busy` and `patience`: see above."""
 
-    def __init__(self, path: Path, failed: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, path: Path, failed: Callable[[str, str], None], *, busy: float = BUSY, patience: float = PATIENCE
+    ) -> None:
         self.broken = True  # until it has been opened
         self._path = path
         self._failed = failed
+        self._busy = busy
+        self._patience = patience
         self._turn = asyncio.Lock()
         self._running: asyncio.Task[Any] | None = None  # the write that has its turn, or had it last
         self._began = 0.0  # since when
+        self._reading: dict[object, float] = {}  # since when those who have their turn are at it
         self._file: tuple[int, int] | None = None  # which file it is: device and inode
+        self._is_soiled = True  # the log of writes may hold what was erased
         self._writer: AsyncEngine | None = None
         self._readers: AsyncEngine | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -81,7 +87,8 @@ class SqliteDatabase:
         Another file in its place is not used while we run: the log of writes beside it is still that of the first.
         """
         if not self.broken:
-            return await self.write(_nothing)
+            await self.write(_nothing)
+            return await self.scrub() if self._is_soiled else None
         if self._turn.locked():
             return  # somebody is at it, or hangs: one of them is enough
         found = await asyncio.to_thread(_identity, self._path)
@@ -95,17 +102,29 @@ class SqliteDatabase:
                 async with self._writer.begin() as connection:
                     await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
 
+    def erased(self) -> None:
+        self._is_soiled = True
+
     async def scrub(self) -> None:
-        """What was erased is gone from the log of writes, too, unless somebody is reading it still."""
+        """What was erased is gone from the log of writes, too; while somebody reads it still, later."""
 
         async def work() -> None:
             async with self._turn:
-                if self._writer is not None:
-                    async with self._writer.connect() as connection:
-                        raw = await connection.get_raw_connection()
-                        await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]  # there is one
+                if self._writer is None:
+                    raise StoreUnavailable
+                self._begin()
+                self._is_soiled = False
+                async with self._writer.connect() as connection:
+                    raw = await connection.get_raw_connection()
+                    done = await raw.driver_connection.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]  # there is one
+                self._is_soiled = self._is_soiled or any(busy for busy, *_ in done)
 
-        await self._outlast(work(), "check")
+        await self._outlast(work(), "write")
+
+    def _begin(self) -> None:
+        """Whoever has the turn says since when."""
+        self._began = asyncio.get_running_loop().time()
+        self._running = asyncio.current_task()
 
     async def close(self) -> None:
         """After the transactions under way."""
@@ -126,11 +145,11 @@ class SqliteDatabase:
         uri = f"file:{quote(str(self._path))}?mode=rw"
         engine = create_async_engine(
             "sqlite+aiosqlite://",
-            async_creator=lambda: aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=BUSY),
+            async_creator=lambda: aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=self._busy),
             poolclass=AsyncAdaptedQueuePool,
             pool_size=connections,
             max_overflow=0,
-            pool_timeout=PATIENCE,
+            pool_timeout=LONGEST_QUEUE,
         )
 
         @event.listens_for(engine.sync_engine, "connect")
@@ -157,7 +176,12 @@ class SqliteDatabase:
         if self._readers is None:
             raise StoreUnavailable
         async with self._readers.begin() as connection:
-            return await work(connection)
+            turn = object()
+            self._reading[turn] = asyncio.get_running_loop().time()
+            try:
+                return await work(connection)
+            finally:
+                del self._reading[turn]
 
     async def write(self, work: Work[T]) -> T:
         if self.broken:
@@ -168,8 +192,7 @@ class SqliteDatabase:
         async with self._turn:
             if self.broken or self._writer is None:
                 raise StoreUnavailable
-            self._began = asyncio.get_running_loop().time()
-            self._running = asyncio.current_task()
+            self._begin()
             async with self._writer.begin() as connection:
                 result = await work(connection)
             if _identity(self._path) != self._file:
@@ -195,8 +218,12 @@ class SqliteDatabase:
 
     def _look(self, task: asyncio.Task[T], operation: str, now: float, asked: float) -> None:
         """At a transaction that is not over yet. StoreUnavailable when there is nothing to wait for."""
-        began = self._began if operation == "write" and self._turn.locked() else asked
-        if now - began >= PATIENCE:
+        began = asked
+        if operation == "write":
+            began = self._began if self._turn.locked() else now  # nobody has it for a moment while it passes on
+        elif operation == "read":
+            began = min(self._reading.values(), default=asked)  # to wait for others who get their answers is no failure
+        if now - began >= self._patience:
             self._break(operation, OSError("no answer"))
         elif now - asked < LONGEST_QUEUE and not (self.broken and operation in ("read", "write")):
             return

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -144,8 +145,9 @@ class Page(NamedTuple):
 class Store(Protocol):
     """Chats by owner."""
 
-    async def admit(self, owner: str, chat_id: str | None) -> Head | None:
-        """Before a generation: could it be saved? The chat, if it has one already. RouteNotFound, RequestTooLarge."""
+    async def admit(self, owner: str, chat_id: str | None, history: Sequence[Draft] = ()) -> Head | None:
+        """Before a generation: could it be saved, with what is new of a history? The chat, if it has one already.
+        RouteNotFound, RequestTooLarge."""
         ...
 
     async def recall(self, owner: str, once: Once) -> Saved | None:
@@ -185,9 +187,10 @@ class Known(NamedTuple):
 def fresh(known: Sequence[Known], history: Sequence[Draft]) -> list[Draft]:
     """The messages of a caller's history that a chat does not have yet.
 
-    One with an id is known by it. Those without are known as far as the history begins as the chat does. A caller who
-    sends only the new message may repeat the first one ever said: where nothing would be new although the chat went
-    on after that, the last message is.
+    One with an id is known by it. Those without are known as far as the history begins as the chat does, and as far
+    as it then goes on with the last messages of the chat: many callers send the end of a long conversation only. One
+    who sends only the new message may repeat the first one ever said: where nothing would be new although the chat
+    went on after that, the last message is.
     """
     ids = {message.id for message in known}
     common = 0
@@ -195,10 +198,18 @@ def fresh(known: Sequence[Known], history: Sequence[Draft]) -> list[Draft]:
         if (new.id != old.id) if new.id is not None else (new.digest != old.digest):
             break
         common += 1
-    found = [new for new in history[common:] if new.id is None or new.id not in ids]
-    if not found and history and history[-1].id is None and len(known) > len(history):
+    last = _overlap(known[common:], history[common:])
+    found = [new for new in history[common + last :] if new.id is None or new.id not in ids]
+    if not found and not last and history and history[-1].id is None and len(known) > len(history):
         return [history[-1]]
     return found
+
+
+def _overlap(known: Sequence[Known], history: Sequence[Draft]) -> int:
+    """How many messages without ids, with which a history begins, are the last ones of a chat."""
+    had = [message.digest for message in known]
+    said = [message.digest for message in takewhile(lambda message: message.id is None, history)]
+    return next((count for count in range(min(len(had), len(said)), 0, -1) if had[-count:] == said[:count]), 0)
 
 
 def size(message: Draft) -> int:
@@ -212,6 +223,12 @@ def check_size(message: Draft) -> None:
     """RequestTooLarge for what no caller may have kept. A model may say more."""
     if size(message) > MOST_MESSAGE_BYTES:
         raise RequestTooLarge(f"a message is larger than {MOST_MESSAGE_BYTES >> 10} KiB")
+
+
+def check_chats(chats: int) -> None:
+    """RequestTooLarge for an owner who has so many already."""
+    if chats >= MOST_CHATS:
+        raise RequestTooLarge(f"an owner has at most {MOST_CHATS} chats")
 
 
 def check_room(messages: int, bytes_: int) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from providers.canonical.errors import RequestTooLarge, RouteNotFound
+from providers.canonical.errors import RouteNotFound
 from router.chats.store import (
-    MOST_CHATS,
     REMEMBERED,
     Chat,
     Conflict,
@@ -22,6 +21,7 @@ from router.chats.store import (
     Saved,
     Store,
     Wanted,
+    check_chats,
     check_room,
     forked_title,
     fresh,
@@ -58,13 +58,14 @@ class MemoryStore:
             more=draft.more,
         )
 
-    async def admit(self, owner: str, chat_id: str | None) -> Head | None:
+    async def admit(self, owner: str, chat_id: str | None, history: Sequence[Draft] = ()) -> Head | None:
         if chat_id is not None:
-            head = self._get(owner, chat_id).head
-            check_room(head.messages + 1, 0)
+            head, messages = self._get(owner, chat_id)
+            new = fresh(_known(messages), history)
+            check_room(head.messages + len(new) + 1, _bytes(messages) + sum(map(size, new)))
             return head
-        if len(self._chats.get(owner, {})) >= MOST_CHATS:
-            raise RequestTooLarge("too many")
+        check_chats(len(self._chats.get(owner, {})))
+        check_room(len(history) + 1, sum(map(size, history)))
         return None
 
     async def recall(self, owner: str, once: Once) -> Saved | None:
@@ -97,10 +98,9 @@ class MemoryStore:
         if once is not None and (found := await self.recall(owner, once)) is not None:
             return found
         head, messages = self._get(owner, chat_id)
-        known = [Known(old.id, Draft(role=old.role, text=old.text).digest) for old in messages]
         now = max(self._now(), head.updated)
-        more = [self._message(draft, now) for draft in (*fresh(known, history), answer)]
-        check_room(len(messages) + len(more), sum(len(one.text.encode()) for one in (*messages, *more)))
+        more = [self._message(draft, now) for draft in (*fresh(_known(messages), history), answer)]
+        check_room(len(messages) + len(more), _bytes((*messages, *more)))
         head = msgspec.structs.replace(head, updated=now, messages=len(messages) + len(more))
         self._put(owner, Chat(head, (*messages, *more)))
         return self._remember(owner, once, Saved(chat_id, head.title, more[-1].id))
@@ -112,6 +112,7 @@ class MemoryStore:
         ids = [message.id for message in messages]
         if message_id not in ids:
             raise RouteNotFound("Message not found")
+        check_chats(len(self._chats.get(owner, {})))
         kept, now = messages[: ids.index(message_id) + 1], self._now()
         changes = {"title": forked_title(source.title), "created": now, "updated": now, "pinned": False, "fork": True}
         head = msgspec.structs.replace(source, id=self._new_id(), forked_from=chat_id, messages=len(kept), **changes)
@@ -152,6 +153,14 @@ class MemoryStore:
 
     async def purge(self, owner: str) -> int:
         return len(self._chats.pop(owner, {}))
+
+
+def _known(messages: Sequence[Message]) -> list[Known]:
+    return [Known(old.id, Draft(role=old.role, text=old.text).digest) for old in messages]
+
+
+def _bytes(messages: Sequence[Message]) -> int:
+    return sum(size(Draft(role=one.role, text=one.text, more=one.more)) for one in messages)
 
 
 _: type[Store] = MemoryStore

@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from router.chats.store import Wanted
 from tests.chats import (
@@ -28,7 +30,19 @@ from tests.chats import (
     token,
     user,
 )
-from tests.fakes import HANG, HANG_UP, RESET, chat_answer, chat_chunk, json_answer, raw_call, sse, status
+from tests.fakes import (
+    HANG,
+    HANG_UP,
+    RESET,
+    Until,
+    chat_answer,
+    chat_chunk,
+    chat_stream,
+    json_answer,
+    raw_call,
+    sse,
+    status,
+)
 
 WEATHER = "What's the weather like?"
 
@@ -107,6 +121,42 @@ async def test_t_3_3_what_is_wrong_is_named_and_nobody_is_asked(body: Any, field
         assert [field] == [detail["field"] for detail in answer.json["details"]]
         assert {"message", "error", "code", "requestId", "details"} == answer.json.keys()
         assert [] == upstream.requests and [] == (await history(gateway))["chats"]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        (f"username={'x' * 129}", "username"),
+        (f"source={'x' * 65}", "source"),
+        (f"title={'x' * 201}", "title"),
+        ("title=%20", "title"),
+        ("deltas=yes", "deltas"),
+        ("chatId=xyz", "chatId"),
+    ],
+)
+async def test_t_3_3_what_is_wrong_in_a_query_is_named(query: str, field: str) -> None:
+    """As in a body: 400, and nobody is asked."""
+    async with chatting() as (gateway, upstream):
+        answer = await generate(gateway, "x", query=query)
+
+        assert (400, [field]) == (answer.status, [detail["field"] for detail in answer.json["details"]])
+        assert [] == upstream.requests and [] == (await history(gateway))["chats"]
+
+
+async def test_what_a_query_says_is_kept_with_a_new_chat_and_with_no_other() -> None:
+    """To the last character that may be said; a chat that is there keeps what it has."""
+    async with chatting() as (gateway, upstream):
+        upstream.always(says("ok"))
+        said_ = {"username": "ü" * 128, "source": "s" * 64, "title": "t" * 200}
+        chat = (await generate(gateway, "x", query="&".join(f"{key}={value}" for key, value in said_.items()))).json
+        before = await fetched(gateway, chat["chatId"])
+        query = f"chatId={chat['chatId']}&username=other&source=other&title=other"
+        later = (await generate(gateway, "y", query=query, scope="external")).json
+        after = await fetched(gateway, chat["chatId"])
+
+        assert (said_, "internal") == ({key: before[key] for key in said_}, before["scope"])
+        assert said_["title"] == chat["title"] == later["title"]
+        assert {key: before[key] for key in (*said_, "scope")} == {key: after[key] for key in (*said_, "scope")}
 
 
 async def test_t_3_4_a_chat_of_somebody_else_is_not_there() -> None:
@@ -258,14 +308,17 @@ async def test_t_3_10_a_direct_chat_is_answered_and_not_kept() -> None:
     """201 with the result and the time it took; the history does not change; it does not stream."""
     async with chatting() as (gateway, upstream):
         upstream.script(says("Sunny."))
-        answer = await gateway.post("/api/v1/chat", {"chat_history": [user(WEATHER)], "persona": "maya"})
+        chat = await new(gateway, "before")
+        before = await history(gateway)
+        body = {"chat_history": [user(WEATHER)], "persona": "maya", "chatId": chat}
+        answer = await gateway.post("/api/v1/chat", body)
         streaming = await gateway.post("/api/v1/chat", {"chat_history": [user(WEATHER)], "stream": True})
 
         assert (201, {"message": "Sunny.", "persona": "maya"}) == (answer.status, answer.json["result"])
         assert {"result", "metadata"} == answer.json.keys()
         assert type(answer.json["metadata"]["timeTaken"]) is int and answer.json["metadata"]["timeTaken"] >= 0
         assert (400, "stream") == (streaming.status, streaming.json["details"][0]["field"])
-        assert [] == (await history(gateway))["chats"]
+        assert before == await history(gateway)
 
 
 async def test_t_3_11_two_calls_of_one_chat_lose_nothing() -> None:
@@ -345,13 +398,18 @@ async def test_personas_are_listed_without_their_prompts() -> None:
 
 
 async def test_a_scope_that_a_persona_is_not_open_to() -> None:
-    """403; where it is open tools are not used for those outside."""
+    """403 on every path, and nobody is asked; where it is open tools are not used for those outside. The scope is kept
+    with a new chat as it was given."""
     async with chatting() as (gateway, upstream):
         upstream.script(says("ok"))
-        closed = await generate(gateway, "x", persona="strict", scope="external")
+        body = {"chat_history": [user("x")], "persona": "strict", "scope": "external"}
+        for path in ("generate", "generate/stream", ""):
+            closed = await gateway.post(f"/api/v1/chat/{path}".rstrip("/"), body)
+
+            assert (403, "forbidden") == (closed.status, closed.json["code"]) and [] == upstream.requests
         opened = await generate(gateway, "x", persona="deep", scope="external", tools={"deepResearch": True})
 
-        assert (403, "forbidden") == (closed.status, closed.json["code"])
+        assert "external" == (await fetched(gateway, opened.json["chatId"]))["scope"]
         assert (201, False) == (opened.status, opened.json["researchMode"])
         assert [{"code": "tool_not_available", "tool": "deepResearch"}] == opened.json["metadata"]["warnings"]
 
@@ -370,6 +428,22 @@ async def test_research_runs_the_profile_that_the_persona_has() -> None:
             [row for row in deep["metadata"]["warnings"] if row["code"] != "loss"],
         )
         assert ("gpt-4o-mini", False) == (asked[1]["model"], plain["researchMode"])
+
+
+@pytest.mark.parametrize("stream_", [False, True])
+async def test_native_search_of_the_target_that_answered_is_what_is_told(stream_: bool) -> None:
+    """When the target with a search fails and one without it answers, the caller is told that nobody searched."""
+    row = "providers:\n  ant: {base_url: $up, speaks: [anthropic.messages], auth: none}\n"
+    table = TABLE.replace("providers:\n", row).replace("small: [", "small: [{provider: ant, model: claude}, ")
+    async with chatting(table) as (gateway, upstream):
+        upstream.always(lambda request: status(401) if "messages" in request.path else either("ok")(request))
+        ask_ = stream if stream_ else generate
+        answer = await ask_(gateway, "x", persona="deep", tools={"webSearch": True})
+        metadata = answer.events[-2]["content"] if stream_ else answer.json["metadata"]
+        asked = [request.json().get("tools") for request in upstream.requests]
+
+        assert [{"code": "tool_not_available", "tool": "webSearch"}] == metadata["warnings"]
+        assert [{"type": "web_search_20250305", "name": "web_search"}] in asked and None is asked[-1]
 
 
 async def test_native_search_is_the_targets_own_or_a_warning() -> None:
@@ -490,6 +564,24 @@ async def test_images_go_to_the_model_and_are_not_kept() -> None:
         assert [("user", "what?"), ("assistant", "a cat")] == said(await fetched(gateway, body["chatId"]))
 
 
+async def test_a_message_of_an_image_alone_can_be_sent_back_as_it_was_fetched() -> None:
+    """The model gets no word that the caller has not said; what is kept is no message without words."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    async with chatting() as (gateway, upstream):
+        upstream.always(says("a cat"))
+        first = (await generate(gateway, user([image]))).json  # type: ignore[arg-type]
+        sent = upstream.requests[0].json()["messages"][-1]["content"]
+        past = (await fetched(gateway, first["chatId"]))["messages"]
+        again = [{"role": message["role"], "content": message["content"]} for message in past]
+        answer = await generate(gateway, *again, "Which?", query=f"chatId={first['chatId']}")
+
+        assert (["image_url"], "New chat") == ([part["type"] for part in sent], first["title"])
+        assert 201 == answer.status
+        assert ["[image]", "a cat", "Which?", "a cat"] == [
+            text for _, text in said(await fetched(gateway, first["chatId"]))
+        ]
+
+
 # ── the same exchange as all calls ─────────────────────────────────────────────────────────────
 
 
@@ -603,16 +695,214 @@ async def test_d09_a_finished_answer_is_kept_once_however_often_it_is_asked_for(
         assert [event["type"] for event in streamed[0][:-1]] == [event["type"] for event in streamed[1][:-1]]
 
 
+K = {"idempotency-key": "k"}
+
+
 async def test_d13_the_same_request_at_the_same_time_makes_one_chat() -> None:
-    """Both get the answer that was stored."""
+    """All get the answer that was stored, whole or streamed; one model call is paid, however the calls
+    fall together."""
     async with chatting() as (gateway, upstream):
-        upstream.always(lambda request: says(f"answer {request.turn}"))
-        headers = {"idempotency-key": "k"}
-        answers = await asyncio.gather(*(generate(gateway, "x", headers=headers) for _ in range(4)))
+        upstream.always(either("Sunny."))
+        for number in range(8):
+            key = {"idempotency-key": f"k{number}"}
+            await asyncio.gather(*(generate(gateway, "y", headers=key) for _ in range(3)))
+
+            assert number + 1 == len(upstream.requests)
+        answers = await asyncio.gather(*(generate(gateway, "x", headers=K) for _ in range(3)))
+        streamed = await asyncio.gather(*(stream(gateway, "x", query="deltas=1", headers=K) for _ in range(2)))
+        heads = [(answer.json["chatId"], answer.json["result"]["message"]) for answer in answers]
+        heads += [(answer.events[-2]["content"]["chatId"], answer.events[-3]["content"]) for answer in streamed]
 
         assert {201} == {answer.status for answer in answers}
-        assert 1 == len({(answer.json["chatId"], answer.json["result"]["message"]) for answer in answers})
+        assert 1 == len(set(heads)) and 9 == len((await history(gateway))["chats"]) == len(upstream.requests)
+
+
+async def test_d13_streams_of_one_key_at_one_time_all_say_what_is_stored() -> None:
+    """The pieces of each, joined, are its final text (T-3.9), and that is the stored one."""
+    async with chatting() as (gateway, upstream):
+        upstream.always(lambda _: sse(*chat_stream("answer", f" {len(upstream.requests)}", usage=(1, 1)), every=0.05))
+        answers = await asyncio.gather(*(stream(gateway, "x", query="deltas=1", headers=K) for _ in range(3)))
+        said_ = {
+            (
+                "".join(event["content"] for event in answer.events[:-1] if event["type"] == "response_delta"),
+                answer.events[-3]["content"],
+            )
+            for answer in answers
+        }
+        stored = said(await fetched(gateway, answers[0].events[-2]["content"]["chatId"]))[1][1]
+
+        assert {(stored, stored)} == said_
+        assert 1 == len(upstream.requests)
+
+
+@pytest.mark.parametrize("path", ["generate", "generate/stream"])
+async def test_d13_when_the_first_of_a_key_leaves_the_second_is_answered(path: str) -> None:
+    """Whoever waits takes over: nothing is lost, and nothing is held up."""
+    async with chatting() as (gateway, upstream):
+        upstream.script(sse(chat_chunk("Su"), HANG), either("Sunny."))
+        body = {"chat_history": [user("x")]}
+        first = asyncio.create_task(gateway.post(f"/api/v1/chat/{path}", body, headers=K))
+        await upstream.asked()
+        second = asyncio.create_task(gateway.post(f"/api/v1/chat/{path}", body, headers=K))
+        await asyncio.sleep(0.1)
+        before = len(upstream.requests)
+        first.cancel()
+        answer = await second
+
+        assert (1, 2) == (before, len(upstream.requests))
+        assert answer.status in (200, 201) and b"Sunny." in answer.body and b"given_before" not in answer.body
         assert 1 == len((await history(gateway))["chats"])
+
+
+async def test_d13_who_waits_for_the_first_of_a_key_waits_no_longer_than_for_a_model() -> None:
+    """Its own time runs out as ever; when the first fails, another request may have the key."""
+    async with chatting() as (gateway, upstream):
+        upstream.script(sse(chat_chunk("Su"), HANG), says("ok"))
+        first = asyncio.create_task(stream(gateway, "x", headers=K))
+        await upstream.asked()
+        late = await generate(gateway, "x", headers={**K, "x-isthmus-timeout": "200ms"})
+        other = asyncio.create_task(generate(gateway, "y", headers=K))
+        await asyncio.sleep(0.1)
+        first.cancel()
+
+        assert (504, "upstream_timeout") == (late.status, late.json["code"])
+        assert 201 == (await other).status and 2 == len(upstream.requests)
+
+
+async def test_d13_few_wait_for_one_key() -> None:
+    """One caller cannot fill the gateway with calls that wait: 503 for the sixth, at once; the others
+    are answered."""
+    async with chatting() as (gateway, upstream):
+        go = asyncio.Event()
+        upstream.always(says("ok").after(Until(go)))
+        asking = [asyncio.create_task(generate(gateway, "x", headers=K)) for _ in range(5)]
+        await upstream.asked()
+        await asyncio.sleep(0.1)
+        sixth = await generate(gateway, "x", headers=K)
+        go.set()
+
+        assert (503, "overloaded", "1") == (sixth.status, sixth.json["code"], sixth.headers["retry-after"])
+        assert [201] * 5 == [(await task).status for task in asking] and 1 == len(upstream.requests)
+
+
+async def test_d13_one_key_of_two_owners_is_two_keys() -> None:
+    """Neither waits for the other, nor sees what the other was told."""
+    async with chatting(access=True) as (gateway, upstream):
+        upstream.script(sse(chat_chunk("Su"), HANG), says("Bob's"))
+        alices = asyncio.create_task(stream(gateway, "x", headers={**token("alice"), **K}))
+        await upstream.asked()
+        bobs = await generate(gateway, "x", headers={**token("bob"), **K})
+        alices.cancel()
+
+        assert (201, "Bob's") == (bobs.status, bobs.json["result"]["message"])
+
+
+async def test_an_answer_that_is_given_again_is_the_whole_answer() -> None:
+    """Why it ended, and its pieces where pieces are asked for."""
+    async with chatting() as (gateway, upstream):
+        upstream.script(says("Sun", finish="length"))
+        first = (await generate(gateway, "x", headers=K)).json
+        again = (await generate(gateway, "x", headers=K)).json
+        events = (await stream(gateway, "x", query="deltas=1", headers=K)).events
+
+        assert first["result"] == again["result"] and "length" == again["result"]["finishReason"]
+        assert ["thinking_update", "response_delta", "final_response", "metadata"] == [e["type"] for e in events[:-1]]
+        assert ("Sun", "Sun", "length") == (
+            events[1]["content"],
+            events[2]["content"],
+            events[3]["content"]["finishReason"],
+        )
+        assert "length" == (await fetched(gateway, first["chatId"]))["messages"][1]["finishReason"]
+
+
+async def test_d09_a_finished_answer_is_given_again_after_a_restart(tmp_path: Path) -> None:
+    """What was stored is known by its key, whoever is asked next; whole and streamed."""
+    told: list[Any] = []
+    for _ in range(2):
+        async with chatting(store=tmp_path / "chats.db") as (gateway, upstream):
+            upstream.always(either("Sunny."))
+            whole = (await generate(gateway, "x", headers=K)).json
+            events = (await stream(gateway, "y", headers={"idempotency-key": "s"})).events
+            told.append((whole["result"], whole["chatId"], events[1], events[2]["content"]["messageId"]))
+            asked = len(upstream.requests)
+
+    assert told[0] == told[1] and 0 == asked
+
+
+async def test_d09_a_caller_who_leaves_a_whole_answer_leaves_nothing() -> None:
+    """As in a stream: the upstream is let go within a second, and no chat is made."""
+    async with chatting() as (gateway, upstream):
+        upstream.script(HANG)
+        asking = asyncio.create_task(generate(gateway, "x"))
+        request = await upstream.asked()
+        asking.cancel()
+        await request.connection.left(within=1.0)
+        await asyncio.sleep(0.1)
+
+        assert [] == (await history(gateway))["chats"]
+        assert 1 == gateway.metric("isthmus_requests_total", outcome="client_left")
+
+
+async def test_two_idempotency_keys_are_none() -> None:
+    """400 where they differ: nobody knows which is meant; the same one twice is one."""
+    async with chatting() as (gateway, upstream):
+        upstream.script(says("ok"))
+        body = json.dumps({"chat_history": [user("x")]}).encode()
+        codes = []
+        for keys in (("a", "b"), ("a", "a")):
+            headers = CIMultiDict([("content-type", "application/json"), *(("idempotency-key", key) for key in keys)])
+            async with gateway.session.post(f"{gateway.url}/api/v1/chat/generate", data=body, headers=headers) as reply:
+                codes.append(reply.status)
+
+        assert [400, 201] == codes
+
+
+@pytest.mark.parametrize("query", [f"chatId={'a' * 24}&chatId={'b' * 24}", "title=a&title=b", "x=1&x=1"])
+async def test_a_field_that_is_there_twice_in_a_query_is_refused(query: str) -> None:
+    """As in a body: one of the two would be ignored."""
+    async with chatting() as (gateway, upstream):
+        answer = await generate(gateway, "x", query=query)
+
+        assert (400, query.partition("=")[0]) == (answer.status, answer.json["details"][0]["field"])
+        assert [] == upstream.requests
+
+
+async def test_what_would_not_fit_into_a_chat_is_refused_before_a_model_is_asked() -> None:
+    """A history whose new messages pass the limit of a chat: 413, and nobody was paid."""
+    async with chatting() as (gateway, upstream):
+        upstream.always(says("ok"))
+        chat = await new(gateway, "t", *(user(f"a{number}") for number in range(1000)))
+        too_many = await generate(gateway, *(f"b{number}" for number in range(1000)), query=f"chatId={chat}")
+        asked = len(upstream.requests)
+        fits = await generate(gateway, *(f"b{number}" for number in range(999)), query=f"chatId={chat}")
+
+        assert (413, "payload_too_large", 0) == (too_many.status, too_many.json["code"], asked)
+        assert 201 == fits.status
+
+
+async def test_a_chat_that_changes_while_an_answer_is_made() -> None:
+    """A new title and a pin hold, and the answer is stored; when the chat is deleted there is no answer to keep."""
+    async with chatting() as (gateway, upstream):
+        chat = await new(gateway, "old", user("Hello"), assistant("Hi!"))
+        upstream.always(sse(*chat_stream("Sun", "ny", usage=(1, 1)), every=0.1))
+        asking = asyncio.create_task(stream(gateway, "x", query=f"chatId={chat}"))
+        await upstream.asked()
+        await call(gateway, "PATCH", chat, {"title": "new", "pinned": True})
+        metadata = (await asking).events[-2]["content"]
+        data = await fetched(gateway, chat)
+        asking = asyncio.create_task(stream(gateway, "y", query=f"chatId={chat}"))
+        await upstream.asked(2)
+        deleted = await call(gateway, "DELETE", chat)
+        events = (await asking).events
+
+        assert ("new", True, 4) == (data["title"], data["pinned"], len(data["messages"])) and "new" == metadata["title"]
+        assert (200, "error", "not_found", "[DONE]") == (
+            deleted.status,
+            events[-2]["type"],
+            events[-2]["code"],
+            events[-1],
+        )
+        assert [] == (await history(gateway))["chats"]
 
 
 async def test_the_documents_http_example_works_as_it_is_printed() -> None:

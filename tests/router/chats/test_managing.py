@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sqlite3
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chats import TABLE, assistant, call, chatting, fetched, generate, history, new, said, says, token, user
+from tests.chats import TABLE, assistant, call, chatting, fetched, fill, generate, history, new, said, says, token, user
 from tests.fakes import raw_call
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -167,15 +166,6 @@ async def test_t_4_7_d05_what_is_no_id_is_refused(id: str) -> None:
 
         assert codes == {400}
         assert "A" == (await fetched(gateway, chat.upper()))["title"]
-
-
-def fill(path: Path, count: int) -> None:
-    """So many chats at once, without a call for each."""
-    row = "(?, 'local', ?, ?, 's', NULL, NULL, 0, 0, NULL, ?, ?, 0, 0)"
-    rows = [(f"{n:024x}", f"chat {n}", f"chat {n}", n // 3, n // 3) for n in range(count)]
-    with sqlite3.connect(path) as other:
-        other.executemany(f"INSERT INTO chats VALUES {row}", rows)
-    other.close()
 
 
 async def test_t_4_8_d08_the_history_comes_in_pages(tmp_path: Path) -> None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -12,8 +17,10 @@ from click.testing import CliRunner, Result
 from router.__main__ import main
 from router.access import LOCAL, Caller
 from router.chats.exchange import owner_of
-from tests.chats import TABLE, assistant, chatting, history, new, token, user
+from router.chats.owners import export
+from tests.chats import TABLE, assistant, chatting, fill, history, new, token, user
 
+ROOT = Path(__file__).parents[3]
 TEXT = TABLE.replace("$up", "http://127.0.0.1:1").replace("$store", "chats.db")
 ALICE = "jwt:alice%40corp@https://login.example.com"
 
@@ -59,6 +66,48 @@ async def test_a_purge_erases_one_owner_from_the_file(folder: Path) -> None:
     assert b"t1" not in b"".join(file.read_bytes() for file in folder.glob("chats.db*"))
     async with chatting(store=folder / "chats.db", access=True) as (gateway, _):
         assert ["bobs"] == [chat["title"] for chat in (await history(gateway, headers=token("bob")))["chats"]]
+
+
+def test_an_export_that_cannot_be_written_says_so(folder: Path) -> None:
+    """Exit 2 and one line, not the 1 of an owner without chats."""
+    command = [sys.executable, "-m", "router", "chats", "export", "--owner", ALICE, "-c", str(folder / "routes.yaml")]
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+
+    assert (2, b"isthmus: No space left on device: not all was written\n") == (result.returncode, result.stderr)
+
+
+async def test_an_export_has_what_changes_and_lacks_only_what_goes(folder: Path) -> None:
+    """Beside a gateway that runs: a chat that moves up is there once, one that is deleted is no fault."""
+    store = folder / "chats.db"
+    fill(store, 2500, owner=ALICE)
+    lines: list[Any] = []
+
+    def write(line: str) -> None:
+        lines.append(json.loads(line))
+        if len(lines) == 1:
+            with sqlite3.connect(store) as other:
+                other.execute("DELETE FROM chats WHERE title = 'chat 7'")
+                other.execute("UPDATE chats SET updated = ? WHERE title = 'chat 8'", (int(time.time() * 1000),))
+            other.close()
+
+    count = await export(str(store), ALICE, write)
+    wanted = {"t0", "t1", "t2", *(f"chat {number}" for number in range(2500) if number != 7)}
+
+    assert count == len(lines) == len(wanted) and wanted == {line["title"] for line in lines}
+
+
+async def test_a_purge_waits_for_others_who_write(folder: Path) -> None:
+    """A lock of longer than a gateway's patience with it is no reason to give up half-way."""
+    other = sqlite3.connect(folder / "chats.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    running = asyncio.create_task(asyncio.to_thread(run, folder, "purge", "--owner", ALICE))
+    await asyncio.sleep(1.5)
+    other.execute("ROLLBACK")
+    purged = await running
+    other.close()
+
+    assert (0, "erased 3 chats of " + ALICE + "\n") == (purged.exit_code, purged.stdout)
 
 
 def test_without_a_store_it_says_so_and_makes_none(tmp_path: Path) -> None:

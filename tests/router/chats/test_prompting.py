@@ -63,3 +63,20 @@ def test_context_cannot_leave_its_block() -> None:
 
     assert border not in second.splitlines()[1] and second.splitlines()[1] != border
     assert "" == context_block(())
+
+
+@pytest.mark.parametrize(
+    ("item", "read"),
+    [
+        ({"title": "Menu", "source": "site", "content": "Soup"}, "title: Menu\nsource: site\nSoup"),
+        ({"text": "Soup", "title": None}, "Soup"),
+        ({"content": "Soup", "url": "https://x"}, '{"content":"Soup","url":"https://x"}'),
+        ({"content": "Soup", "text": "Fish"}, '{"content":"Soup","text":"Fish"}'),
+        ({"title": 7, "content": "Soup"}, '{"title":7,"content":"Soup"}'),
+        ({"title": "Menu"}, '{"title":"Menu"}'),
+        ({}, "{}"),
+    ],
+)
+def test_nothing_of_a_context_item_is_kept_from_the_model(item: Any, read: str) -> None:
+    """What has no place in the plain form is shown as JSON, whole."""
+    assert read == context_block((item,)).split("\n", 2)[2].rpartition("\n")[0]

@@ -13,11 +13,15 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import aiohttp
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
-from router.chats.database import SqlStore
+from providers.canonical.errors import RouteNotFound
+from router.chats.database import SqlStore, Work
 from router.chats.service import new_id
 from router.chats.sqlite import SqliteDatabase
 from router.chats.store import Draft, NewChat, NewerStore, StoreUnavailable, Wanted
@@ -27,6 +31,7 @@ from tests.running import Running
 
 ROOT = Path(__file__).parents[3]
 OWNER = "local"
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -285,6 +290,37 @@ async def test_one_who_waits_long_for_a_turn_gives_it_up(tmp_path: Path) -> None
         assert [] == await titles(store) and failures and set(failures) == {"write: OSError: no answer"}
 
 
+async def test_readers_who_wait_for_each_other_do_not_make_a_store_fail(tmp_path: Path) -> None:
+    """As long as others get their answers, to wait longer than one answer may take is no failure."""
+    async with opened(tmp_path / "chats.db") as (_, store, _):
+        kept = await save(store)
+    failures: list[str] = []
+    database = SqliteDatabase(tmp_path / "chats.db", lambda what, why: failures.append(f"{what}: {why}"), patience=1.0)
+    await database.open()
+    try:
+        await asyncio.gather(*(database.read(lambda _: asyncio.sleep(0.3)) for _ in range(24)))
+
+        assert [kept] == await titles(SqlStore(database, time.time, new_id)) and [] == failures
+        with pytest.raises(StoreUnavailable):
+            await database.read(lambda _: asyncio.sleep(2.5))
+        assert ["read: OSError: no answer"] == failures
+    finally:
+        await database.close()
+
+
+async def test_writers_who_pass_on_their_turn_do_not_make_a_store_fail(tmp_path: Path) -> None:
+    """Nor do those who wait for it at the moment when nobody has it."""
+    failures: list[str] = []
+    database = SqliteDatabase(tmp_path / "chats.db", lambda what, why: failures.append(f"{what}: {why}"), patience=0.7)
+    await database.open()
+    try:
+        await asyncio.gather(*(database.write(lambda _: asyncio.sleep(0)) for _ in range(1000)))
+
+        assert [] == failures
+    finally:
+        await database.close()
+
+
 # ── what is on the disk ────────────────────────────────────────────────────────────────────────
 
 
@@ -310,6 +346,77 @@ async def test_d14_what_is_erased_is_not_in_the_file(tmp_path: Path) -> None:
         left = b"".join(file.read_bytes() for file in tmp_path.iterdir())
 
         assert b"canary-in-the-coal-mine" in written and b"canary-in-the-coal-mine" not in left
+
+
+async def test_d14_a_chat_that_is_deleted_is_soon_not_in_the_file(tmp_path: Path) -> None:
+    """By itself, while the gateway runs and nobody else writes: neither in the pages nor in the log."""
+    async with chatting(store=tmp_path / "chats.db") as (gateway, _):
+        chat = await new(gateway, "canary-title", {"role": "user", "content": "canary-in-the-coal-mine"})
+        fork = await new(gateway, "left")
+        written = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        await call(gateway, "DELETE", chat)
+        for _ in range(50):
+            left = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+            if b"canary" not in left:
+                break
+            await asyncio.sleep(0.1)
+
+        assert b"canary-in-the-coal-mine" in written and b"canary" not in left
+        assert [fork] == [row["id"] for row in (await history(gateway))["chats"]]
+
+
+async def test_d02_a_foreign_id_costs_what_an_unknown_one_costs(tmp_path: Path) -> None:
+    """The same statements, so that the time of an answer does not tell that a chat is somebody's."""
+    async with opened(tmp_path / "chats.db") as (_, store, _):
+        theirs = await save(store)
+        done: list[str] = []
+
+        @event.listens_for(Engine, "before_cursor_execute")
+        def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+            done.append(statement)
+
+        draft = Draft(role="user", text="x")
+        costs: list[list[list[str]]] = []
+        try:
+            for id in (theirs, "f" * 24):
+                costs.append([])
+                for attempt in (
+                    store.chat("other", id),
+                    store.admit("other", id, [draft]),
+                    store.append("other", id, [draft], draft),
+                    store.fork("other", id, "m"),
+                    store.pin("other", id, True),
+                    store.update("other", id, "t", None),
+                    store.delete("other", id),
+                ):
+                    done.clear()
+                    with pytest.raises(RouteNotFound):
+                        await attempt
+                    costs[-1].append(list(done))
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+
+        assert costs[0] == costs[1] and all(costs[0])
+
+
+async def test_an_owner_of_much_is_erased_in_small_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others write in between: no transaction is as long as what is erased is large."""
+    monkeypatch.setattr("router.chats.database.ERASED_BYTES_AT_ONCE", 10_000)
+    async with opened(tmp_path / "chats.db") as (database, store, _):
+        for _ in range(8):
+            await save(store, "x" * 5_000)
+        writes = 0
+        write = database.write
+
+        async def counted(work: Work[T]) -> T:
+            nonlocal writes
+            writes += 1
+            return await write(work)
+
+        monkeypatch.setattr(database, "write", counted)
+
+        assert 8 == await store.purge(OWNER) and [] == await titles(store)
+        assert 5 == writes  # two at a time, and a look that nothing is left
 
 
 async def test_d12_a_newer_store_is_left_alone(tmp_path: Path) -> None:

@@ -332,6 +332,36 @@ async def test_limits_hold_and_what_passes_them_changes_nothing(store: Store) ->
     assert 1 == len((await store.page(A, Wanted())).heads)
 
 
+async def test_what_would_pass_a_limit_is_known_before_a_model_is_asked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of chats, of messages, of bytes: with what is new of the history, and no more than that."""
+    monkeypatch.setattr(rules, "MOST_MESSAGES", 4)
+    monkeypatch.setattr(rules, "MOST_CHAT_BYTES", 40)
+    monkeypatch.setattr(rules, "MOST_CHATS", 2)
+    past = [user("a" * 10), assistant("b" * 10)]
+    saved = await store.create(A, chat(), past)
+
+    assert await store.admit(A, saved.chat_id, [*past, user("c" * 20)])
+    assert None is await store.admit(A, None, [*past, user("c" * 20)])
+    for id, history in (
+        (saved.chat_id, [user("c"), user("d")]),
+        (saved.chat_id, [*past, user("c" * 21)]),
+        (None, [user("c")] * 4),
+        (None, [user("c" * 41)]),
+    ):
+        with pytest.raises(RequestTooLarge, match="a chat holds at most"):
+            await store.admit(A, id, history)
+    await store.fork(A, saved.chat_id, (await store.chat(A, saved.chat_id)).messages[0].id)
+    for attempt in (
+        store.admit(A, None),
+        store.create(A, chat(), []),
+        store.fork(A, saved.chat_id, (await store.chat(A, saved.chat_id)).messages[0].id),
+    ):
+        with pytest.raises(RequestTooLarge, match="an owner has at most"):
+            await attempt
+
+
 # ── two owners, any operations ─────────────────────────────────────────────────────────────────
 
 TEXTS = st.sampled_from(["a", "b", "Ä%", "_x"])
@@ -399,7 +429,7 @@ def known(*messages: Draft) -> list[Known]:
     return [Known(message.id or str(index), message.digest) for index, message in enumerate(messages)]
 
 
-HI, HO = user("hi"), assistant("ho")
+HI, HO, SYSTEM = user("hi"), assistant("ho"), Draft(role="system", text="Be brief.")
 
 
 @pytest.mark.parametrize(
@@ -415,6 +445,13 @@ HI, HO = user("hi"), assistant("ho")
         ([HI, HO, user("y"), HO], [HI, HO, user("y")], [user("y")]),
         ([user("hi", id="a"), HO], [user("edited", id="a"), user("x")], [user("x")]),
         ([user("hi", id="a"), HO], [user("hi", id="b")], [user("hi", id="b")]),
+        # only the end of a long conversation, as callers send it whose models read no more
+        ([HI, HO, user("y"), assistant("z")], [user("y"), assistant("z"), user("x")], [user("x")]),
+        ([HI, HO, user("y"), assistant("z")], [assistant("z"), user("x")], [user("x")]),
+        ([HI, HO, user("y"), assistant("z")], [user("y"), user("x")], [user("y"), user("x")]),  # not the end
+        ([HI, HO, HI, assistant("z")], [HI, assistant("z"), user("x")], [user("x")]),  # and it begins alike
+        ([SYSTEM, HI, HO, user("y"), assistant("z")], [SYSTEM, user("y"), assistant("z"), user("x")], [user("x")]),
+        ([HI, HO, user("y")], [user("y")], []),  # asked again before it was answered
     ],
 )
 def test_only_what_a_chat_has_not_is_new(has: list[Draft], history: list[Draft], new: list[Draft]) -> None:
