@@ -80,7 +80,7 @@ def test_an_export_that_cannot_be_written_says_so(folder: Path) -> None:
 async def test_an_export_has_what_changes_and_lacks_only_what_goes(folder: Path) -> None:
     """Beside a gateway that runs: a chat that moves up is there once, one that is deleted is no fault."""
     store = folder / "chats.db"
-    fill(store, 2500, owner=ALICE)
+    fill(store, 1200, owner=ALICE)
     lines: list[Any] = []
 
     def write(line: str) -> None:
@@ -92,7 +92,7 @@ async def test_an_export_has_what_changes_and_lacks_only_what_goes(folder: Path)
             other.close()
 
     count = await export(str(store), ALICE, write)
-    wanted = {"t0", "t1", "t2", *(f"chat {number}" for number in range(2500) if number != 7)}
+    wanted = {"t0", "t1", "t2", *(f"chat {number}" for number in range(1200) if number != 7)}
 
     assert count == len(lines) == len(wanted) and wanted == {line["title"] for line in lines}
 
