@@ -113,7 +113,7 @@ def _says_something(body: Mapping[str, Json]) -> bool:
     for candidate in body.get("candidates") or ():
         content = candidate.get("content")
         parts = content.get("parts") if type(content) is dict else None
-        if candidate.get("finishReason") or (parts and any(part != {"text": ""} for part in parts)):
+        if candidate.get("finishReason") or (parts and parts != [{"text": ""}]):
             return True
     return bool(body.get("promptFeedback"))
 

@@ -152,6 +152,7 @@ class ChatStreamRelay:
         whole = self._done and (self._ended or self.usage is not None)
         if not self._open | self._ended or (self._open - self._ended and not whole):
             raise StreamTruncated("the upstream's stream ended without a finish_reason")
+        self.started = True  # it has said all, were it nothing
 
 
 def _says_something(data: bytes) -> bool:
