@@ -71,10 +71,12 @@ OnLoss: TypeAlias = Annotated[Literal["report", "allow", "reject"], Says("`repor
 
 
 def one(value: object) -> object:
+    """One process: more are not there yet."""
     if value == "auto" or (isinstance(value, int) and value > 1):
         raise ValueError("not available in this version, expected 1")
     return value
 
 
 def kind(value: object) -> str:
+    """Which form a value has that may be a list."""
     return "list" if isinstance(value, list) else "one"

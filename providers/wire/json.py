@@ -46,7 +46,7 @@ def decode_object(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALU
 
 
 class Read(NamedTuple):
-    """A caller's body: its fields, the same as they were written, and is it certain that none is there twice?"""
+    """A caller's body: its fields, the same as they were written, and how long they are."""
 
     body: dict[str, Json]
     top: dict[str, msgspec.Raw]
