@@ -10,7 +10,7 @@ estimate stands, or the chunks that were seen if they are more.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from providers.canonical.chat import ChatRequest, Usage
@@ -21,8 +21,8 @@ from providers.canonical.errors import (
     ConnectFailed,
     EgressDenied,
     LimitExceeded,
-    RouterError,
     UpstreamError,
+    tree,
 )
 from providers.dialect import Asked
 from router.policy.quota import Account, Full, Taken
@@ -108,13 +108,7 @@ def _may_have_used(attempt: AttemptRecord) -> bool:
     return attempt.error not in _USED_NOTHING or attempt.first_chunk is not None
 
 
-def _kinds(error: type[RouterError]) -> Iterator[str]:
-    yield error.kind
-    for child in error.__subclasses__():
-        yield from _kinds(child)
-
-
-_USED_NOTHING = frozenset({*_kinds(UpstreamError), ConnectFailed.kind, EgressDenied.kind})
+_USED_NOTHING = frozenset(error.kind for error in (*tree(UpstreamError), *tree(ConnectFailed), *tree(EgressDenied)))
 
 
 def _total(usage: Usage) -> int | None:

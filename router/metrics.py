@@ -18,7 +18,7 @@ import asyncio
 import collections
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from http import HTTPStatus
 from itertools import compress
@@ -43,12 +43,6 @@ _BREAKER_STATES: dict[State, int] = {"closed": 0, "half_open": 1, "open": 2}
 # ── vocabularies: what a label may say ─────────────────────────────────────────────────
 
 
-def _tree(root: type[errors.RouterError]) -> Iterator[type[errors.RouterError]]:
-    yield root
-    for child in root.__subclasses__():
-        yield from _tree(child)
-
-
 def _outcome(error: type[errors.RouterError]) -> Outcome:
     if issubclass(error, errors.CallerError):
         return "rejected"
@@ -63,7 +57,7 @@ def _outcome(error: type[errors.RouterError]) -> Outcome:
 CLIENT_LEFT = "client_left"
 # How an attempt came out, by the kind of its error.
 OUTCOME_OF: dict[str, Outcome] = {
-    **{error.kind: _outcome(error) for error in _tree(errors.RouterError)},
+    **{error.kind: _outcome(error) for error in errors.tree(errors.RouterError)},
     CLIENT_LEFT: "client_left",
 }
 
@@ -408,10 +402,11 @@ class _Lazy(dict[str, Wanted]):
 
 
 class _Phases(NamedTuple):
-    """What is done with the lengths of phases: each is noted somewhere; does it count as the gateway's own?"""
+    """What is done with the lengths of phases: each is noted somewhere, and the sum of the gateway's `own`."""
 
     notes: list[Callable[[float], None]]
     own: list[bool]
+    total: Callable[[float], None]
 
 
 _forget = collections.deque[float](maxlen=0).append
@@ -425,7 +420,6 @@ class _Course(NamedTuple):
     key_requests: Counter | None
     lane: str
     phases: dict[tuple[str, ...], _Phases]
-    overhead: Histogram
     tokens: _Lazy[Histogram]  # by input, output
     key_tokens: _Lazy[Counter]
     parts: _Lazy[Counter]  # by kind, of what providers counted
@@ -597,7 +591,6 @@ class Metrics:
             key_requests=None if key is None else self._key_requests[key, record.outcome],
             lane=lane,
             phases={},
-            overhead=self._overhead[lane, "total"],
             tokens=_Lazy(lambda kind: self._tokens[operation, provider, model, error, kind]),
             key_tokens=_Lazy(lambda kind: self._key_tokens[key or NONE, kind]),
             parts=_Lazy(lambda kind: self._token_parts[provider, model, kind, "provider"]),
@@ -625,13 +618,14 @@ class Metrics:
         known = course.phases.get(names) or self._phases(course, names)
         for note, seconds in zip(known.notes, values, strict=True):
             note(seconds)
-        course.overhead.observe(sum(compress(values, known.own)))
+        known.total(sum(compress(values, known.own)))
 
     def _phases(self, course: _Course, names: tuple[str, ...]) -> _Phases:
         """Where the lengths of these phases are noted, kept for the next exchange that has the same."""
         known = course.phases[names] = _Phases(
             [_forget if name in UPSTREAM_PHASES else self._overhead[course.lane, name].observe for name in names],
             [name not in UPSTREAM_PHASES | WAITING_PHASES for name in names],
+            self._overhead[course.lane, "total"].observe,
         )
         return known
 

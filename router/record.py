@@ -106,4 +106,4 @@ _SHORT = tuple([f"{micro // 1000}.{micro % 1000:03d}" for micro in range(4000)])
 
 
 def _milliseconds(micro: int) -> str:
-    return _SHORT[micro] if 0 <= micro < 4000 else f"{micro / 1000:.3f}"
+    return _SHORT[micro] if 0 <= micro < len(_SHORT) else f"{micro / 1000:.3f}"

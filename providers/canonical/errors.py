@@ -45,6 +45,7 @@ address or a traceback; whoever raises with foreign text masks it first (`mask`)
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -104,6 +105,13 @@ class RouterError(Exception):
             self.status = status
         if retry_after is not None:
             self.retry_after = retry_after
+
+
+def tree(root: type[RouterError]) -> Iterator[type[RouterError]]:
+    """A class of errors and all that are kinds of it."""
+    yield root
+    for child in root.__subclasses__():
+        yield from tree(child)
 
 
 # ── the caller's fault ─────────────────────────────────────────────────────────────────
