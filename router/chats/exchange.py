@@ -141,7 +141,7 @@ class ChatExchange(MendedExchange):
         data = await self.door.body(limits, self.alarm)
         self.record.bytes_in = len(data)
         self.watch.lap("read")
-        body, top, least = read_object(data, depth=limits.json_depth, values=limits.json_values)
+        body, top, least, _ = read_object(data, depth=limits.json_depth, values=limits.json_values)
         if has_duplicates(data, top, least):
             raise MalformedRequest(
                 "a top-level field is there twice", details=(Detail("body", "a field is there twice"),)
@@ -236,7 +236,7 @@ class ChatExchange(MendedExchange):
     def _wanted(self, model: str, streams: bool) -> Asked:
         """The request as an exchange reads one: there are no bytes of it."""
         wire = WireRequest(path=self.record.route)
-        return Asked(wire=wire, params={}, body={}, top={}, model=model, task="chat", stream=streams)
+        return Asked(wire=wire, params={}, fields={}, top={}, model=model, task="chat", stream=streams)
 
     def _planned(self, wanted: Asked) -> Plan:
         route = Route(path=self.record.route, speaks=NAME, to="models")
