@@ -18,7 +18,7 @@ import click
 import msgspec
 
 from providers.canonical.prices import PART_OF, Amounts, Price, written
-from router import checks, config
+from router import checks, config, shares
 from router.prices import price_of, targets_of
 from router.settings import Loaded, Settings
 from router.table import Route, Target
@@ -50,6 +50,18 @@ class _Duration(click.ParamType[float]):
             self.fail(str(error), parameter, context)
 
 
+class _Workers(click.ParamType[str]):
+    """As in routes.yaml: a number, or `auto`."""
+
+    name = "workers"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        text = str(value)
+        if text != "auto" and not (text.isascii() and text.isdigit() and 1 <= int(text) <= shares.MOST_WORKERS):
+            self.fail(f"expected a number from 1 to {shares.MOST_WORKERS}, or auto", parameter, context)
+        return text
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="isthmus", message="isthmus %(version)s")
 def main() -> None:
@@ -63,14 +75,16 @@ def main() -> None:
 @_FILE
 @click.option("--listen", metavar="HOST:PORT", help="in the place of server.listen")
 @click.option("--admin", metavar="HOST:PORT", help="in the place of server.admin")
-@click.option("--workers", default=1, show_default=True, help="processes that share the port")
-def serve(path: Path, listen: str | None, admin: str | None, workers: int) -> None:
+@click.option("--workers", type=_Workers(), metavar="N|auto", help="in the place of server.workers")
+def serve(path: Path, listen: str | None, admin: str | None, workers: str | None) -> None:
     """Serve until a signal ends it. Exit code 2 for a file with problems."""
-    if workers != 1:
-        _fail("isthmus: --workers: not available in this version, expected 1")
-    loaded = config.load(path, os.environ, listen=listen, admin=admin)
+    loaded = config.load(path, os.environ, listen=listen, admin=admin, workers=workers)
     settings = _good(loaded)
     _print_warnings(loaded)
+    if settings.workers > 1:
+        from router import supervisor
+
+        sys.exit(supervisor.run(path, settings))
     from router import server
 
     sys.exit(server.run(path, settings))
@@ -132,6 +146,8 @@ def _effective(settings: Settings) -> dict[str, Any]:
             "admin": _address(settings.admin) if settings.admin else None,
             "admin_token": "***" if settings.admin_token else None,
             "max_body": write_size(limits.pop("max_body")),
+            "workers": settings.workers,
+            **({"each_worker": shares.told(settings)} if settings.workers > 1 else {}),
             "drain": write_duration(settings.drain),
             "limits": {name: _limit(name, value) for name, value in limits.items()},
         },

@@ -18,7 +18,7 @@ import msgspec
 from providers.dialect import Dialect
 from providers.dialects.upstream_only import UpstreamOnly
 from providers.provider import PLANNED
-from router import checks, validating
+from router import checks, shares, validating
 from router.chats.personas import ChatSettings
 from router.chats.rows import ChatRows
 from router.complaints import Complaints, Partial, Place, Row, near
@@ -112,6 +112,7 @@ class Assembly:
             listen=listen,
             admin=admin,
             admin_token=self._admin_token(server, admin),
+            workers=shares.cores() if server.get("workers", 1) == "auto" else int(server.get("workers", 1)),
             drain=server.get("drain", 30.0),
             limits=Limits(**limits),
             access=access,
@@ -132,6 +133,8 @@ class Assembly:
             chats=self._chats(table),
             asked=self._asked,
         )
+        for place, message in shares.too_small(settings):
+            self._say.problem(place, message)
         if self._whole and not self._say.problems:
             for place, message in checks.find(settings):
                 if place[0] == "routes" and len(place) > 1:

@@ -32,9 +32,20 @@ def find(settings: Settings) -> Iterator[Finding]:
         yield from _policy(("policies", name), policy)
     yield from _rows(settings)
     yield from _choices(settings)
+    if settings.workers > 1:
+        yield ("server", "workers"), _workers(settings.workers)
     count = series(settings)
     if count > MOST_SERIES:
         yield ("models",), f"metrics: up to {count} time series, which is a lot for one process"
+
+
+def _workers(count: int) -> str:
+    """What holds while there is no state that they share."""
+    return (
+        f"{count} workers share no state: each enforces 1/{count} of every limit (server.limits.concurrency, "
+        "concurrency and queue of providers, limits of keys), and a connection reaches one of them; what is known of "
+        "upstreams, and what is remembered of answers, is known to each alone"
+    )
 
 
 def _routes(settings: Settings) -> Iterator[Finding]:

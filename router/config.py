@@ -18,7 +18,6 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -51,13 +50,13 @@ from router.kinds import (
     Share,
     Size,
     Text,
+    Workers,
     kind,
     later,
-    one,
 )
 from router.reference import LATER, Says, models_in, write
 from router.secrets import Secrets
-from router.settings import Loaded
+from router.settings import Loaded, Settings
 from router.strict_yaml import MOST_BYTES, Node, Problem, describe, read
 from router.table import BreakerSettings, Limits, PolicySettings, Timeouts
 
@@ -108,8 +107,10 @@ class ServerRow(Rows):
         "127.0.0.1:8081", description="HOST:PORT of metrics, health and explain; null switches it off"
     )
     admin_token: Reference | None = Field(None, description="bearer token that the admin side asks for")
-    workers: Annotated[int, BeforeValidator(one), WithJsonSchema({"const": 1}), Says("number")] = Field(
-        1, description="processes that share the port; more than 1 is not in this version"
+    workers: Workers = Field(
+        1,
+        description="processes that share the port; `auto`: one for each core. Each enforces its share of every limit "
+        "(docs/operations.md)",
     )
     max_body: Size = Field(_LIMITS.max_body, description="a request's body after decompression; past it 413")
     drain: Duration = Field(30.0, description="how long running calls may go on after SIGTERM")
@@ -520,18 +521,21 @@ def load(
     *,
     listen: str | None = None,
     admin: str | None = None,
+    workers: str | None = None,
+    data: bytes | None = None,
 ) -> Loaded:
     """Reads a routes.yaml. Never raises for what is in it: that is in `problems`, all at once.
 
-    `listen` and `admin` (HOST:PORT) stand in the place of the file's own, as if they were written there.
+    `listen`, `admin` (HOST:PORT) and `workers` (a number, or `auto`) stand in the place of the file's own, as if they
+    were written there. `data`: what the file holds, for whoever has read it.
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = contents(path) if data is None else data
     except OSError as error:
         problem = Problem(1, 1, f"cannot be read: {error.strerror or 'error'}")
         return Loaded(settings=None, problems=_named([problem], path))
+    said = (("listen", listen), ("admin", admin), ("workers", workers))
     node, problems = read(data)
     if node is None:
         return Loaded(settings=None, problems=_named(problems, path))
@@ -544,7 +548,7 @@ def load(
         dialects=DIALECTS,
         path=str(path),
         secrets=Secrets(environ, path.parent),
-        asked={key: text for key, text in (("listen", listen), ("admin", admin)) if text is not None},
+        asked={key: text for key, text in said if text is not None},
         whole=not problems and not reading.problems,
         today=datetime.now(UTC).date(),
     )
@@ -555,6 +559,24 @@ def load(
         problems=_named(found, path),
         warnings=_named(work.complaints.warnings, path),
     )
+
+
+def load_again(settings: Settings, environ: Mapping[str, str], data: bytes | None = None) -> Loaded:
+    """The file of these settings as it is now. What the command line said holds on, and how many workers there are."""
+    return load(
+        settings.path,
+        environ,
+        listen=settings.asked.get("listen"),
+        admin=settings.asked.get("admin"),
+        workers=str(settings.workers),
+        data=data,
+    )
+
+
+def contents(path: Path) -> bytes:
+    """All of the file, or enough of it to see that it is too large. OSError."""
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
 
 
 def _named(problems: Iterable[Problem], path: Path) -> tuple[Problem, ...]:

@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager
 from http import HTTPStatus
 from itertools import compress
 from operator import attrgetter
-from typing import NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -178,7 +178,8 @@ _LAG = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 class Instrument(NamedTuple):
     """One row: how it is scraped, its labels, what it says.
 
-    A label `name:vocabulary` takes its values from a vocabulary of another name than its own.
+    A label `name:vocabulary` takes its values from a vocabulary of another name than its own. `together`: what a gauge
+    of several processes is; counters and histograms are summed.
     """
 
     kind: type[Counter] | type[Gauge] | type[Histogram]
@@ -186,6 +187,7 @@ class Instrument(NamedTuple):
     labels: str
     help: str
     buckets: tuple[float, ...] = ()
+    together: Literal["sum", "least", "most"] = "sum"
 
     @property
     def label_names(self) -> list[str]:
@@ -322,6 +324,7 @@ INSTRUMENTS = (
         "isthmus_breaker_state",
         "provider model",
         "Whether a target that fails is left alone: 0 closed, 1 half-open (one call finds out), 2 open.",
+        together="most",
     ),
     Instrument(
         Counter,
@@ -366,13 +369,17 @@ INSTRUMENTS = (
         "isthmus_config_generation",
         "",
         "Which route table is in use: 1 at start, one more per reload.",
+        together="least",
     ),
     Instrument(
         Gauge,
         "isthmus_config_last_reload_success",
         "",
         "1: the table in use is the file; 0: the file was refused.",
+        together="least",
     ),
+    Instrument(Gauge, "isthmus_workers", "", "Processes that serve."),
+    Instrument(Counter, "isthmus_worker_restarts_total", "", "Processes that ended and were replaced."),
 )
 
 _ROWS = {row.name: row for row in INSTRUMENTS}
@@ -428,11 +435,14 @@ class _Course(NamedTuple):
 class Metrics:
     """The page that Prometheus scrapes. One per process; used from the event loop's thread only.
 
-    Counting must never break what is counted: nothing here raises for what a record holds.
+    Counting must never break what is counted: nothing here raises for what a record holds. `counts_reloads` False:
+    of several processes somebody else does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, counts_reloads: bool = True) -> None:
         self.registry = CollectorRegistry()
+        self.families: dict[str, Family[Any]] = {}
+        self._counts_reloads = counts_reloads
         self._known: dict[str, Collection[str]] = {
             "route": {NONE},
             "dialect": {NONE},
@@ -495,12 +505,15 @@ class Metrics:
         self._dropped = self._family(Counter, "isthmus_log_lines_dropped_total")[()]
         self._generation = self._family(Gauge, "isthmus_config_generation")[()]
         self._reloaded = self._family(Gauge, "isthmus_config_last_reload_success")[()]
+        self._family(Gauge, "isthmus_workers")[()].set(1)
+        self._family(Counter, "isthmus_worker_restarts_total")
 
     def _family(self, kind: type[Series], name: str) -> Family[Series]:
         row = _ROWS[name]
         vocabularies = [self._known[word] for word in row.vocabularies]
         family = Family(kind, row.name, row.help, row.label_names, vocabularies, row.buckets)
         self.registry.register(family)
+        self.families[name] = family
         if kind is Histogram:
             self._histograms.append(family)
         return family
@@ -529,7 +542,7 @@ class Metrics:
             assert isinstance(known, set)
             known.update(names)
         self._courses.clear()  # what counted as `other` may have its name now
-        if generation > 1:
+        if generation > 1 and self._counts_reloads:
             self._reload[("ok",)].inc()
         self._generation.set(generation)
         self._reloaded.set(1)
@@ -540,7 +553,8 @@ class Metrics:
 
     def config_refused(self) -> None:
         """A changed file was not taken; the old table stays."""
-        self._reload[("error",)].inc()
+        if self._counts_reloads:
+            self._reload[("error",)].inc()
         self._reloaded.set(0)
 
     # ── one exchange ───────────────────────────────────────────────────────────────────
@@ -687,9 +701,13 @@ class Metrics:
 
     def render(self, breakers: Iterable[tuple[str, str, State]] = ()) -> bytes:
         """The page, as `CONTENT_TYPE`. `breakers`: provider, model and state of each, as they are now."""
+        self.look_at(breakers)
+        return prometheus_client.generate_latest(self.registry)
+
+    def look_at(self, breakers: Iterable[tuple[str, str, State]]) -> None:
+        """Takes down what is not counted but is as it is."""
         for provider, model, state in breakers:
             self._breakers[provider, model].set(_BREAKER_STATES[state])
-        return prometheus_client.generate_latest(self.registry)
 
 
 def field_label(path: str) -> str:

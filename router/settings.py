@@ -67,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen: Address
     admin: Address | None
     admin_token: Secret | None
+    workers: int  # processes that share `listen` and `admin`; limits are those of all of them together
     drain: float  # seconds
     limits: Limits
     access: AccessSettings | None
@@ -78,7 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Secrets
     log: Literal["json", "text"]
     chats: ChatSettings | None  # None: there is no chat service
-    asked: Mapping[str, str]  # `listen`, `admin` of the command line: a reload passes them to `load` again
+    asked: Mapping[str, str]  # `listen`, `admin`, `workers` of the command line: a reload passes them to `load` again
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
