@@ -14,12 +14,10 @@ so of theirs only the constant part of the message, numbers, types of exceptions
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import select
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -285,7 +283,7 @@ class Sink:
 
     `limit`: bytes that may wait, lines being written included. The thread begins with the first line (after a
     fork, that is) and gathers lines for `gather` seconds, so that a busy process writes 50 times a second. `turn` is
-    held while it writes: of processes that write to one pipe.
+    held while it writes: of processes that write to one pipe, each line whole.
     """
 
     def __init__(
@@ -368,22 +366,6 @@ class Sink:
             with self._lock:
                 self._size -= len(data)
                 self._writing = 0
-
-
-class Turn(AbstractContextManager[None]):
-    """One process after the other: a lock on a file that all of them have had open since they were forked.
-
-    It goes with the process that holds it. A pipe that is full may else get half a line of one and half of another.
-    """
-
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
-
-    def __enter__(self) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        fcntl.lockf(self._file, fcntl.LOCK_UN)
 
 
 class Log:

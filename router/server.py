@@ -55,6 +55,7 @@ from router.settings import Loaded, Settings
 from router.shaped import ShapedExchange
 from router.table import OPAQUE, Limits
 from router.transport import HttpTransport, Transport
+from router.turn import Turn
 from router.watching import digest, watch
 
 if TYPE_CHECKING:
@@ -352,6 +353,7 @@ class Life:
 
     first = 1  # generation of the table that it begins with
     shares_port: bool | None = None
+    writing: Turn | None = None  # held while the chat store is written to, where other processes do, too
 
     def __init__(self, path: Path, settings: Settings, *, log_fd: int = 1) -> None:
         self.path = path
@@ -415,7 +417,8 @@ class Life:
             return
         from router.chats.service import ChatService, Told
 
-        service = self._chats = ChatService(settings.chats.path, Told(self.metrics.store_failed, self._store_changed))
+        told = Told(self.metrics.store_failed, self._store_changed)
+        service = self._chats = ChatService(settings.chats.path, told, self.writing)
         try:
             await service.open()
         except NewerStore as error:

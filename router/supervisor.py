@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import importlib
 import os
 import selectors
 import signal
@@ -45,11 +46,11 @@ from router.link import (
     ToWorker,
     frame,
 )
-from router.logs import Turn
 from router.policy.restarts import Restarts
 from router.server import against, check_ground, listening, now, say
 from router.settings import Address, Settings
 from router.sums import Sum, Told, of_process
+from router.turn import Turn
 from router.watching import INTERVAL, Stillness, digest, mark
 
 ANSWER = 1.0  # seconds that workers have to tell what they have counted
@@ -112,7 +113,7 @@ class Supervisor:
         self._stillness = Stillness(mark(path))
         self._next_look = 0.0
         self._posts = [_Post(number) for number in range(settings.workers)]
-        self._turn = Turn()
+        self._turns = Turn(), Turn()
         self._past = Sum()
         self._scrapings: dict[int, _Scraping] = {}
         self._asked = 0
@@ -236,7 +237,7 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         post.pid = os.fork()
         if post.pid == 0:
-            seat = worker.Seat(post.number, self.generation, self._complete, theirs, self._turn)
+            seat = worker.Seat(post.number, self.generation, self._complete, theirs, *self._turns)
             self._serve(seat, ours)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         theirs.close()
@@ -482,4 +483,6 @@ def _how(code: int) -> str:
 def run(path: Path, settings: Settings) -> int:
     """Serves with several processes until a signal ends it. Gives the exit code."""
     check_ground()
+    if settings.chats is not None:
+        importlib.import_module("router.chats.service")  # once, and not in each worker again
     return Supervisor(path, settings).run()

@@ -39,12 +39,13 @@ from router.link import (
     ToWorker,
     frame,
 )
-from router.logs import Log, Turn
+from router.logs import Log
 from router.metrics import Metrics, watch_loop
 from router.server import Life, StartError, against, live
 from router.settings import Settings
 from router.shares import of_worker
 from router.sums import Sum, Told, told
+from router.turn import Turn
 
 EVERY = 1.0  # seconds between two times of telling what was counted
 PATIENCE = 3.0  # seconds that a page of metrics waits for the others
@@ -59,13 +60,15 @@ class Seat(NamedTuple):
     """What a worker is given when it begins.
 
     `number` from 0; `generation`: of the table that it begins with; `complete`: all workers have come up before.
+    `logging` and `writing`: whose turn it is to write to the log, and to the chat store.
     """
 
     number: int
     generation: int
     complete: bool
     link: socket.socket
-    turn: Turn
+    logging: Turn
+    writing: Turn
 
 
 class Worker(Life):
@@ -75,6 +78,7 @@ class Worker(Life):
 
     def __init__(self, path: Path, settings: Settings, seat: Seat, *, log_fd: int = 1) -> None:
         self.first = seat.generation
+        self.writing = seat.writing
         self._seat = seat
         self._writer: asyncio.StreamWriter | None = None
         self._frames = Frames()
@@ -90,7 +94,7 @@ class Worker(Life):
     def _log(self, fd: int) -> Log:
         on_drop = self.metrics.log_lines_dropped
         always = {"worker": self._seat.number + 1}
-        return Log(fd, form=self.settings.log, on_drop=on_drop, turn=self._seat.turn, always=always)
+        return Log(fd, form=self.settings.log, on_drop=on_drop, turn=self._seat.logging, always=always)
 
     # ── life ──────────────────────────────────────────────────────────────────────────────
 

@@ -73,6 +73,7 @@ FLOORS = {
     "router.metrics": 5,
     "router.sums": 5,
     "router.logs": 5,
+    "router.turn": 5,
     "router.tracing": 5,
     "router.arrived": 6,
     "router.line": 6,
