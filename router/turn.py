@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import tempfile
 from contextlib import AbstractContextManager
 
@@ -15,7 +16,8 @@ class Turn(AbstractContextManager[None]):
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
+        self._file, name = tempfile.mkstemp()  # open as long as the process
+        os.unlink(name)
 
     def __enter__(self) -> None:
         fcntl.lockf(self._file, fcntl.LOCK_EX)

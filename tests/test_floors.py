@@ -164,6 +164,7 @@ TESTED_BY: dict[str, tuple[str, str]] = {
     "router/chats/tables.py": ("tests/router/chats/test_migrating.py", "compared with what migrations leave"),
     "router/chats/migrations/env.py": ("tests/router/chats/test_migrating.py", "run by Alembic"),
     "router/chats/migrations/versions/v0001_chats.py": ("tests/router/chats/test_migrating.py", "run by Alembic"),
+    "router/worker.py": ("tests/router/test_supervisor.py", "one of several processes, seen from outside"),
     "router/complaints.py": ("tests/router/test_config.py", "what it collects is what those tests read"),
 }
 

@@ -30,7 +30,7 @@ async def listener(state: State) -> AsyncIterator[Open]:
     runners: list[web.ServerRunner] = []
 
     async def start(token: str | None = None) -> str:
-        runner = web.ServerRunner(web.Server(Admin(Metrics(), state, explained, token)), access_log=None)
+        runner = web.ServerRunner(web.Server(Admin(page, state, explained, token)), access_log=None)
         runners.append(runner)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -39,6 +39,10 @@ async def listener(state: State) -> AsyncIterator[Open]:
     yield start
     for runner in runners:
         await runner.cleanup()
+
+
+async def page() -> bytes:
+    return Metrics().render()
 
 
 async def explained(question: Question) -> dict[str, Any]:

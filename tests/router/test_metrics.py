@@ -67,6 +67,8 @@ isthmus_config_reload_total{result}
 isthmus_store_errors_total{op}
 isthmus_config_generation{}
 isthmus_config_last_reload_success{}
+isthmus_workers{}
+isthmus_worker_restarts_total{}
 """
 
 
@@ -247,6 +249,7 @@ def test_answered_exchange(metrics: Metrics) -> None:
         "isthmus_key_tokens_total{key=team-a,token_type=output}": 7,
         "isthmus_config_generation{}": 1,
         "isthmus_config_last_reload_success{}": 1,
+        "isthmus_workers{}": 1,
     }
     found = {name: value for name, value in samples(metrics).items() if not name.startswith("process_")}
 
