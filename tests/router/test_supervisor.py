@@ -22,7 +22,8 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.answers import chat_answer, chat_chunk
+from providers.dialects.gemini.contents import DUMMY_SIGNATURE
+from tests.answers import chat_answer, chat_chunk, gemini_answer
 from tests.fakes import DONE, HANG, FakeUpstream, json_answer, sse, status
 from tests.router.test_lifecycle import replace
 from tests.router.test_server import DEMO, HELLO, Served, serving
@@ -496,6 +497,32 @@ async def test_what_does_not_work_in_one_worker_is_seen_in_all(tmp_path: Path) -
     assert {500: 0, 502: 3, 503: 2}[502] == seen[502] and 2 == seen[503]
     assert [["up/m"]] * 10 == parts
     assert 2.0 == total(page, "isthmus_breaker_state", provider="up")
+
+
+SIGNED = {"functionCall": {"name": "get_weather", "args": {"city": "Paris"}}, "thoughtSignature": "c2lnbmVk"}
+TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}
+
+
+async def test_a_turn_that_reaches_another_worker_is_no_error(tmp_path: Path) -> None:
+    """A signature that a client dropped is put back by the worker that remembers it; others send a stand-in."""
+    async with FakeUpstream() as upstream, callers() as session:
+        upstream.always(json_answer(gemini_answer(None, parts=[SIGNED], model="gemini-3-pro")))
+        table = UP.replace("$up/v1", upstream.url).replace("speaks: [openai.chat]", "speaks: [gemini]")
+        async with serving(table.replace("model: m}", "model: gemini-3-pro}"), tmp_path) as served:
+            url, body = f"{served.main}/v1/chat/completions", HELLO | {"tools": [TOOL]}
+            async with session.post(url, json=body) as answer:
+                said = (await answer.json())["choices"][0]["message"]
+            calls = [{key: call[key] for key in ("id", "type", "function")} for call in said["tool_calls"]]
+            turns = [{"role": "assistant", "tool_calls": calls}]
+            turns.append({"role": "tool", "tool_call_id": calls[0]["id"], "content": "rain"})
+            seen: Counter[tuple[int, bool]] = Counter()
+            for _ in range(30):
+                async with session.post(url, json=body | {"messages": [*HELLO["messages"], *turns]}) as answer:
+                    seen[answer.status, "invented" in answer.headers.get("x-isthmus-loss", "")] += 1
+    signed = Counter(request.json()["contents"][1]["parts"][0]["thoughtSignature"] for request in upstream.requests[1:])
+
+    assert {(200, False), (200, True)} == set(seen)
+    assert {"c2lnbmVk": seen[200, False], DUMMY_SIGNATURE: seen[200, True]} == signed
 
 
 async def test_workers_share_a_chat_store(tmp_path: Path) -> None:
