@@ -86,7 +86,7 @@ class LimitsRow(Rows):
     )
     messages: Count = Field(_LIMITS.messages, description="messages of one call; past it 400")
     tools: Count = Field(_LIMITS.tools, description="tools of one call; past it 400")
-    concurrency: Count = Field(_LIMITS.concurrency, description="calls at once in this process; past it 503")
+    concurrency: Count = Field(_LIMITS.concurrency, description="calls at once, of all workers together; past it 503")
     upstream_body: Size = Field(_LIMITS.upstream_body, description="an upstream's whole answer; past it 502")
     sse_event: Size = Field(_LIMITS.sse_event, description="one event of an upstream's stream")
     stream_buffer: Size = Field(

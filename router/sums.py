@@ -22,7 +22,7 @@ from router.metrics import INSTRUMENTS, Metrics
 Labels: TypeAlias = tuple[str, ...]
 
 # Of the numbers that the system keeps of a process, those that are not simply added.
-_LEAST = frozenset({"process_start_time_seconds", "process_max_fds"})
+_LEAST = frozenset({"process_start_time_seconds"})
 _COUNTED = frozenset({"process_cpu_seconds_total"})
 
 
