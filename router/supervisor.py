@@ -233,14 +233,11 @@ class Supervisor:
     def _fill(self, post: _Post) -> None:
         """A worker takes the place."""
         post.due = None
-        ours, theirs = socket.socketpair()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        post.pid = os.fork()
-        if post.pid == 0:
-            seat = worker.Seat(post.number, self.generation, self._complete, theirs, *self._turns)
-            self._serve(seat, ours)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        theirs.close()
+        try:
+            post.pid, ours = self._fork(post.number)
+        except OSError as error:  # no memory, too many processes or files: for now
+            self._lost(post, f"a worker cannot be started: {error.strerror}", 1)
+            return
         ours.setblocking(False)
         post.link, post.since = ours, time.monotonic()
         self._select.register(ours, selectors.EVENT_READ, post)
@@ -248,6 +245,23 @@ class Supervisor:
             self._send(post, Refused(self._refused_at))
         if self._stopping:
             self._send(post, Stop(hurry=False))
+
+    def _fork(self, number: int) -> tuple[int, socket.socket]:
+        """A process that serves, and our end of its link. OSError."""
+        ours, theirs = socket.socketpair()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # in the child nobody heeds them yet
+        try:
+            pid = os.fork()
+            if pid == 0:
+                seat = worker.Seat(number, self.generation, self._complete, theirs, *self._turns)
+                self._serve(seat, ours)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            theirs.close()
+        return pid, ours
 
     def _serve(self, seat: worker.Seat, ours: socket.socket) -> NoReturn:
         """The child: lets go of all that is the supervisor's, and never comes back."""
@@ -284,35 +298,33 @@ class Supervisor:
             self._hang_up(post)
         if post.told:
             self._past.add(_decode(post.told), gone=True)
-        pid, lived, served = post.pid, time.monotonic() - post.since, post.ready
-        failure, on_purpose = post.failure, post.leaves or code == 0
+        how, lived, served = post.failure or _how(code), time.monotonic() - post.since, post.ready
+        on_purpose = post.leaves or code == 0
         post.vacate()
         for scraping in list(self._scrapings.values()):
             self._answered(scraping, post.number)
         if self._stopping:
             self.code = self.code or (1 if code else 0)
-            return
-        if not self._complete:
-            say(f"isthmus: {failure or _how(code)}")
-            self.code = code if code > 0 else 1
-            self._give_up()
-            return
+        else:
+            self._lost(post, how, code, lived=lived, served=served, on_purpose=on_purpose)
+
+    def _lost(
+        self, post: _Post, how: str, code: int, *, lived: float = 0.0, served: bool = False, on_purpose: bool = False
+    ) -> None:
+        """A place that has nobody is filled again, unless nothing would come of it."""
         wait = post.restarts.ended(lived, served=served, on_purpose=on_purpose)
-        if post.restarts.hopeless and not any(other.serves for other in self._posts):
-            say(f"isthmus: no worker can be started: {failure or _how(code)}")
+        nobody = not any(other.serves for other in self._posts)
+        if not self._complete or (post.restarts.hopeless and nobody):
+            say(f"isthmus: {how}" if not self._complete else f"isthmus: no worker can be started: {how}")
             self.code = code if code > 0 else 1
-            self._give_up()
+            self._stop()
+            self._stop()
             return
         self._past.count("isthmus_worker_restarts_total")
         post.due = time.monotonic() + wait
         level: Literal["info", "error"] = "info" if on_purpose and served else "error"
-        self._log(level, "worker_ended", ended=post.number + 1, pid=pid, how=failure or _how(code), again_in=wait)
+        self._log(level, "worker_ended", ended=post.number + 1, how=how, again_in=wait)
         self._muster()
-
-    def _give_up(self) -> None:
-        """Nothing comes of it: whoever is there ends, and the exit code stands."""
-        self._stop()
-        self._stop()
 
     # ── what is said ──────────────────────────────────────────────────────────────────────
 

@@ -118,10 +118,15 @@ class Worker(Life):
         self._send(Failed(str(error)))
 
     def retire(self) -> None:
-        """Leaves the calls that come to the others, and ends with those it has. The second time, at once."""
+        """Leaves the calls that come to the others, and ends with those it has. The second time, at once.
+
+        Where a signal reaches all processes, the supervisor may have said so before: that is one and the same.
+        """
         if self._leaving is None:
             self._leaving = asyncio.create_task(self._shut())
-        self.signal()
+            self.stopping.set()
+        else:
+            self.hurry.set()
 
     async def _shut(self) -> None:
         for site in self.sites:

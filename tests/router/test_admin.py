@@ -45,6 +45,21 @@ async def page() -> bytes:
     return Metrics().render()
 
 
+async def test_metrics_of_which_not_all_have_come(state: State) -> None:
+    """503, for a part of them would look like counters that went back."""
+
+    async def late() -> bytes:
+        raise TimeoutError
+
+    runner = web.ServerRunner(web.Server(Admin(late, state, explained)), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    status, body, _ = await ask(f"http://127.0.0.1:{runner.addresses[0][1]}/metrics")
+    await runner.cleanup()
+
+    assert (503, "gateway_overloaded") == (status, body["error"]["code"])
+
+
 async def explained(question: Question) -> dict[str, Any]:
     return {"path": question.path}
 
@@ -77,8 +92,10 @@ async def test_health(listener: Open, state: State) -> None:
         (lambda state: state.degraded.add("chats"), 200, {"degraded": True, "degraded_parts": ["chats"]}),
         (lambda state: setattr(state, "draining", True), 503, {"status": "draining", "draining": True}),
         (lambda state: setattr(state, "generation", 0), 503, {"status": "starting", "config_generation": 0}),
+        (lambda state: setattr(state, "complete", False), 503, {"status": "starting"}),
+        (lambda state: setattr(state, "elsewhere", ["a/m"]), 200, {"degraded": True, "degraded_parts": ["a/m"]}),
     ],
-    ids=["ready", "reloaded", "refused", "degraded", "draining", "starting"],
+    ids=["ready", "reloaded", "refused", "degraded", "draining", "starting", "not-all-have-come-up", "elsewhere"],
 )
 async def test_readiness(
     listener: Open, state: State, change: Callable[[State], None], status: int, expected: dict[str, Any]

@@ -30,6 +30,7 @@ from tests.router.test_server import DEMO, HELLO, Served, serving
 
 TWO = DEMO.replace("drain: 2s", "drain: 2s, workers: 2")
 SECOND = TWO.replace("models: {demo:", "models: {second: [{provider: demo, model: b}], demo:")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are looked at in /proc")
 UP = """
 server: {listen: "127.0.0.1:0", admin: "127.0.0.1:0", drain: 4s, workers: 2}
 providers: {up: {base_url: "$up/v1", speaks: [openai.chat], auth: none}}
@@ -393,6 +394,49 @@ async def test_a_worker_that_is_told_to_leaves_the_calls_to_the_others(tmp_path:
 
             assert 1.0 == total(await scraped(session, served), "isthmus_worker_restarts_total")
     assert ({200: 40}, [True] * 8) == (seen, whole)
+
+
+async def test_a_worker_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
+    """Its numbers are shown as it told them last; it is killed when it does not end in time, and the exit code is 1."""
+    async with serving(TWO.replace("drain: 2s", "drain: 500ms"), tmp_path) as served, callers() as session:
+        await several(session, served, 20)
+        await asyncio.sleep(1.5)
+        pids = workers(served)
+        os.kill(pids[0], signal.SIGSTOP)
+        page = None
+        while page is None:
+            with contextlib.suppress(TimeoutError):  # it may be asked itself
+                page = await asyncio.wait_for(scraped(session, served), 2)
+        began = time.monotonic()
+        served.process.send_signal(signal.SIGTERM)
+        code = await asyncio.wait_for(served.process.wait(), 10)
+        took = time.monotonic() - began
+
+    assert (20.0, 2.0) == (total(page, "isthmus_requests_total", outcome="ok"), total(page, "isthmus_workers"))
+    assert 1 == code and took < 6
+    assert [] == [pid for pid in pids if alive(pid)]
+
+
+async def test_signals_that_reach_all_of_them_are_one(tmp_path: Path) -> None:
+    """A terminal or a service manager sends to each process: calls end whole all the same, and the exit code is 0."""
+    async with FakeUpstream() as upstream, callers() as session:
+        upstream.always(sse(*(chat_chunk(f"w{i} ") for i in range(10)), chat_chunk(finish="stop"), DONE, every=0.1))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            async with serving(UP.replace("$up", upstream.url), tmp_path) as served:
+                before = len(upstream.requests)
+
+                async def streamed(main: str = served.main) -> bool:
+                    async with session.post(f"{main}/v1/chat/completions", json=STREAM) as answer:
+                        return (await answer.read()).endswith(b"data: [DONE]\n\n")
+
+                streams = [asyncio.create_task(streamed()) for _ in range(8)]
+                await upstream.asked(before + 8, within=10)
+                for pid in (*workers(served), served.process.pid):
+                    os.kill(pid, number)
+                whole = await asyncio.gather(*streams)
+                code = await asyncio.wait_for(served.process.wait(), 6)
+
+            assert ([True] * 8, 0) == (whole, code)
 
 
 async def test_what_keeps_a_worker_from_starting_keeps_all(tmp_path: Path) -> None:
