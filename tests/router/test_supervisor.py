@@ -431,8 +431,9 @@ async def test_signals_that_reach_all_of_them_are_one(tmp_path: Path) -> None:
 
                 streams = [asyncio.create_task(streamed()) for _ in range(8)]
                 await upstream.asked(before + 8, within=10)
-                for pid in (*workers(served), served.process.pid):
+                for pid in (served.process.pid, *workers(served)):
                     os.kill(pid, number)
+                    await asyncio.sleep(0.05)  # workers have heard of it by their supervisor
                 whole = await asyncio.gather(*streams)
                 code = await asyncio.wait_for(served.process.wait(), 6)
 
