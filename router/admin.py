@@ -3,6 +3,7 @@
     GET /healthz    200 while the process answers at all
     GET /readyz     200, or 503 while draining and before the first route table stands
     GET /metrics    Prometheus' text format
+    GET /budgets    what keys may spend, and have spent
     POST /explain   what would become of a call: router/explain.py
 
 It has its own port, on loopback by default; with `admin_token` set, everything but the first two asks for it.
@@ -23,7 +24,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from router.explain import Question
-from router.metrics import CONTENT_TYPE, Metrics
+from router.metrics import CONTENT_TYPE, Gauged, Metrics
 from router.policy.breaker import State as Breaking
 
 # No version, and nothing to guess one by.
@@ -47,6 +48,8 @@ class State(msgspec.Struct, kw_only=True):
     draining: bool = False
     degraded: set[str] = msgspec.field(default_factory=set)  # parts that do not work, while the rest does
     breakers: Callable[[], Iterable[tuple[str, str, Breaking]]] = tuple  # provider, model and state of each
+    budgets: Callable[[], list[dict[str, Any]]] = list  # what keys may spend, and have spent
+    gauges: Callable[[], Iterable[Gauged]] = tuple  # the same, as metrics show it
 
     def loaded(self, generation: int, at: str) -> None:
         """A table has come into use."""
@@ -103,6 +106,7 @@ class Admin:
             "/healthz": health_response,
             "/readyz": self._ready,
             "/metrics": self._scrape,
+            "/budgets": lambda: _json(200, {"budgets": state.budgets()}),
         }
 
     async def __call__(self, request: web.BaseRequest) -> web.Response:
@@ -149,9 +153,8 @@ class Admin:
         return ready_response(self._state)
 
     def _scrape(self) -> web.Response:
-        return web.Response(
-            body=self._metrics.render(self._state.breakers()), headers={"Content-Type": CONTENT_TYPE, **_HEADERS}
-        )
+        page = self._metrics.render(self._state.breakers(), self._state.gauges())
+        return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE, **_HEADERS})
 
 
 def _digest(token: str) -> bytes:

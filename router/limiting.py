@@ -94,7 +94,7 @@ def weigh(asked: Asked, understand: Understand) -> Weight:
 
 def used(record: Record, weight: Weight, taken: float) -> float:
     """How many tokens a call that is over counts. `taken`: what was set aside for it."""
-    if not any(map(_may_have_used, record.attempts)):
+    if not any(map(may_have_used, record.attempts)):
         return 0
     said = None if record.usage is None else _total(record.usage)
     if said is not None and record.outcome == "ok":
@@ -103,7 +103,7 @@ def used(record: Record, weight: Weight, taken: float) -> float:
     return max(taken, weight.input + seen, said or 0)
 
 
-def _may_have_used(attempt: AttemptRecord) -> bool:
+def may_have_used(attempt: AttemptRecord) -> bool:
     """Not if the upstream said no, or was not reached."""
     return attempt.error not in _USED_NOTHING or attempt.first_chunk is not None
 

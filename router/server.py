@@ -53,6 +53,7 @@ from router.record import Record
 from router.relay import CallerGone, HttpDoor
 from router.settings import Settings
 from router.shaped import ShapedExchange
+from router.state.ledger import Ledger, Operation
 from router.table import OPAQUE, Limits
 from router.transport import HttpTransport, Transport
 from router.watching import digest, watch
@@ -346,6 +347,31 @@ class StartError(Exception):
     """The server cannot start. The message is one line for the operator."""
 
 
+class Keeping:
+    """Where it is told how the file of spending is: metric, log and readiness."""
+
+    def __init__(self, metrics: Metrics, log: Log, state: admin.State) -> None:
+        self._metrics = metrics
+        self._log = log
+        self._degraded = state.degraded
+        self._last: tuple[Operation, str] | None = None  # that failed
+
+    def failed(self, operation: Operation, reason: str) -> None:
+        """In the log once, until it works again or fails otherwise."""
+        self._metrics.store_failed(operation)
+        if self._last != (operation, reason):
+            self._last = (operation, reason)
+            self._log.event("error", "state_failed", operation=operation, reason=reason)
+        self._degraded.add("state")
+
+    def works(self) -> None:
+        """It has been written."""
+        if self._last is not None:
+            self._last = None
+            self._degraded.discard("state")
+            self._log.event("info", "state_recovered")
+
+
 class Life:
     """One serving process, from the first table to the last byte."""
 
@@ -362,6 +388,8 @@ class Life:
         self._digest = digest(path)  # of the file as it was last read
         self._chats: ChatService | None = None
         self._http = HttpTransport()
+        self._ledger: Ledger | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> tuple[str, str | None]:
         """Opens the doors. Gives the addresses that callers and operators use. StartError."""
@@ -379,6 +407,7 @@ class Life:
             instance=f"isthmus-{os.urandom(6).hex()}",
         )
         self.state.breakers = lambda: self.gateway.upstreams.states(self.gateway.clock())
+        self._open_budgets(settings)
         self.front = Front(self.gateway, self.state)
         self._take(self.gateway.generation)
         await self._open_chats(settings)
@@ -395,6 +424,17 @@ class Life:
                 Server(self._operators(), limits=settings.limits, metrics=self.metrics), settings.admin
             )
         return main, operators
+
+    def _open_budgets(self, settings: Settings) -> None:
+        """What keys have spent, kept in a file if there is to be one; one that is broken is no reason not to start."""
+        gateway = self.gateway
+        self.state.budgets = lambda: gateway.budgets.shown(gateway.generation.key_budgets(), gateway.wall())
+        self.state.gauges = lambda: gateway.budgets.gauges(gateway.generation.key_budgets(), gateway.wall())
+        if settings.state_file is not None:
+            told = Keeping(self.metrics, self.log, self.state)
+            self._ledger = Ledger(settings.state_file, gateway.budgets, gateway.wall, told)
+            self._ledger.open()
+            self._keeping = asyncio.create_task(self._ledger.keep())
 
     async def _open_chats(self, settings: Settings) -> None:
         """The store of the chat service. One that is down is no reason not to start; one that is too new is."""
@@ -474,15 +514,21 @@ class Life:
             self.state.refused(_now())
             self.log.event("error", "reload_refused", problems=[str(problem) for problem in loaded.problems])
             return
-        if loaded.settings.chats is not None and (
-            self._chats is None or self._chats.path != loaded.settings.chats.path
-        ):
+        if (reason := self._takes_a_restart(loaded.settings)) is not None:
             self.metrics.config_refused()
             self.state.refused(_now())
-            self.log.event("error", "reload_refused", problems=["chats.store: another store takes a restart"])
+            self.log.event("error", "reload_refused", problems=[reason])
             return
         self._take(Generation(self.gateway.generation.number + 1, loaded.settings))
         self.log.event("info", "reloaded", generation=self.gateway.generation.number)
+
+    def _takes_a_restart(self, settings: Settings) -> str | None:
+        """What of a new file cannot come into force in this process; None: all of it can."""
+        if settings.chats is not None and (self._chats is None or self._chats.path != settings.chats.path):
+            return "chats.store: another store takes a restart"
+        if settings.state_file != self.settings.state_file:
+            return "state.file: another file takes a restart"
+        return None
 
     def signal(self) -> None:
         """SIGTERM or SIGINT: the first one drains, the second one stops at once."""
@@ -517,6 +563,8 @@ class Life:
             await runner.cleanup()
         if self._chats is not None:
             await self._chats.close()
+        if self._ledger is not None:
+            await self._ledger.close(self._keeping)
         gateway = getattr(self, "gateway", None)
         if gateway is not None:
             for transport in set(gateway.transports.values()):
