@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from providers.canonical.chat import ChatRequest, Usage
-from providers.canonical.count import CHARACTERS_PER_TOKEN, estimate, estimate_inputs
+from providers.canonical.count import CHARACTERS_PER_TOKEN, USUAL_OUTPUT, estimate_inputs, foreseen
 from providers.canonical.embeddings import EmbeddingsRequest
 from providers.canonical.errors import (
     CallerError,
@@ -81,15 +81,20 @@ class Charge:
         return told
 
 
-def weigh(asked: Asked, understand: Understand) -> Weight:
-    """By rule of thumb; by its length alone where only the upstream understands the request."""
+def likely(asked: Asked, understand: Understand, usual: int = USUAL_OUTPUT) -> dict[str, int]:
+    """About how many tokens a call takes, by kind: by rule of thumb, by its length where only the upstream understands
+    it. `usual`: of an answer for which the caller names no most."""
     try:
         meant = understand(asked)
     except CallerError:
-        return Weight(-(-len(asked.wire.body) // CHARACTERS_PER_TOKEN))
-    if isinstance(meant, EmbeddingsRequest):
-        return Weight(estimate_inputs(meant))
-    return Weight(estimate(meant).total_tokens, (meant.max_output_tokens or 0) * (meant.n or 1))
+        return {"input": -(-len(asked.wire.body) // CHARACTERS_PER_TOKEN), "output": usual}
+    return {"input": estimate_inputs(meant)} if isinstance(meant, EmbeddingsRequest) else foreseen(meant, usual)
+
+
+def weigh(asked: Asked, understand: Understand) -> Weight:
+    """What is set aside. A caller that does not say how much it may be answered has that counted at the end."""
+    counts = likely(asked, understand, usual=0)
+    return Weight(counts["input"], counts.get("output", 0))
 
 
 def used(record: Record, weight: Weight, taken: float) -> float:

@@ -244,8 +244,8 @@ class Front:
             self.running.discard(exchange)
             gateway.running -= 1
             door.quiet()
-            if exchange.charge is not None:
-                exchange.charge.settle(record)
+            for charge in exchange.charges:
+                charge.settle(record)
             record.bytes_out = door.sent
             record.path = exchange.admission.redacted_path()
             self._finish(record)

@@ -21,10 +21,11 @@ from providers.canonical.errors import BudgetSpent, LimitExceeded, PriceUnknown
 from providers.canonical.prices import Price, total, written
 from providers.provider import Provider
 from router.limiting import may_have_used
-from router.policy.budget import NOTHING, Aside, Short, Spending
+from router.policy.budget import NOTHING, Aside, Short
 from router.prices import PriceLists, price_of
 from router.record import AttemptRecord, Record
-from router.settings import Coin
+from router.settings import Budget, Coin
+from router.state.budgets import Budgets
 from router.table import Target
 
 #: What a refused caller is told at most: a budget may be raised at any time.
@@ -41,12 +42,15 @@ class Bill(NamedTuple):
 
 
 class Spend:
-    """One call's. `counts`: how many tokens of each kind it may take. `wall`: Unix time."""
+    """One call's, of a key with this name. `counts`: how many tokens of each kind it may take. `wall`: Unix time."""
 
-    __slots__ = ("_account", "_aside", "_bills", "_counts", "_wall")
+    __slots__ = ("_account", "_aside", "_bills", "_budgets", "_counts", "_wall")
 
-    def __init__(self, account: Spending, counts: Mapping[str, int], wall: Callable[[], float]) -> None:
-        self._account = account
+    def __init__(
+        self, budgets: Budgets, name: str, budget: Budget, counts: Mapping[str, int], wall: Callable[[], float]
+    ) -> None:
+        self._budgets = budgets
+        self._account = budgets.of(name, budget, wall())
         self._counts = counts
         self._wall = wall
         self._aside: Aside | None = None
@@ -71,6 +75,7 @@ class Spend:
         if isinstance(taken, Short):
             raise _refusal(taken)
         self._aside = taken
+        self._budgets.changed()
         return targets if len(allowed) == len(targets) else allowed
 
     def _may_be_unknown(self, bill: Bill) -> bool:
@@ -99,6 +104,7 @@ class Spend:
         for attempt in record.attempts:
             self._add(attempt, spent, guessed)
         aside.settle(_sums(spent), _sums(guessed), self._wall())
+        self._budgets.changed()
 
     def _add(
         self, attempt: AttemptRecord, spent: dict[Coin, list[Decimal]], guessed: dict[Coin, list[Decimal]]

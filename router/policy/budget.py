@@ -125,9 +125,9 @@ class Spending:
     def adopt(self, budget: Budget, now: float) -> None:
         """Another budget than before, which holds at once; what was spent counts. With another kind of period what
         was spent in the old one until now counts in the new one."""
+        self.turn(now)
         if self.budget is budget:
             return
-        self.turn(now)
         if budget.per != self.budget.per:
             self.period = period(budget.per, now)
         self.budget = budget
