@@ -169,3 +169,15 @@ async def test_a_question_that_cannot_be_unpacked(listener: Open) -> None:
         body = await answer.json()
 
     assert (400, "the body cannot be read") == (answer.status, body["error"]["message"])
+
+
+async def test_budgets_are_for_operators_alone(listener: Open, state: State) -> None:
+    """As the state tells them; behind the token where there is one."""
+    state.budgets = lambda: [{"key": "team-a"}]
+    url = await listener(TOKEN) + "/budgets"
+    refused = await ask(url)
+    told = await ask(url, authorization=f"Bearer {TOKEN}")
+    wrong = await ask(url, "POST", authorization=f"Bearer {TOKEN}")
+
+    assert [401, 200, 405] == [status for status, _, _ in (refused, told, wrong)]
+    assert {"budgets": [{"key": "team-a"}]} == told[1]
