@@ -20,7 +20,7 @@ import msgspec
 from providers.canonical.prices import PART_OF, Amounts, Price, written
 from router import checks, config, shares
 from router.prices import price_of, targets_of
-from router.settings import Loaded, Settings
+from router.settings import KeyRow, Loaded, Settings, Unit
 from router.table import Route, Target
 from router.units import read_duration, write_duration, write_size
 
@@ -158,6 +158,7 @@ def _effective(settings: Settings) -> dict[str, Any]:
         "prices": {name: _price(price) for name, price in _prices(settings)},
         "routes": [_route(route) for route in settings.table.routes],
         "chats": _chats(settings),
+        "state": {"file": str(settings.state_file) if settings.state_file else None},
         "metrics": {"series_at_most": checks.series(settings)},
     }
 
@@ -179,7 +180,7 @@ def _access(settings: Settings) -> dict[str, Any] | None:
         return None
     jwt = access.jwt
     return {
-        "keys": [{"name": key.name, "models": list(key.models)} for key in access.keys],
+        "keys": [{"name": key.name, "models": list(key.models), **_limits_of(key)} for key in access.keys],
         "jwt": jwt
         and {
             "algorithms": list(jwt.algorithms),
@@ -190,6 +191,17 @@ def _access(settings: Settings) -> dict[str, Any] | None:
             "leeway": write_duration(jwt.leeway),
         },
     }
+
+
+def _limits_of(key: KeyRow) -> dict[str, Any]:
+    """What is limited of a key, in the words of routes.yaml."""
+    limits, budget = key.limits or {}, key.budget
+    words: dict[str, Unit] = {"rpm": "requests", "tpm": "tokens"}
+    found: dict[str, Any] = {word: limits[unit] for word, unit in words.items() if unit in limits}
+    if budget is not None:
+        amounts = {coin: written(amount) for coin, amount in budget.limits().items()}
+        found["budget"] = {**amounts, "per": budget.per, "unpriced": budget.unpriced}
+    return found
 
 
 def _chats(settings: Settings) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
     GET /healthz    200 while the process answers at all
     GET /readyz     200, or 503 while draining and before the first route table stands
     GET /metrics    Prometheus' text format
+    GET /budgets    what keys may spend, and have spent
     POST /explain   what would become of a call: router/explain.py
 
 It has its own port, on loopback by default; with `admin_token` set, everything but the first two asks for it.
@@ -23,7 +24,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from router.explain import Question
-from router.metrics import CONTENT_TYPE
+from router.metrics import CONTENT_TYPE, Gauged
 from router.policy.breaker import State as Breaking
 
 # No version, and nothing to guess one by.
@@ -36,6 +37,7 @@ LONGEST_QUESTION = 4 << 20  # bytes of a question; a body of callers in it inclu
 
 Page: TypeAlias = Callable[[], web.Response]
 Scrape: TypeAlias = Callable[[], Awaitable[bytes]]
+Spent: TypeAlias = Callable[[], Awaitable[list[dict[str, Any]]]]
 Explain: TypeAlias = Callable[[Question], Awaitable[dict[str, Any]]]
 
 
@@ -50,6 +52,8 @@ class State(msgspec.Struct, kw_only=True):
     complete: bool = True  # of several processes: whether all have come up, once
     elsewhere: list[str] = []  # parts that do not work in others of them
     breakers: Callable[[], Iterable[tuple[str, str, Breaking]]] = tuple  # provider, model and state of each
+    budgets: Callable[[], list[dict[str, Any]]] = list  # what keys may spend, and have spent
+    gauges: Callable[[], Iterable[Gauged]] = tuple  # the same, as metrics show it
 
     def loaded(self, generation: int, at: str) -> None:
         """A table has come into use."""
@@ -99,12 +103,15 @@ def ready_response(state: State) -> web.Response:
 class Admin:
     """The handler of the admin listener, for `aiohttp.web.Server`.
 
-    `scrape` gives the page of metrics, or raises TimeoutError. `token` None: the listener answers everybody who reaches
-    it.
+    `scrape` gives the page of metrics, `budgets` what keys have spent, or they raise TimeoutError. `token` None: the
+    listener answers everybody who reaches it.
     """
 
-    def __init__(self, scrape: Scrape, state: State, explain: Explain, token: str | None = None) -> None:
+    def __init__(
+        self, scrape: Scrape, budgets: Spent, state: State, explain: Explain, token: str | None = None
+    ) -> None:
         self._scrape = scrape
+        self._budgets = budgets
         self._state = state
         self._explain = explain
         self._token = _digest(token) if token else None
@@ -120,11 +127,18 @@ class Admin:
         if path == "/explain":
             return await self._explained(request)
         page = self._pages.get(path)
-        if page is None and path != "/metrics":
+        if page is None and path not in ("/metrics", "/budgets"):
             return _refusal(404, "not_found", "there is nothing here")
         if request.method not in ("GET", "HEAD"):
             return _refusal(405, "method_not_allowed", "GET or HEAD is asked for", {"Allow": "GET, HEAD"})
-        return page() if page is not None else await self._metrics()
+        if page is not None:
+            return page()
+        try:
+            if path == "/budgets":
+                return _json(200, {"budgets": await self._budgets()})
+            return web.Response(body=await self._scrape(), headers={"Content-Type": CONTENT_TYPE, **_HEADERS})
+        except TimeoutError:
+            return _refusal(503, "gateway_overloaded", "not all processes have answered")
 
     def _allowed(self, request: web.BaseRequest) -> bool:
         if self._token is None:
@@ -155,13 +169,6 @@ class Admin:
 
     def _ready(self) -> web.Response:
         return ready_response(self._state)
-
-    async def _metrics(self) -> web.Response:
-        try:
-            page = await self._scrape()
-        except TimeoutError:
-            return _refusal(503, "gateway_overloaded", "not all processes have answered")
-        return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE, **_HEADERS})
 
 
 def _digest(token: str) -> bytes:

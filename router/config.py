@@ -49,6 +49,7 @@ from router.kinds import (
     Reference,
     Share,
     Size,
+    Spending,
     Text,
     Workers,
     kind,
@@ -127,6 +128,17 @@ def is_key_name(text: str) -> bool:
     return re.fullmatch(_KEY_NAME, text) is not None
 
 
+class BudgetRow(Rows):
+    usd: Spending | None = Field(None, description="US dollars, by `prices`; past it 429, in the chat service 402")
+    credits: Spending | None = Field(None, description="credits of upstreams, as `credits` of their rows count them")
+    per: Annotated[Literal["hour", "day", "week", "month"], Says("`hour`, `day`, `week` or `month`")] = Field(
+        ..., description="of the calendar, in UTC; weeks begin on Monday"
+    )
+    unpriced: Annotated[Literal["refuse", "allow"], Says("`refuse` or `allow`")] = Field(
+        "refuse", description="whether targets of unknown price are passed over, or called and counted as nothing"
+    )
+
+
 class KeyRowModel(Rows):
     name: Text = Field(..., pattern=_KEY_NAME, description="shown in logs and metrics")
     hash: Text = Field(
@@ -141,7 +153,7 @@ class KeyRowModel(Rows):
         None,
         description="tokens in any minute, input and output: estimated before, counted after; past it 429",
     )
-    budget: Later = Field(None, description="spending per time")
+    budget: BudgetRow | None = Field(None, description="what it may spend in a period, `{usd: 50, per: month}`")
 
 
 class JwtRow(Rows):
@@ -428,6 +440,11 @@ class MediaRow(Rows):
 
 
 class StateRow(Rows):
+    file: Text | None = Field(
+        None,
+        description="where is kept what keys have spent of their budgets, relative to this file; without it a restart "
+        "forgets",
+    )
     shared: Later = Field(None, description="where workers and machines share limits and budgets")
 
 
@@ -471,7 +488,7 @@ class File(Rows):
         "there is nothing at these paths.",
     )
     media: MediaRow = Field(MediaRow.model_construct(), description="URLs in messages.")
-    state: StateRow = Field(StateRow.model_construct(), description="What several processes share.")
+    state: StateRow = Field(StateRow.model_construct(), description="What outlives the process, or several share.")
     telemetry: TelemetryRow = Field(TelemetryRow.model_construct(), description="What is written about calls.")
     guards: Later = Field(None, description="Checks of what is asked and answered.")
     prices: dict[str, PriceRow] = Field(

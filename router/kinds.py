@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from router.prices import read_amount, read_day
+from router.prices import read_amount, read_budget, read_day
 from router.reference import LATER, Says
 from router.shares import MOST_WORKERS
 from router.strict_yaml import describe
@@ -63,6 +63,9 @@ Limits2: TypeAlias = Annotated[list[Limit], Field(min_length=2, max_length=2), S
 Price: TypeAlias = Annotated[float, BeforeValidator(_as_float), Field(ge=0), Says("number")]
 Amount: TypeAlias = Annotated[
     Decimal, BeforeValidator(read_amount), WithJsonSchema({"type": "number", "minimum": 0}), Says("US dollars")
+]
+Spending: TypeAlias = Annotated[
+    Decimal, BeforeValidator(read_budget), WithJsonSchema({"type": "number", "minimum": 0}), Says("amount")
 ]
 Day: TypeAlias = Annotated[str, BeforeValidator(read_day), Says("date")]
 Able: TypeAlias = Annotated[bool | list[str], Says("true, or list of models")]

@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager
 from http import HTTPStatus
 from itertools import compress
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -35,6 +35,10 @@ from router.instruments import OTHER, Counter, Family, Gauge, Histogram, Series
 from router.policy.breaker import State
 from router.policy.retries import Denied
 from router.record import AttemptRecord, Outcome, Priority, Record, StreamEnd, Waited
+from router.settings import Coin
+
+#: A key's budget: its name, what is limited, the limit, and what is spent.
+Gauged: TypeAlias = tuple[str, Coin, float, float]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NONE = "none"
@@ -124,8 +128,8 @@ EGRESS_REASONS = frozenset(_EGRESS.split())
 # Refusals before there is an exchange: the HTTP parser's own, and clocks that run while a head comes in.
 EARLY_REASONS = frozenset({"bad_http", "line_too_long", "headers_too_large", "head_timeout", "draining"})
 OPERATIONS = frozenset({"chat", "chats", "embeddings", "count_tokens", "text_completion", "models", "opaque"})
-# What `router.chats.sqlite` and its like say of a store that fails.
-STORE_OPERATIONS = frozenset({"open", "check", "read", "write"})
+# What `router.chats.sqlite` and its like, and `router.state.ledger`, say of a store that fails.
+STORE_OPERATIONS = frozenset({"open", "check", "read", "write", "state_read", "state_lock", "state_write"})
 
 _STATUS = {status.value: str(status.value) for status in HTTPStatus} | {499: "499", 529: "529", 0: NONE}
 
@@ -361,7 +365,16 @@ INSTRUMENTS = (
         Counter,
         "isthmus_store_errors_total",
         "op:store",
-        "Failures of the chat store, by what was tried: open, check, read, write.",
+        "Failures of the chat store, by what was tried: open, check, read, write; and of the file in which spending is "
+        "kept: state_read, state_lock (another process has it), state_write.",
+    ),
+    *(
+        Instrument(Gauge, f"isthmus_budget_{coin}_{what}", "key", f"{words} {said}")
+        for coin, words in (("usd", "US dollars"), ("credits", "Credits of upstreams"))
+        for what, said in (
+            ("limit", "that a key may spend in a period."),
+            ("spent", "that it has spent in this one, estimates for what nobody counted included."),
+        )
     ),
     Instrument(Counter, "isthmus_config_reload_total", "result", "Reloads of the route table: ok or error."),
     Instrument(
@@ -493,6 +506,11 @@ class Metrics:
         self._usd = self._family(Counter, "isthmus_cost_usd_total")
         self._inflight = self._family(Gauge, "isthmus_inflight")
         self._breakers = self._family(Gauge, "isthmus_breaker_state")
+        self._budgets = {
+            (coin, what): self._family(Gauge, f"isthmus_budget_{coin}_{what}")
+            for coin in get_args(Coin)
+            for what in ("limit", "spent")
+        }
         self._queued = self._family(Counter, "isthmus_queued_total")
         self._rejected = self._family(Counter, "isthmus_rejected_total")
         self._stream_end = self._family(Counter, "isthmus_stream_end_total")
@@ -548,7 +566,7 @@ class Metrics:
         self._reloaded.set(1)
 
     def store_failed(self, operation: str) -> None:
-        """The chat store could not be reached, or written."""
+        """The chat store, or the file of spending, could not be reached, or written."""
         self._store[(operation,)].inc()
 
     def config_refused(self) -> None:
@@ -699,13 +717,18 @@ class Metrics:
         with self._lock:
             self._dropped.inc(count)
 
-    def render(self, breakers: Iterable[tuple[str, str, State]] = ()) -> bytes:
+    def render(self, breakers: Iterable[tuple[str, str, State]] = (), budgets: Iterable[Gauged] = ()) -> bytes:
         """The page, as `CONTENT_TYPE`. `breakers`: provider, model and state of each, as they are now."""
-        self.look_at(breakers)
+        self.look_at(breakers, budgets)
         return prometheus_client.generate_latest(self.registry)
 
-    def look_at(self, breakers: Iterable[tuple[str, str, State]]) -> None:
+    def look_at(self, breakers: Iterable[tuple[str, str, State]], budgets: Iterable[Gauged] = ()) -> None:
         """Takes down what is not counted but is as it is."""
+        for family in self._budgets.values():
+            family.clear()  # a key that has no budget any more has no figures
+        for key, coin, limit, spent in budgets:
+            self._budgets[coin, "limit"][(key,)].set(limit)
+            self._budgets[coin, "spent"][(key,)].set(spent)
         for provider, model, state in breakers:
             self._breakers[provider, model].set(_BREAKER_STATES[state])
 

@@ -53,6 +53,7 @@ from router.record import Record
 from router.relay import CallerGone, HttpDoor
 from router.settings import Loaded, Settings
 from router.shaped import ShapedExchange
+from router.state.ledger import Ledger, Operation
 from router.table import OPAQUE, Limits
 from router.transport import HttpTransport, Transport
 from router.turn import Turn
@@ -244,8 +245,8 @@ class Front:
             self.running.discard(exchange)
             gateway.running -= 1
             door.quiet()
-            if exchange.charge is not None:
-                exchange.charge.settle(record)
+            for charge in exchange.charges:
+                charge.settle(record)
             record.bytes_out = door.sent
             record.path = exchange.admission.redacted_path()
             self._finish(record)
@@ -348,6 +349,31 @@ class StartError(Exception):
     """The server cannot start. The message is one line for the operator."""
 
 
+class Keeping:
+    """Where it is told how the file of spending is: metric, log and readiness."""
+
+    def __init__(self, metrics: Metrics, log: Log, state: admin.State) -> None:
+        self._metrics = metrics
+        self._log = log
+        self._degraded = state.degraded
+        self._last: tuple[Operation, str] | None = None  # that failed
+
+    def failed(self, operation: Operation, reason: str) -> None:
+        """In the log once, until it works again or fails otherwise."""
+        self._metrics.store_failed(operation)
+        if self._last != (operation, reason):
+            self._last = (operation, reason)
+            self._log.event("error", "state_failed", operation=operation, reason=reason)
+        self._degraded.add("state")
+
+    def works(self) -> None:
+        """It has been written."""
+        if self._last is not None:
+            self._last = None
+            self._degraded.discard("state")
+            self._log.event("info", "state_recovered")
+
+
 class Life:
     """One serving process, from the first table to the last byte. `router.worker` has one of several."""
 
@@ -369,6 +395,8 @@ class Life:
         self._digest = digest(path)  # of the file as it was last read
         self._chats: ChatService | None = None
         self._http = HttpTransport()
+        self._ledger: Ledger | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     def _metrics(self) -> Metrics:
         return Metrics()
@@ -392,6 +420,7 @@ class Life:
             instance=f"isthmus-{os.urandom(6).hex()}",
         )
         self.state.breakers = lambda: self.gateway.upstreams.states(self.gateway.clock())
+        self._open_budgets(settings)
         self.front = Front(self.gateway, self.state)
         self._take(self.gateway.generation)
         await self._open_chats(settings)
@@ -410,6 +439,17 @@ class Life:
         """What is done beside the calls, for as long as the process serves."""
         yield watch_loop(self.metrics)
         yield watch(self.path, self._changed)
+
+    def _open_budgets(self, settings: Settings) -> None:
+        """What keys have spent, kept in a file if there is to be one; one that is broken is no reason not to start."""
+        gateway = self.gateway
+        self.state.budgets = lambda: gateway.budgets.shown(gateway.generation.key_budgets(), gateway.wall())
+        self.state.gauges = lambda: gateway.budgets.gauges(gateway.generation.key_budgets(), gateway.wall())
+        if settings.state_file is not None:
+            told = Keeping(self.metrics, self.log, self.state)
+            self._ledger = Ledger(settings.state_file, gateway.budgets, gateway.wall, told)
+            self._ledger.open()
+            self._keeping = asyncio.create_task(self._ledger.keep())
 
     async def _open_chats(self, settings: Settings) -> None:
         """The store of the chat service. One that is down is no reason not to start; one that is too new is."""
@@ -438,6 +478,7 @@ class Life:
         token = self.settings.admin_token
         return admin.Admin(
             self.page,
+            self.spent,
             self.state,
             lambda question: explain(self.gateway, question),
             token.reveal() if token else None,
@@ -445,7 +486,11 @@ class Life:
 
     async def page(self) -> bytes:
         """What operators see of the metrics."""
-        return self.metrics.render(self.state.breakers())
+        return self.metrics.render(self.state.breakers(), self.state.gauges())
+
+    async def spent(self) -> list[dict[str, Any]]:
+        """What operators see of the budgets."""
+        return self.state.budgets()
 
     def _transports(self) -> dict[str, Transport]:
         http = self._http
@@ -546,6 +591,8 @@ class Life:
             await runner.cleanup()
         if self._chats is not None:
             await self._chats.close()
+        if self._ledger is not None:
+            await self._ledger.close(self._keeping)
         gateway = getattr(self, "gateway", None)
         if gateway is not None:
             for transport in set(gateway.transports.values()):
@@ -582,6 +629,8 @@ def against(loaded: Loaded, before: Settings) -> list[str]:
     wanted, there = loaded.settings.chats, before.chats
     if wanted is not None and (there is None or there.path != wanted.path):
         return ["chats.store: another store takes a restart"]
+    if loaded.settings.state_file != before.state_file:
+        return ["state.file: another file takes a restart"]
     return []
 
 

@@ -80,8 +80,11 @@ def limits(settings: Settings) -> Iterator[tuple[Place, int]]:
             yield ("access", "keys", index, _KEYS[unit]), most
 
 
-def too_small(settings: Settings) -> Iterator[tuple[Place, str]]:
-    """Limits of which a worker would have nothing."""
+def problems(settings: Settings) -> Iterator[tuple[Place, str]]:
+    """Limits of which a worker would have nothing; and what only one process can keep."""
+    if settings.workers > 1 and settings.state_file is not None:
+        message = "state.file: one process keeps it, and several workers share no state: expected `server.workers: 1`"
+        yield ("state", "file"), message
     for place, limit in limits(settings):
         if limit < settings.workers:
             message = f"{written(place)}: {limit} is less than one for each of {settings.workers} workers"
@@ -94,6 +97,9 @@ def told(settings: Settings) -> dict[str, str]:
     for place, limit in limits(settings):
         least, most = (part(limit, number, settings.workers) for number in (settings.workers - 1, 0))
         found[written(place)] = str(most) if least == most else f"{least} to {most}"
+    for index, key in enumerate(settings.access.keys if settings.access else ()):
+        for coin, limit_ in key.budget.limits().items() if key.budget else ():
+            found[written(("access", "keys", index, "budget", coin))] = f"{limit_} / {settings.workers}"
     return found
 
 

@@ -8,6 +8,7 @@ Gauges are of processes that live: summed, or the least or the most of them, as 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import msgspec
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from providers.canonical.prices import total, written
 from router.instruments import Counter, Family, Gauge, Histogram
 from router.metrics import INSTRUMENTS, Metrics
 
@@ -32,6 +34,7 @@ class Told(msgspec.Struct, array_like=True):
     numbers: dict[str, list[tuple[Labels, float]]] = {}
     histograms: dict[str, list[tuple[Labels, list[int], float]]] = {}
     process: dict[str, float] = {}  # what the system knows of it
+    budgets: list[dict[str, Any]] = []  # what keys may spend, and have spent: `Budgets.shown`
 
 
 def told(metrics: Metrics) -> Told:
@@ -67,24 +70,36 @@ class Sum:
             family.clear()
             self._families[row.name] = family
         self._process: dict[str, float] = {}
+        self.budgets: dict[str, dict[str, Any]] = {}  # by key
 
     def add(self, one: Told, *, gone: bool = False) -> None:
         """The numbers of one process. Instruments that this version does not have are left out."""
         for row in INSTRUMENTS:
             family = self._families[row.name]
-            for labels, counts, total in one.histograms.get(row.name, ()):
-                _series(family, labels, Histogram(row.buckets)).add(counts, total)
+            for labels, counts, amount in one.histograms.get(row.name, ()):
+                _series(family, labels, Histogram(row.buckets)).add(counts, amount)
             if row.kind is Counter:
                 for labels, value in one.numbers.get(row.name, ()):
                     _series(family, labels, Counter(())).inc(value)
             elif not gone:
                 for labels, value in one.numbers.get(row.name, ()):
                     _take(family, labels, value, row.together)
+        if not gone:
+            self._spend(one.budgets)
         for name, value in one.process.items():
             if not gone or name in _COUNTED:
                 known = self._process.get(name)
                 least = name in _LEAST and known is not None
                 self._process[name] = min(known or 0.0, value) if least else (known or 0.0) + value
+
+    def _spend(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Amounts of one period are summed; of one that another process has begun since, they are over."""
+        for row in rows:
+            known = self.budgets.get(row["key"])
+            if known is None or known["since"] < row["since"]:
+                self.budgets[row["key"]] = row
+            elif known["since"] == row["since"]:
+                self.budgets[row["key"]] = {word: _both(known[word], value) for word, value in row.items()}
 
     def count(self, name: str, *labels: str) -> None:
         """One more of something that happened to no single process."""
@@ -108,6 +123,13 @@ class Sum:
         for family in self._families.values():
             registry.register(family)
         return prometheus_client.generate_latest(registry)
+
+
+def _both(one: Any, other: Any) -> Any:
+    """Amounts by name are summed; what else there is, is the same."""
+    if not isinstance(one, dict):
+        return one
+    return {word: written(total((Decimal(one[word]), Decimal(amount)))) for word, amount in other.items()}
 
 
 def _series(family: Family[Any], labels: Labels, new: Any) -> Any:

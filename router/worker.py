@@ -196,13 +196,21 @@ class Worker(Life):
                 self._send(self._counted())
 
     def _told(self) -> Told:
-        self.metrics.look_at(self.state.breakers())
-        return told(self.metrics)
+        self.metrics.look_at(self.state.breakers(), self.state.gauges())
+        made = told(self.metrics)
+        made.budgets = self.state.budgets()
+        return made
 
     def _counted(self, question: int = 0) -> Counted:
         return Counted(_encode(self._told()), self.state.own_parts, question)
 
     async def page(self) -> bytes:
+        return (await self._all()).page()
+
+    async def spent(self) -> list[dict[str, Any]]:
+        return list((await self._all()).budgets.values())
+
+    async def _all(self) -> Sum:
         """All workers' numbers. TimeoutError when the supervisor does not answer."""
         self._question += 1
         question = self._question
@@ -217,7 +225,7 @@ class Worker(Life):
         total = Sum()
         for one in (own, *map(_decode, others)):
             total.add(one)
-        return total.page()
+        return total
 
 
 def run(path: Path, settings: Settings, seat: Seat) -> int:

@@ -90,6 +90,7 @@ FLOORS = {
     "router.admission": 7,
     "router.answers": 7,
     "router.limiting": 7,
+    "router.spending": 7,
     "router.targeting": 7,
     "router.streaming": 7,
     "router.outgoing": 7,

@@ -211,7 +211,6 @@ def test_problems_say_what_was_expected(tmp_path: Path, text: str, expected: str
         ("guards: []", "guards"),
         ("cache: {}", "cache"),
         ("policies: {default: {hedge: {after: p95}}}", "policies.default.hedge"),
-        ("access: {keys: [{name: a, hash: x, budget: {usd: 5}}]}", "access.keys[0].budget"),
         ("access: {jwt: {jwks_url: https://x}}", "access.jwt.jwks_url"),
         ("access: {jwt: {require_scopes: true}}", "access.jwt.require_scopes"),
     ],
@@ -412,7 +411,7 @@ def test_the_shipped_file_serves_without_keys(monkeypatch: pytest.MonkeyPatch) -
 def test_the_shipped_file_names_every_key() -> None:
     """Whoever opens routes.yaml sees all there is, commented out where it is an example."""
     text = (ROOT / "routes.yaml").read_text()
-    rare = {"jwks_url", "budget", "require_scopes"}  # refused as yet
+    rare = {"jwks_url", "require_scopes"}  # refused as yet
     rare |= {"guards", "cache"}
     names = {name for model in models() for name in model.model_fields} - rare
 

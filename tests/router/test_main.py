@@ -250,6 +250,20 @@ def test_tokens_that_cannot_be_made(run: Run, text: str, arguments: list[str], m
     assert message in result.stderr
 
 
+def test_check_shows_what_keys_may_use(run: Run) -> None:
+    """Limits and budget in the words of the file; nothing of keys without any."""
+    row = f"{{name: a, hash: 'sha256:{1:064x}', rpm: 5, budget: {{usd: 0.50, per: day}}}}"
+    other = f"{{name: b, hash: 'sha256:{2:064x}'}}"
+    result = run("check", "--json", text=f"access: {{keys: [{row}, {other}]}}\nstate: {{file: s.json}}\n{ROUTE}")
+    effective = json.loads(result.stdout)["effective"]
+
+    assert [
+        {"name": "a", "models": ["*"], "rpm": 5, "budget": {"usd": "0.5", "per": "day", "unpriced": "refuse"}},
+        {"name": "b", "models": ["*"]},
+    ] == effective["access"]["keys"]
+    assert effective["state"]["file"].endswith("s.json")
+
+
 def test_keys_are_good(run: Run) -> None:
     """The key is printed once; the row holds its hash, and fits into access.keys."""
     result = run("key", "new", "--name", "team-a", text=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,6 +110,7 @@ def test_every_gauge_says_what_several_of_it_are() -> None:
         "isthmus_breaker_state": "most",
         "isthmus_config_generation": "least",
         "isthmus_config_last_reload_success": "least",
+        **{f"isthmus_budget_{coin}_{what}": "sum" for coin in ("usd", "credits") for what in ("limit", "spent")},
     } == gauges
 
 
@@ -143,3 +146,19 @@ def test_what_happened_to_no_single_process_is_counted_too() -> None:
     total.add(told(Metrics(counts_reloads=False)))
 
     assert 2.0 == samples(total.page())["isthmus_config_reload_total", (("result", "ok"),)]
+
+
+def test_what_keys_have_spent_is_summed() -> None:
+    """Exactly, by key and coin; of a period that another process has begun since, nothing; of the dead, nothing."""
+
+    def row(spent: str, since: str = "2026-11-01", key: str = "a") -> dict[str, Any]:
+        return {"key": key, "per": "month", "since": since, "until": "x", "usd": {"limit": "12.5", "spent": spent}}
+
+    total = Sum()
+    total.add(Told(budgets=[row("0.1"), row("9", key="old")]))
+    total.add(Told(budgets=[row("0.2"), row("2", "2026-12-01", "old")]))
+    total.add(Told(budgets=[row("0.000000001"), row("3", key="old")]))
+    total.add(Told(budgets=[row("7")]), gone=True)
+
+    assert {"limit": "37.5", "spent": "0.300000001"} == total.budgets["a"]["usd"]
+    assert ("2026-12-01", "2") == (total.budgets["old"]["since"], total.budgets["old"]["usd"]["spent"])

@@ -529,6 +529,24 @@ async def test_workers_together_keep_to_a_limit(tmp_path: Path) -> None:
     assert {200: 11, 429: 49} == seen
 
 
+async def test_workers_together_keep_to_a_budget(tmp_path: Path) -> None:
+    """Of calls at one dollar each a key with ten gets ten, whoever takes them; the admin side tells of all of it."""
+    digest = hashlib.sha256(b"team-key").hexdigest()
+    table = f'access: {{keys: [{{name: team, hash: "sha256:{digest}", budget: {{usd: 10, per: month}}}}]}}\n{TWO}'
+    prices = "prices: {demo/isthmus-demo: {input: 0, output: 0, request: 1}}\n"
+    async with serving(table + prices, tmp_path) as served, callers() as session:
+        seen = Counter([await ask(session, served, authorization="Bearer team-key") for _ in range(40)])
+        async with session.get(f"{served.admin}/budgets") as answer:
+            told = (await answer.json())["budgets"]
+        page = await scraped(session, served)
+
+    assert {200: 10, 429: 30} == seen
+    assert [("team", {"limit": "10", "spent": "10", "estimated": "0", "reserved": "0", "left": "0"})] == [
+        (row["key"], row["usd"]) for row in told
+    ]
+    assert (10.0, 10.0) == (total(page, "isthmus_budget_usd_limit"), total(page, "isthmus_budget_usd_spent"))
+
+
 async def test_what_does_not_work_in_one_worker_is_seen_in_all(tmp_path: Path) -> None:
     """A breaker that is open in one of them is named by readiness, whichever answers; the gauge shows the worst."""
     async with FakeUpstream() as upstream, callers() as session, aiohttp.ClientSession() as one:
