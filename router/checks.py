@@ -45,8 +45,8 @@ def _workers(count: int) -> str:
     """What holds while there is no state that they share."""
     return (
         f"{count} workers share no state: each enforces 1/{count} of every limit (server.limits.concurrency, "
-        "concurrency and queue of providers, limits and budgets of keys), and a connection reaches one of them; what is "
-        "known of upstreams, and what is remembered of answers, is known to each alone"
+        "concurrency and queue of providers, limits and budgets of keys), and a connection reaches one of them; what "
+        "is known of upstreams, and what is remembered of answers, is known to each alone"
     )
 
 
