@@ -25,7 +25,7 @@ from router.explain import Question, explain
 from router.policy.budget import Purse
 from router.settings import Coin
 from router.state.ledger import EVERY
-from tests.answers import chat_answer, chat_chunk, chat_stream
+from tests.answers import anthropic_closing, anthropic_opening, chat_answer, chat_chunk, chat_stream
 from tests.fakes import HANG, RESET, FakeUpstream, Sleep, json_answer, sse, status
 from tests.router.test_server import Served, serving
 from tests.running import Answer as Given
@@ -44,6 +44,7 @@ providers:
   unknown: {base_url: "$up/v1", speaks: [openai.chat], auth: none}
   free: {base_url: "$up/v1", speaks: [openai.chat], auth: none}
   metered: {base_url: "$up/v1", speaks: [openai.chat], auth: none, credits: {m: 2, large: 2.5}}
+  claude: {base_url: "$up", speaks: [anthropic.messages], auth: none}
   gone: {base_url: "http://127.0.0.1:9/v1", speaks: [openai.chat], auth: none}
 models:
   m: [{provider: up, model: m}]
@@ -54,11 +55,13 @@ models:
   free: [{provider: free, model: m}]
   metered: [{provider: metered, model: m}]
   dearer: [{provider: metered, model: m}, {provider: metered, model: large}]
+  claude: [{provider: claude, model: m}]
   gone: [{provider: gone, model: m}]
 prices:
   up/*: {input: 1000, output: 1000}
   dear/*: {input: 3000, output: 3000}
   gone/*: {input: 1000, output: 1000}
+  claude/*: {input: 1000, output: 1000}
   free/*: {input: 0, output: 0}
 policies: {default: {attempts: 2, breaker: null, wait: {first: 1ms, most: 1ms}, timeouts: {first_byte: 3s, idle: 1s}}}
 routes:
@@ -244,6 +247,8 @@ async def test_what_goes_past_the_budget_is_what_calls_under_way_did_not_foresee
 STREAM = QUESTION | {"stream": True}
 BROKEN = sse(chat_chunk("a", role="assistant"), HANG)
 SAID = sse(chat_chunk("a", role="assistant"), *(Sleep(0.1), chat_chunk("b"), Sleep(0.1), chat_chunk("c"), HANG))
+BEGUN = sse(*anthropic_opening("Hi"), HANG)  # it has told how much it read
+WHOLE = sse(*anthropic_opening("Hi"), *anthropic_closing())
 UNSAID: dict[str, Any] = {"model": "m", "messages": QUESTION["messages"]}
 
 
@@ -265,6 +270,8 @@ UNSAID: dict[str, Any] = {"model": "m", "messages": QUESTION["messages"]}
         ([BROKEN], STREAM, 200, 100, 100),
         ([BROKEN], STREAM | {"max_tokens": 1}, 200, 11, 11),
         ([SAID], STREAM | {"max_tokens": 1}, 200, 13, 13),
+        ([BEGUN], STREAM | {"model": "claude"}, 200, 100, 100),
+        ([WHOLE], STREAM | {"model": "claude"}, 200, 12, 0),
         ([], QUESTION | {"model": "gone"}, 502, 0, 0),
         ([], QUESTION | {"model": "nobody"}, 404, 0, 0),
         ([status(500), status(500), COUNTED], QUESTION | {"model": "both"}, 502, 0, 0),
