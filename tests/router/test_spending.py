@@ -24,7 +24,7 @@ import pytest
 from router.explain import Question, explain
 from router.policy.budget import Purse
 from router.settings import Coin
-from router.state.ledger import EVERY
+from router.state import ledger
 from tests.answers import anthropic_closing, anthropic_opening, chat_answer, chat_chunk, chat_stream
 from tests.fakes import HANG, RESET, FakeUpstream, Sleep, json_answer, sse, status
 from tests.router.test_server import Served, serving
@@ -548,6 +548,27 @@ async def test_a_file_that_cannot_be_written_holds_nobody_up() -> None:
         assert '"event":"state_failed"' in await gateway.log_text()
 
 
+async def test_a_file_that_can_be_written_again_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once in the log, however often it failed before."""
+    monkeypatch.setattr(ledger, "EVERY", 0.01)
+    monkeypatch.setattr(ledger, "AGAIN", 0.01)
+    obstacle = tmp_path / "state.json.new"
+    obstacle.mkdir()
+    async with spending(state=f'state: {{file: "{tmp_path}/state.json"}}\n') as (gateway, _):
+        await ask(gateway)
+        await asyncio.sleep(0.2)
+        before = (await gateway.get("/readyz")).json["degraded_parts"]
+        obstacle.rmdir()
+        await asyncio.sleep(0.3)
+        after = (await gateway.get("/readyz")).json["degraded_parts"]
+        text = await gateway.log_text()
+
+        assert (["state"], []) == (before, after)
+        assert (1, 1) == (text.count('"event":"state_failed"'), text.count('"event":"state_recovered"'))
+        assert "0.012" == str(Decimal(read(tmp_path)["budgets"]["team"]["coins"]["usd"]["spent"]).normalize())
+        assert 2 <= gateway.metric("isthmus_store_errors_total", op="state_write")
+
+
 def read(folder: Path) -> Any:
     return json.loads((folder / "state.json").read_text())
 
@@ -594,7 +615,7 @@ async def test_what_a_kill_loses_is_what_changed_in_the_last_second(tmp_path: Pa
             first = await _ask(session, served)
             under_way = asyncio.create_task(_ask(session, served))
             await upstream.asked(2)
-            await asyncio.sleep(EVERY + 0.5)
+            await asyncio.sleep(ledger.EVERY + 0.5)
             served.process.kill()
             await served.process.wait()
         await asyncio.gather(under_way, return_exceptions=True)
