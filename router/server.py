@@ -53,7 +53,7 @@ from router.record import Record
 from router.relay import CallerGone, HttpDoor
 from router.settings import Loaded, Settings
 from router.shaped import ShapedExchange
-from router.state.ledger import Ledger, Operation
+from router.state.ledger import Ledger, Operation, share_out
 from router.table import OPAQUE, Limits
 from router.transport import HttpTransport, Transport
 from router.turn import Turn
@@ -447,6 +447,7 @@ class Life:
         self.state.gauges = lambda: gateway.budgets.gauges(gateway.generation.key_budgets(), gateway.wall())
         if settings.state_file is not None:
             told = Keeping(self.metrics, self.log, self.state)
+            share_out(settings.state_file, 1, gateway.wall(), told)
             self._ledger = Ledger(settings.state_file, gateway.budgets, gateway.wall, told)
             self._ledger.open()
             self._keeping = asyncio.create_task(self._ledger.keep())

@@ -31,7 +31,7 @@ _HOUR = 3600
 _DAY = 24 * _HOUR
 _WEEK = 7 * _DAY
 _MONDAY = 4 * _DAY  # the first one of 1970
-_SHARES = Context(prec=28, rounding=ROUND_DOWN)
+SHARES = Context(prec=28, rounding=ROUND_DOWN)  # of one of several processes
 
 
 class Period(NamedTuple):
@@ -134,7 +134,7 @@ class Spending:
         limits = budget.limits()
         for coin, purse in self.purses.items():
             limit = limits.get(coin)
-            purse.limit = None if limit is None else _SHARES.divide(limit, Decimal(self._parts))
+            purse.limit = None if limit is None else SHARES.divide(limit, Decimal(self._parts))
 
     def take(self, amounts: Mapping[Coin, Decimal], now: float) -> Aside | Short:
         """Sets aside what a call may cost: of every coin, or nothing. A coin that is not there it does not cost."""

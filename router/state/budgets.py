@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 
 from providers.canonical.prices import total, written
-from router.policy.budget import NOTHING, Purse, Spending, minus, period
+from router.policy.budget import NOTHING, SHARES, Purse, Spending, minus, period
 from router.settings import Budget, Coin, Per
 
 _LARGEST = Decimal("1e18")  # no sum of money, so no file of ours
@@ -101,6 +101,32 @@ class Budgets:
             for coin, purse in self.of(name, budget, now).purses.items()
             if purse.limit is not None
         ]
+
+
+def shared_out(rows: KeyRows, parts: int) -> list[dict[str, KeyRow]]:
+    """For each of several processes its part; they sum to the whole exactly."""
+    found: list[dict[str, KeyRow]] = [{} for _ in range(parts)]
+    for name, row in rows.items():
+        coins = {coin: _split(kept, parts) for coin, kept in row.coins.items()}
+        for number, part in enumerate(found):
+            part[name] = KeyRow(
+                per=row.per, since=row.since, coins={coin: each[number] for coin, each in coins.items()}
+            )
+    return found
+
+
+def _split(row: CoinRow, parts: int) -> list[CoinRow]:
+    """What was set aside is told as spent, by estimate."""
+    spent, guess = total((row.spent, row.reserved)), total((row.estimated, row.reserved))
+    amounts = zip(_even(spent, parts), _even(guess, parts), strict=True)
+    return [CoinRow(spent=each, estimated=min(each, part), reserved=NOTHING) for each, part in amounts]
+
+
+def _even(amount: Decimal, parts: int) -> list[Decimal]:
+    """Rounded down, and the first with what that leaves."""
+    each = SHARES.divide(amount, Decimal(parts))
+    rest = [each] * (parts - 1)
+    return [minus(amount, total(rest)), *rest]
 
 
 def _nothing() -> None:

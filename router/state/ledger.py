@@ -7,6 +7,9 @@ written is told to whoever looks after the process, and the gateway goes on from
 
 A file that makes no sense is put aside (`.broken`), not overwritten. Two processes never write the same one: the second
 reads it, tells, and waits for the first to go, before it adds what it has counted.
+
+Of several processes that serve together each has a file of its own (`part_of`), for its part of each limit. When there
+are others than before, what was spent is shared out anew before they begin (`share_out`).
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import glob
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +25,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from router.state.budgets import Budgets, KeyRow, KeyRows
+from router.state.budgets import Budgets, KeyRow, KeyRows, shared_out
 
 EVERY = 1.0  # seconds between a change and its being written
 AGAIN = 5.0  # after a failure
@@ -68,7 +72,7 @@ class Ledger:
         """Takes the file and reads it. Never fails: what went wrong is told, and tried again later."""
         operation: Operation = "state_lock"
         try:
-            self._lock = self._locked()
+            self._lock = _locked(self.path)
             operation = "state_read"
             self._known = self._read()
         except (OSError, ValueError) as error:
@@ -108,7 +112,7 @@ class Ledger:
         operation: Operation = "state_lock"
         try:
             if self._lock is None:
-                self._lock = await asyncio.to_thread(self._locked)
+                self._lock = await asyncio.to_thread(_locked, self.path)
                 operation = "state_read"
                 await self._catch_up()
             operation = "state_write"
@@ -134,19 +138,6 @@ class Ledger:
         self._changed.set()  # it is tried again
 
     # ── on the disk ────────────────────────────────────────────────────────────────
-    def _locked(self) -> int:
-        """The lock of the file, which ends with the process whatever becomes of it."""
-        lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise OSError("another process uses it") from None
-        except OSError:
-            os.close(lock)
-            raise
-        return lock
-
     def _read(self) -> KeyRows:
         """Nothing, where there is no file yet. ValueError for what is none of ours, which is put aside."""
         try:
@@ -167,19 +158,78 @@ class Ledger:
         data = _encoded(rows)
         if data == self._written:
             return
-        other = f"{self.path}.new"
-        descriptor = os.open(other, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(other, self.path)
+        _replace(self.path, data)
         self._written = data
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+
+
+def part_of(path: Path, number: int) -> Path:
+    """The file of one of several processes, numbered from 0."""
+    return path if number == 0 else path.with_name(f"{path.name}.{number}")
+
+
+def share_out(path: Path, parts: int, now: float, told: Told) -> None:
+    """Before any of so many processes begins: where there were more or fewer of them, each gets its part of what was
+    spent. Never fails; what goes wrong is told, and then each begins with the file that it finds."""
+    there = _parts(path)
+    if not there or there == set(range(parts)):
+        return
+    locks: list[int] = []
+    operation: Operation = "state_lock"
+    try:
+        for number in sorted(there | set(range(parts))):
+            locks.append(_locked(part_of(path, number)))
+        operation, together = "state_read", Budgets()
+        for number in sorted(there):
+            together.add(_rows(part_of(path, number)), {})
+        operation = "state_write"
+        for number, rows in enumerate(shared_out(together.rows(now), parts)):
+            _replace(part_of(path, number), _encoded(rows))
+        for number in there - set(range(parts)):
+            part_of(path, number).unlink()
+    except (OSError, ValueError) as error:
+        told.failed(operation, _reason(error))
+    finally:
+        for lock in locks:
+            os.close(lock)
+
+
+def _parts(path: Path) -> set[int]:
+    """The numbers of the files that there are."""
+    found = {0} if path.exists() else set()
+    for other in path.parent.glob(f"{glob.escape(path.name)}.*"):
+        number = other.name[len(path.name) + 1 :]
+        if number.isascii() and number.isdigit():
+            found.add(int(number))
+    return found
+
+
+def _locked(path: Path) -> int:
+    """The lock of a file, which ends with the process whatever becomes of it."""
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise OSError("another process uses it") from None
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Whole or not at all, whatever happens meanwhile."""
+    descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    os.replace(f"{path}.new", path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _rows(path: Path) -> KeyRows:

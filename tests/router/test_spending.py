@@ -24,8 +24,8 @@ import pytest
 from router.explain import Question, explain
 from router.policy.budget import Purse
 from router.settings import Coin
-from router.state.ledger import EVERY
-from tests.answers import chat_answer, chat_chunk, chat_stream
+from router.state import ledger
+from tests.answers import anthropic_closing, anthropic_opening, chat_answer, chat_chunk, chat_stream
 from tests.fakes import HANG, RESET, FakeUpstream, Sleep, json_answer, sse, status
 from tests.router.test_server import Served, serving
 from tests.running import Answer as Given
@@ -44,6 +44,7 @@ providers:
   unknown: {base_url: "$up/v1", speaks: [openai.chat], auth: none}
   free: {base_url: "$up/v1", speaks: [openai.chat], auth: none}
   metered: {base_url: "$up/v1", speaks: [openai.chat], auth: none, credits: {m: 2, large: 2.5}}
+  claude: {base_url: "$up", speaks: [anthropic.messages], auth: none}
   gone: {base_url: "http://127.0.0.1:9/v1", speaks: [openai.chat], auth: none}
 models:
   m: [{provider: up, model: m}]
@@ -54,11 +55,13 @@ models:
   free: [{provider: free, model: m}]
   metered: [{provider: metered, model: m}]
   dearer: [{provider: metered, model: m}, {provider: metered, model: large}]
+  claude: [{provider: claude, model: m}]
   gone: [{provider: gone, model: m}]
 prices:
   up/*: {input: 1000, output: 1000}
   dear/*: {input: 3000, output: 3000}
   gone/*: {input: 1000, output: 1000}
+  claude/*: {input: 1000, output: 1000}
   free/*: {input: 0, output: 0}
 policies: {default: {attempts: 2, breaker: null, wait: {first: 1ms, most: 1ms}, timeouts: {first_byte: 3s, idle: 1s}}}
 routes:
@@ -244,6 +247,8 @@ async def test_what_goes_past_the_budget_is_what_calls_under_way_did_not_foresee
 STREAM = QUESTION | {"stream": True}
 BROKEN = sse(chat_chunk("a", role="assistant"), HANG)
 SAID = sse(chat_chunk("a", role="assistant"), *(Sleep(0.1), chat_chunk("b"), Sleep(0.1), chat_chunk("c"), HANG))
+BEGUN = sse(*anthropic_opening("Hi"), HANG)  # it has told how much it read
+WHOLE = sse(*anthropic_opening("Hi"), *anthropic_closing())
 UNSAID: dict[str, Any] = {"model": "m", "messages": QUESTION["messages"]}
 
 
@@ -265,6 +270,8 @@ UNSAID: dict[str, Any] = {"model": "m", "messages": QUESTION["messages"]}
         ([BROKEN], STREAM, 200, 100, 100),
         ([BROKEN], STREAM | {"max_tokens": 1}, 200, 11, 11),
         ([SAID], STREAM | {"max_tokens": 1}, 200, 13, 13),
+        ([BEGUN], STREAM | {"model": "claude"}, 200, 100, 100),
+        ([WHOLE], STREAM | {"model": "claude"}, 200, 12, 0),
         ([], QUESTION | {"model": "gone"}, 502, 0, 0),
         ([], QUESTION | {"model": "nobody"}, 404, 0, 0),
         ([status(500), status(500), COUNTED], QUESTION | {"model": "both"}, 502, 0, 0),
@@ -541,6 +548,27 @@ async def test_a_file_that_cannot_be_written_holds_nobody_up() -> None:
         assert '"event":"state_failed"' in await gateway.log_text()
 
 
+async def test_a_file_that_can_be_written_again_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once in the log, however often it failed before."""
+    monkeypatch.setattr(ledger, "EVERY", 0.01)
+    monkeypatch.setattr(ledger, "AGAIN", 0.01)
+    obstacle = tmp_path / "state.json.new"
+    obstacle.mkdir()
+    async with spending(state=f'state: {{file: "{tmp_path}/state.json"}}\n') as (gateway, _):
+        await ask(gateway)
+        await asyncio.sleep(0.2)
+        before = (await gateway.get("/readyz")).json["degraded_parts"]
+        obstacle.rmdir()
+        await asyncio.sleep(0.3)
+        after = (await gateway.get("/readyz")).json["degraded_parts"]
+        text = await gateway.log_text()
+
+        assert (["state"], []) == (before, after)
+        assert (1, 1) == (text.count('"event":"state_failed"'), text.count('"event":"state_recovered"'))
+        assert "0.012" == str(Decimal(read(tmp_path)["budgets"]["team"]["coins"]["usd"]["spent"]).normalize())
+        assert 2 <= gateway.metric("isthmus_store_errors_total", op="state_write")
+
+
 def read(folder: Path) -> Any:
     return json.loads((folder / "state.json").read_text())
 
@@ -587,7 +615,7 @@ async def test_what_a_kill_loses_is_what_changed_in_the_last_second(tmp_path: Pa
             first = await _ask(session, served)
             under_way = asyncio.create_task(_ask(session, served))
             await upstream.asked(2)
-            await asyncio.sleep(EVERY + 0.5)
+            await asyncio.sleep(ledger.EVERY + 0.5)
             served.process.kill()
             await served.process.wait()
         await asyncio.gather(under_way, return_exceptions=True)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.canonical.prices import total
 from router.policy.budget import NOTHING, Aside, Period, Short, Spending, period
 from router.settings import Budget, Coin, Per
 
@@ -155,14 +156,15 @@ def test_when_all_has_ended_nothing_is_set_aside_and_every_cent_is_counted(scrip
 
 
 def test_amounts_are_exact() -> None:
-    """Ten calls of a tenth of a millionth of a cent are a millionth of a cent, beside a large amount."""
-    spending = account(limit="999999999.000000001")
+    """Ten calls of next to nothing are ten times that, beside a large amount: no digit is rounded away."""
+    spending = account(limit="999999999.0000001")
     spend(spending, 999999999)
     for _ in range(10):
-        spend(spending, "0.0000000001")
+        spend(spending, "0.00000000000000000000000001")
+    short = refused(spending, usd("0.0000001"))
 
-    assert Decimal("999999999.000000001") == spending.purses["usd"].spent
-    assert not refused(spending, usd("0.0000000001")).soon
+    assert Decimal("999999999.0000000000000000000000001") == spending.purses["usd"].spent
+    assert (False, Decimal("0.0000000999999999999999999")) == (short.soon, short.unspent)
 
 
 def test_a_call_that_may_cost_more_than_is_left_is_refused_and_a_smaller_one_is_not() -> None:
@@ -222,7 +224,7 @@ def test_one_of_several_processes_has_its_share() -> None:
     limit = spending.purses["usd"].limit
 
     assert limit is not None and Decimal("3.33333") < limit
-    assert 3 * limit <= 10
+    assert total((limit, limit, limit)) <= 10
 
 
 # ── time ───────────────────────────────────────────────────────────────────────────────

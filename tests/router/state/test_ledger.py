@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from providers.canonical.prices import total
 from router.policy.budget import Aside
 from router.settings import Budget
 from router.state import ledger
 from router.state.budgets import Budgets
-from router.state.ledger import OPERATIONS, Ledger
+from router.state.ledger import OPERATIONS, Ledger, part_of, share_out
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC).timestamp()
 TEN = Budget(usd=Decimal(10), per="month")
@@ -259,6 +260,72 @@ asyncio.run(main())
         assert before <= now
         before = now
     assert before > 0
+
+
+# ── several processes that serve together ──────────────────────────────────────────────
+
+
+def amounts(folder: Path) -> dict[str, Decimal]:
+    """What each file says that the key has spent."""
+    return {
+        file.name: ledger._rows(file)["a"].coins["usd"].spent
+        for file in sorted(folder.iterdir())
+        if not file.name.endswith(".lock")
+    }
+
+
+async def write(folder: Path, number: int, amount: str) -> None:
+    budgets, heard = Budgets(), Heard()
+    book = Ledger(part_of(folder / NAME, number), budgets, lambda: NOON, heard)
+    book.open()
+    spend(budgets, amount)
+    await book.close()
+
+
+async def test_what_was_spent_is_shared_out_among_more_processes_or_fewer(tmp_path: Path) -> None:
+    """To the last digit, and back; the files of those that are no more are gone."""
+    heard = Heard()
+    await write(tmp_path, 0, "10")
+    share_out(tmp_path / NAME, 3, NOON, heard)
+    three = amounts(tmp_path)
+    await write(tmp_path, 1, "0.5")
+    share_out(tmp_path / NAME, 3, NOON, heard)
+    same = amounts(tmp_path)
+    share_out(tmp_path / NAME, 2, NOON, heard)
+    two = amounts(tmp_path)
+    share_out(tmp_path / NAME, 1, NOON, heard)
+
+    assert [NAME, f"{NAME}.1", f"{NAME}.2"] == list(three) and total(three.values()) == 10
+    assert max(three.values()) - min(three.values()) < Decimal("1e-20")
+    assert same == three | {f"{NAME}.1": total((three[f"{NAME}.1"], Decimal("0.5")))}
+    assert {NAME: Decimal("5.25"), f"{NAME}.1": Decimal("5.25")} == two
+    assert {NAME: Decimal("10.5")} == amounts(tmp_path)
+    assert [] == heard.told
+
+
+async def test_what_cannot_be_shared_out_is_told_and_left_as_it_is(tmp_path: Path) -> None:
+    """Because a process is still there, or a file makes no sense, or nothing can be written."""
+    heard = Heard()
+    await write(tmp_path, 0, "4")
+    await write(tmp_path, 1, "6")
+    before = amounts(tmp_path)
+    async with kept(tmp_path):
+        share_out(tmp_path / NAME, 1, NOON, heard)
+    with unwritable(tmp_path):
+        share_out(tmp_path / NAME, 1, NOON, heard)
+    after = amounts(tmp_path)
+    (tmp_path / f"{NAME}.7").write_text("none of ours")
+    share_out(tmp_path / NAME, 1, NOON, heard)
+
+    assert ["state_lock", "state_write", "state_read"] == heard.operations
+    assert before == after and "none of ours" == (tmp_path / f"{NAME}.7").read_text()
+
+
+def test_where_nothing_was_spent_there_is_nothing_to_share_out(tmp_path: Path) -> None:
+    """No file is made."""
+    share_out(tmp_path / NAME, 4, NOON, Heard())
+
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_operations_are_those_that_metrics_know() -> None:
