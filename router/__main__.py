@@ -334,6 +334,41 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip().lower(), value.strip()
 
 
+@main.group("config")
+def files() -> None:
+    """Route tables as files."""
+
+
+_TABLE = click.Path(path_type=Path)
+
+
+@files.command("diff")
+@click.argument("old", type=_TABLE)
+@click.argument("new", type=_TABLE)
+@click.option("--json", "as_json", is_flag=True, help="as a JSON list")
+def config_diff(old: Path, new: Path, as_json: bool) -> None:
+    """Which calls would go elsewhere, or be treated otherwise, if NEW took the place of OLD.
+
+    Exit code 0 when none would, 1 when some would, 2 for a file with problems.
+    """
+    from router import comparing
+
+    read = [config.load(path, os.environ) for path in (old, new)]
+    problems = [problem for loaded in read for problem in loaded.problems]
+    for problem in dict.fromkeys(problems):
+        click.echo(str(problem), err=True)
+    before, after = (loaded.settings for loaded in read)
+    if before is None or after is None:
+        sys.exit(2)
+    changes = comparing.compare(before, after)
+    if as_json:
+        click.echo(json.dumps([msgspec.to_builtins(change) for change in changes], indent=2, ensure_ascii=False))
+    else:
+        for line in comparing.lines(changes):
+            click.echo(line)
+    sys.exit(1 if changes else 0)
+
+
 @main.command()
 def schema() -> None:
     """JSON Schema of routes.yaml, for editors."""
