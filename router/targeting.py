@@ -7,7 +7,7 @@ order     by health, losses, what sticks together, and `choose`               (p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Protocol
 
@@ -18,12 +18,12 @@ from providers.canonical.loss import Loss
 from providers.dialect import Asked
 from providers.provider import Provider
 from router import conditions
-from router.admission import Plan
+from router.admission import Admission, Plan
 from router.alarm import Alarm
 from router.gateway import Gateway
 from router.policy import affinity, balance
 from router.policy.balance import REFUSED, Known
-from router.policy.fitting import Facts, unmet
+from router.policy.fitting import Facts, Meant, unmet
 from router.prices import price_of
 from router.record import Priority, Record, Waited
 from router.state.places import Places
@@ -47,6 +47,21 @@ class Inquiry(Protocol):
         ...
 
 
+def facts(admission: Admission, asked: Asked, operation: str, understand: Callable[[], Meant | None]) -> Facts:
+    """What is known of a call. `understand`: its request, None where only the upstream understands it."""
+    who, headers = admission.who, admission.incoming.headers
+    return Facts(
+        key=None if who.key is None else who.key.name,
+        owner=who.owner,
+        headers=lambda name: headers.getall(name, ()),
+        model=asked.model,
+        operation=operation,
+        stream=asked.stream,
+        size=len(asked.wire.body),
+        understand=understand,
+    )
+
+
 class Choice(msgspec.Struct, kw_only=True):
     """How the targets of a call come to stand as they do.
 
@@ -61,6 +76,21 @@ class Choice(msgspec.Struct, kw_only=True):
     known: Sequence[Known]
     lost: Sequence[Sequence[Loss] | None] = ()
     sticks: bytes | None = None
+
+    def known_of(self, target: Target) -> Known:
+        return self.known[self._place(target)]
+
+    def lost_at(self, target: Target) -> Sequence[Loss] | None:
+        return self.lost[self._place(target)] if self.lost else ()
+
+    def home(self) -> Target | None:
+        """Where calls that belong together go while all is well."""
+        if self.sticks is None:
+            return None
+        return self.fit[affinity.favourites(self.sticks, self.fit, range(len(self.fit)))[0]]
+
+    def _place(self, target: Target) -> int:
+        return next(place for place, one in enumerate(self.fit) if one is target)
 
 
 def in_order(gateway: Gateway, asked: Asked, plan: Plan, inquiry: Inquiry) -> Sequence[Target]:
@@ -78,7 +108,7 @@ def in_order(gateway: Gateway, asked: Asked, plan: Plan, inquiry: Inquiry) -> Se
             plan.choose == "in_order"
             and gateway.upstreams.calm
             and targets
-            and not any(_is_full(gateway, plan, one) for one in targets)
+            and not any(is_full(gateway, plan, one) for one in targets)
         ):
             return targets  # nearly always
     chosen = choice(gateway, asked, plan, inquiry)
@@ -111,7 +141,7 @@ def choice(gateway: Gateway, asked: Asked, plan: Plan, inquiry: Inquiry) -> Choi
     lost: list[Sequence[Loss] | None] = []
     if rules.prefer == "fidelity" and len(fit) > 1:
         lost = _lost(asked, plan, fit, inquiry)
-        known = [msgspec.structs.replace(one, losses=_weight(each)) for one, each in zip(known, lost, strict=True)]
+        known = [msgspec.structs.replace(one, losses=weight(each)) for one, each in zip(known, lost, strict=True)]
     sticks = None if facts is None or len(fit) < 2 else affinity.key(rules.sticky, facts)
     targets = balance.in_order(fit, known, plan.choose, gateway.dice, sticks) if fit else ()
     return Choice(targets=targets, left_out=left_out, fit=fit, known=known, lost=lost, sticks=sticks)
@@ -143,7 +173,7 @@ def _lost(asked: Asked, plan: Plan, targets: Sequence[Target], inquiry: Inquiry)
     return [found[target.provider, target.model] for target in targets]
 
 
-def _weight(lost: Sequence[Loss] | None) -> int:
+def weight(lost: Sequence[Loss] | None) -> int:
     """How many fields would not arrive as they are. What is added (`invented`) takes nothing away."""
     return REFUSED if lost is None else len({loss.field for loss in lost if loss.kind != "invented"})
 
@@ -160,7 +190,7 @@ def usd(gateway: Gateway, asked: Asked, target: Target, counts: Mapping[str, int
     return None if price is None else price.of(counts)
 
 
-def _is_full(gateway: Gateway, plan: Plan, target: Target) -> bool:
+def is_full(gateway: Gateway, plan: Plan, target: Target) -> bool:
     """Are all its places taken?"""
     provider = plan.providers[target.provider]
     return provider.concurrency is not None and gateway.places.is_full(provider.name, provider.concurrency)
@@ -169,7 +199,7 @@ def _is_full(gateway: Gateway, plan: Plan, target: Target) -> bool:
 def _known(gateway: Gateway, asked: Asked, plan: Plan, target: Target, now: float) -> Known:
     """What the choice depends on. A target that has no place free comes last, as one that rests."""
     known = seen(gateway, asked, plan, target).known(now, stream=asked.stream, key=target.secret)
-    return msgspec.structs.replace(known, share=0.0) if _is_full(gateway, plan, target) else known
+    return msgspec.structs.replace(known, share=0.0) if is_full(gateway, plan, target) else known
 
 
 async def place(gateway: Gateway, plan: Plan, provider: Provider, alarm: Alarm, record: Record) -> Places | None:

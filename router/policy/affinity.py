@@ -71,9 +71,14 @@ def _digest(texts: Iterable[str]) -> bytes:
     return state.digest()
 
 
-def favourite(key: bytes, targets: Sequence[Target], places: Sequence[int]) -> int:
-    """Which of some places is the key's own. Several keys of one target draw alike: the first of them is taken."""
-    return max(places, key=lambda place: score(key, targets[place]))
+def favourites(key: bytes, targets: Sequence[Target], places: Sequence[int]) -> list[int]:
+    """Of some places the key's own, and the one that stands in for it: the same whether it has failed or rests.
+
+    Several keys of one target draw alike, and stay in the order in which they take turns.
+    """
+    ranked = sorted(places, key=lambda place: -score(key, targets[place]))
+    names = list(dict.fromkeys((targets[place].provider, targets[place].model) for place in ranked))[:2]
+    return [place for place in ranked if (targets[place].provider, targets[place].model) in names]
 
 
 def score(key: bytes, target: Target) -> float:

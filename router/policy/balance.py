@@ -11,7 +11,8 @@
 Whatever the order, targets that are resting (a breaker that is open, a limit that the upstream named) come last, and
 one that recovers gives its turn away as often as its share says. Among those that are well a target that loses less of
 the call comes before one that loses more, where that is asked for (`prefer: fidelity`); of the best of them the one
-that the call sticks to comes first (`sticky`), the others as above. What would refuse the call comes last of all.
+that the call sticks to comes first (`sticky`), then the one that stands in for it, the others as above. What would
+refuse the call comes last of all.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from decimal import Decimal
 
 import msgspec
 
-from router.policy.affinity import favourite
+from router.policy.affinity import favourites
 from router.table import Choose, Target
 
 Dice = Callable[[], float]  # 0 ≤ x < 1
@@ -68,9 +69,9 @@ def _best_first(
     ready = groups[0]
     if sticks is not None and ready:
         least = known[ready[0]].losses
-        first = favourite(sticks, targets, [place for place in ready if known[place].losses == least])
-        ready.remove(first)
-        ready.insert(0, first)
+        best = [place for place in ready if known[place].losses == least]
+        own = favourites(sticks, targets, best)
+        groups[0][:] = [*own, *(place for place in ready if place not in own)]
     order = [place for group in groups for place in group]
     return sorted(order, key=lambda place: known[place].losses == REFUSED) if graded else order
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.canonical.chat import ChatRequest, Media, Message, ServerTool, Text, Tool
-from router.policy.affinity import LONGEST, beginning, favourite, key, score
+from router.policy.affinity import LONGEST, beginning, favourites, key, score
 from router.policy.fitting import Facts
 from router.table import Target
 
@@ -148,7 +148,7 @@ def targets(*weights: int) -> list[Target]:
 def chosen(rows: list[Target], keys: int = 3000) -> list[str]:
     """The provider of each key's own target."""
     places = range(len(rows))
-    return [rows[favourite(str(number).encode(), rows, places)].provider for number in range(keys)]
+    return [rows[favourites(str(number).encode(), rows, places)[0]].provider for number in range(keys)]
 
 
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=6), st.data())
@@ -181,15 +181,24 @@ def test_more_weight_moves_calls_to_it_alone() -> None:
     assert {"p2"} == moved
 
 
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=6), st.binary(max_size=16))
+def test_who_stands_in_is_who_would_be_first_without_it(weights: list[int], key: bytes) -> None:
+    """A call that fails goes where the next ones of its kind go while the target rests."""
+    rows = targets(*weights)
+    own, stand_in = favourites(key, rows, range(len(rows)))
+
+    assert stand_in == favourites(key, rows, [place for place in range(len(rows)) if place != own])[0]
+
+
 def test_keys_of_one_row_draw_alike() -> None:
     """The first of them in the order that they take turns in."""
     rows = [Target(provider="a", model="m", secret=name) for name in ("one", "two")]
 
     assert 1 == len({score(b"key", row) for row in rows})
-    assert [0, 1] == [favourite(b"key", rows, [0, 1]), favourite(b"key", rows, [1, 0])]
+    assert ([0, 1], [1, 0]) == (favourites(b"key", rows, [0, 1]), favourites(b"key", rows, [1, 0]))
 
 
 def test_all_machines_draw_alike() -> None:
     """The numbers are of the names alone: no seed of a process is in them."""
     assert score(b"key", Target(provider="a", model="m")) == pytest.approx(28.928174698137298)
-    assert [1, 3, 0, 2, 1, 0] == [favourite(str(n).encode(), targets(1, 1, 1, 1), range(4)) for n in range(6)]
+    assert [1, 3, 0, 2, 1, 0] == [favourites(str(n).encode(), targets(1, 1, 1, 1), range(4))[0] for n in range(6)]

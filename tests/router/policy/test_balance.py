@@ -162,11 +162,12 @@ def test_calls_of_one_key_go_to_one_target(choose: Choose) -> None:
 
 
 def test_the_rest_stands_in_the_policys_order() -> None:
-    """Stickiness fixes the first place only."""
+    """Stickiness fixes the first place, and who stands in for it."""
+    rows = [Target(provider=name) for name in "abcdef"]
     for key in KEYS[:20]:
-        first, *rest = in_order([A, B, C], [FREE] * 3, "in_order", Random(1).random, key)
+        first, second, *rest = in_order(rows, [FREE] * 6, "in_order", Random(1).random, key)
 
-        assert rest == [one for one in (A, B, C) if one is not first]
+        assert rest == [one for one in rows if one not in (first, second)]
 
 
 def test_who_rests_is_passed_over_and_its_calls_come_back() -> None:
