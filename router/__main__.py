@@ -19,9 +19,10 @@ import msgspec
 
 from providers.canonical.prices import PART_OF, Amounts, Price, written
 from router import checks, config
+from router.conditions import written as written_conditions
 from router.prices import price_of, targets_of
 from router.settings import Loaded, Settings
-from router.table import Route, Target
+from router.table import Route, Rules, Target
 from router.units import read_duration, write_duration, write_size
 
 _FILE = click.option(
@@ -138,7 +139,7 @@ def _effective(settings: Settings) -> dict[str, Any]:
         "access": _access(settings),
         "policies": {name: _policy(msgspec.to_builtins(row)) for name, row in settings.policies.items()},
         "providers": {name: _provider(settings, name) for name in settings.providers},
-        "models": {model.name: [_target(target) for target in model.to] for model in settings.models},
+        "models": {model.name: [_shown(target) for target in model.to] for model in settings.models},
         "prices": {name: _price(price) for name, price in _prices(settings)},
         "routes": [_route(route) for route in settings.table.routes],
         "chats": _chats(settings),
@@ -234,15 +235,27 @@ def _said(amounts: Amounts) -> dict[str, str]:
 
 
 def _route(route: Route) -> dict[str, Any]:
-    return {"path": route.path, "speaks": route.speaks, "to": _to(route), "policy": route.policy or "default"}
+    row = {"path": route.path, "speaks": route.speaks, "to": _to(route), "policy": route.policy or "default"}
+    return {**row, **_ruled(route.rules)}
+
+
+def _ruled(rules: Rules | None) -> dict[str, str]:
+    """What is said of choosing, beyond `choose`."""
+    said = {} if rules is None else {"sticky": rules.sticky, "prefer": rules.prefer}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _to(route: Route) -> str | list[str]:
-    return route.to if isinstance(route.to, str) else [_target(target) for target in route.to]
+    return route.to if isinstance(route.to, str) else [_shown(target) for target in route.to]
 
 
 def _target(target: Target) -> str:
     return f"{target.provider}/{target.model or '*'}"
+
+
+def _shown(target: Target) -> str:
+    """With what it asks of calls."""
+    return f"{_target(target)} when {written_conditions(target.when)}" if target.when else _target(target)
 
 
 def _written(value: Any, indent: str = "") -> Iterable[str]:
@@ -283,7 +296,8 @@ def routes(path: Path) -> None:
             to = _to(route)
             rows.append((route.path, route.speaks, to if isinstance(to, str) else ", ".join(to)))
     for model in settings.models:
-        rows.append((f"  model {model.name}", "", ", ".join(_target(target) for target in model.to)))
+        ruled = "".join(f"; {name}: {value}" for name, value in _ruled(model.rules).items())
+        rows.append((f"  model {model.name}", "", ", ".join(_shown(target) for target in model.to) + ruled))
     rows += [(f"  price {name}", "", _flat(_price(price))) for name, price in _prices(settings)]
     unpriced = dict.fromkeys(
         _target(target)

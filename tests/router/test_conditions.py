@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +190,19 @@ def test_patterns_that_have_a_name_in_common_may_meet(one: str, other: str, name
 def test_patterns_that_begin_or_end_differently_do_not_meet() -> None:
     """That much can be told."""
     assert [False, False, False] == [may_meet("gpt-*", "o*"), may_meet("*-mini", "*-pro"), may_meet("fast", "gpt-*")]
+
+
+def test_the_examples_of_the_page_are_good(tmp_path: Path) -> None:
+    """Every block of docs/choosing.md, with the providers and keys that it names."""
+    page = (Path(__file__).parents[2] / "docs" / "choosing.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    rows = "".join(
+        f"  {name}: {{base_url: 'http://127.0.0.1:9', speaks: [openai.chat], auth: none}}\n"
+        for name in ("openai", "openai-eu", "gemini", "my-vllm")
+    )
+    for block in blocks:
+        environ = {"OPENAI_API_KEY": "sk-some", "GEMINI_API_KEY": "some"}
+        found = loaded(tmp_path, f"{KEYS.replace('team-a', 'batch-1')}providers:\n{rows}{block}", environ)
+
+        assert ((), ()) == (found.problems, found.warnings)
+    assert 3 == len(blocks)

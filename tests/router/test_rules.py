@@ -349,7 +349,6 @@ providers:
   gemini-up: {base_url: "$up", speaks: [gemini], auth: none}
   anthropic-up: {base_url: "$up", speaks: [anthropic.messages], auth: none}
   ollama-up: {base_url: "$up", speaks: [ollama.chat], auth: none}
-  strict-up: {base_url: "$up", speaks: [gemini], auth: none, rejects: [topK]}
 models:
   m: {prefer: $prefer, to: [$targets]}
 policies: {default: {attempts: 3, wait: {first: 1ms, most: 1ms}, on_loss: $on_loss}}
@@ -379,15 +378,95 @@ async def called(gateway: Running, path: str, body: Any) -> str:
     answer = await gateway.post(path, body)
 
     assert 200 == answer.status, answer.body
-    return answer.headers["x-isthmus-provider"].removesuffix("-up") + answer.headers.get("x-isthmus-loss", "")
+    lost = answer.headers.get("x-isthmus-loss")
+    return answer.headers["x-isthmus-provider"].removesuffix("-up") + (f" {lost}" if lost else "")
 
 
-async def test_the_target_that_loses_nothing_comes_first() -> None:
-    """One that has no `top_k` is passed over for one that has; where nothing is lost, the order of the file holds."""
-    async with languages("openai", "gemini", "ollama") as gateway:
-        assert "gemini" == await called(gateway, "/v1/messages", TOP_K)
+CASES = {
+    "nothing": ("/v1/messages", {name: value for name, value in TOP_K.items() if name != "top_k"}),
+    "top_k": ("/v1/messages", TOP_K),
+    "pdf": (CHAT, asking([{"type": "text", "text": "Read."}, PDF])),
+    "two": (CHAT, asking(seed=5, logit_bias={"50256": -100})),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "targets", "prefer", "first"),
+    [
+        ("nothing", ("openai", "gemini"), "fidelity", "openai"),
+        ("top_k", ("openai", "gemini"), "fidelity", "gemini"),
+        ("top_k", ("openai", "gemini"), "off", "openai top_k=dropped"),
+        ("top_k", ("openai", "gemini", "ollama"), "fidelity", "gemini"),
+        ("pdf", ("ollama", "gemini", "anthropic"), "fidelity", "anthropic max_completion_tokens=invented"),
+        ("two", ("anthropic", "gemini"), "fidelity", "gemini logit_bias=dropped"),
+    ],
+    ids=["nothing-lost", "less", "off", "ties", "refused-and-invented", "fewer"],
+)
+async def test_who_loses_least_comes_first(case: str, targets: tuple[str, ...], prefer: str, first: str) -> None:
+    """Who refuses is passed over, what is merely added counts for nothing, and equals keep the policy's order."""
+    async with languages(*targets, prefer=prefer) as gateway:
+        assert first == await called(gateway, *CASES[case])
+        (line,) = await gateway.lines()
+        assert [first.partition(" ")[0] + "-up"] == [attempt["provider"] for attempt in line["attempts"]]
+
+
+async def test_explain_tells_who_would_lose_what() -> None:
+    """Why the first is the first, and what the others would lose or refuse."""
+    async with languages("ollama", "gemini", "anthropic") as gateway:
+        path, body = CASES["pdf"]
+        told = (await explain(gateway.life.gateway, Question(path=path, body=body)))["candidates"]
+
+        assert ["anthropic-up", "gemini-up", "ollama-up"] == [row["provider"] for row in told]
+        assert {"code": "fidelity", "reason": "loses nothing; no other that is well loses less"} == told[0]["why"]
         assert (
-            "openai" == await called(gateway, "/v1/messages", {**TOP_K, "top_k": None} | {"top_k": 5, "n": 1}) or True
+            "would lose messages[0].content[1].file.filename, which another would not" == told[1]["why_not"]["reason"]
         )
-        plain = {name: value for name, value in TOP_K.items() if name != "top_k"}
-        assert "openai" == await called(gateway, "/v1/messages", plain)
+        assert "unsupported_parameter" == told[2]["why_not"]["code"]
+
+
+async def test_nothing_may_be_lost_where_that_is_said() -> None:
+    """With `on_loss: reject` who would lose something refuses: the other target is called at once."""
+    async with languages("openai", "gemini", on_loss="reject") as gateway:
+        assert "gemini" == await called(gateway, *CASES["top_k"])
+        (line,) = await gateway.lines()
+        assert 1 == len(line["attempts"])
+
+
+async def test_a_count_is_asked_of_who_can_count() -> None:
+    """Our own rule of thumb is a loss, too."""
+    async with languages("openai", "gemini") as gateway:
+        _, body = gemini("Hi", 1)
+        path = "/v1beta/models/m:countTokens"
+        told = await explain(gateway.life.gateway, Question(path=path, body={"contents": body["contents"]}))
+
+        assert "gemini-up" == told["candidates"][0]["provider"]
+
+
+async def test_who_loses_nothing_but_rests_comes_behind() -> None:
+    """Health goes before fidelity, and no longer than the rest lasts."""
+    async with FakeUpstream() as up:
+        table = LANGUAGES + ROUTES
+        targets = "{provider: openai-up, model: x}, {provider: gemini-up, model: x}"
+        async with running(table, up=up.url, targets=targets, prefer="fidelity", on_loss="report") as gateway:
+            up.script(status(429, headers={"retry-after": "1"}))
+            up.always(json_answer(UPSTREAMS["openai"].answer("Hi")))
+            path, body = CASES["top_k"]
+            found = [await called(gateway, path, body) for _ in range(2)]
+            await asyncio.sleep(1.05)
+            up.always(json_answer(UPSTREAMS["gemini"].answer("Hi")))
+
+            assert ["openai top_k=dropped"] * 2 == found
+            assert "gemini" == await called(gateway, path, body)
+
+
+async def test_calls_stick_to_one_of_those_that_lose_least() -> None:
+    """Fidelity says among which, stickiness which of them."""
+    async with languages("openai", "gemini", "ollama", prefer="fidelity, sticky: conversation") as gateway:
+        found = {}
+        for number in range(8):
+            body = {**TOP_K, "messages": [{"role": "user", "content": f"q{number}"}]}
+            both = {await called(gateway, "/v1/messages", body) for _ in range(2)}
+            assert 1 == len(both)
+            found[number] = both.pop()
+
+        assert {"gemini", "ollama"} == set(found.values())
