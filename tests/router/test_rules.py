@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from router.explain import Question, explain
 from tests.answers import chat_answer, chat_stream
+from tests.chats import TABLE, chatting, says
 from tests.fakes import FakeUpstream, Until, json_answer, sse, status
 from tests.lanes import CALLERS, UPSTREAMS
 from tests.running import Answer, Running, running
@@ -470,3 +472,39 @@ async def test_calls_stick_to_one_of_those_that_lose_least() -> None:
             found[number] = both.pop()
 
         assert {"gemini", "ollama"} == set(found.values())
+
+
+async def test_looking_at_targets_leaves_no_trace() -> None:
+    """A call that no target is called for is not told to have gone to the model that was looked at last."""
+    rows = "{provider: openai-up, model: gpt}, {provider: gemini-up, model: gem}"
+    table = LANGUAGES.replace("attempts: 3", "breaker: {failures: 1}, attempts: 3") + ROUTES
+    async with FakeUpstream() as up:
+        up.always(status(503))
+        async with running(table, up=up.url, targets=rows, prefer="fidelity", on_loss="report") as gateway:
+            await gateway.post(*CASES["top_k"])
+            answer = await gateway.post(*CASES["top_k"])
+
+            line = (await gateway.lines())[-1]
+
+            assert (503, "circuit_open") == (answer.status, answer.json["error"]["details"]["error_code"])
+            assert not {"x-isthmus-provider", "x-isthmus-model", "x-isthmus-loss"} & answer.headers.keys()
+            assert line.get("upstream_model") is None
+
+
+async def test_the_chat_service_takes_part() -> None:
+    """What its personas' models say of targets holds for its callers, too, in its own words."""
+    model = (
+        "models: {small: {sticky: conversation, to: [{provider: up, model: a, when: {stream: false}}, "
+        "{provider: up, model: b, when: {stream: false}}, {provider: up, model: c, when: {tools: true}}]}}\n"
+    )
+    table = re.sub(r"models:\n.*\n.*\n", model, TABLE).replace("model: thinker", "model: small")
+    async with chatting(table) as (gateway, upstream):
+        upstream.always(says("Sunny."))
+        bodies = [{"chat_history": [{"role": "user", "content": f"q{n}"}], "persona": "maya"} for n in range(8)]
+        answers = [await gateway.post("/api/v1/chat/generate", body) for body in bodies * 2]
+        models = [request.json()["model"] for request in upstream.requests]
+        none = await gateway.post("/api/v1/chat/generate/stream", bodies[0])
+
+        assert {201} == {answer.status for answer in answers}
+        assert models[:8] == models[8:] and {"a", "b"} == set(models)
+        assert (400, "invalid_request") == (none.status, none.json["code"])
