@@ -45,11 +45,15 @@ from router.kinds import (
     Names,
     OnLoss,
     Positive,
+    Prefer,
     Price,
     Reference,
+    Rows,
     Share,
     Size,
     Spending,
+    Sticky,
+    TargetRow,
     Text,
     Workers,
     kind,
@@ -60,13 +64,6 @@ from router.secrets import Secrets
 from router.settings import Loaded, Settings
 from router.strict_yaml import MOST_BYTES, Node, Problem, describe, read
 from router.table import BreakerSettings, Limits, PolicySettings, Timeouts
-
-
-class Rows(BaseModel):
-    """Every model here: unknown keys are refused, nothing is converted that is not said to be."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
-
 
 # ── the models, in the order of the file ───────────────────────────────────────────────────────
 
@@ -265,22 +262,14 @@ class ProviderRow(Rows):
     )
 
 
-class TargetRow(Rows):
-    provider: Text | None = Field(None, description="a name of `providers` or of the catalog")
-    model: Text | None = Field(
-        None,
-        description="its model; without it the one that the caller asked for. "
-        "Without `provider`: another name of `models`",
-    )
-    weight: Count = Field(1, description="its share of the calls beside the others', for `weighted` and `least_busy`")
-
-
 Choose: TypeAlias = Annotated[table.Choose, Says(", ".join(f"`{name}`" for name in get_args(table.Choose)))]
 
 
 class ModelRow(Rows):
     to: list[TargetRow] = Field(..., min_length=1, description="targets, tried in this order")
     choose: Choose | None = Field(None, description="which target comes first; without it as the policy says")
+    sticky: Sticky | None = Field(None, description="calls that go to one target while it is well; before the route's")
+    prefer: Prefer | None = Field(None, description="targets that lose least of a call come first; before the route's")
     policy: Text | None = Field(None, description="a name of `policies`; before that of the route")
 
 
@@ -360,6 +349,14 @@ class RouteRow(Rows):
         Says("`models`, `named` or list of targets"),
     ] = Field(..., description="by the caller's model, by the URL in the path, or always these")
     policy: Text | None = Field(None, description="a name of `policies`, for models without one of their own")
+    sticky: Sticky | None = Field(
+        None,
+        description="calls that go to one target while it is well: of one caller, with one value of a header, or with "
+        "one beginning of a conversation",
+    )
+    prefer: Prefer | None = Field(
+        None, description="`fidelity`: targets that lose least of a call come first, those that would refuse it last"
+    )
     on_loss: OnLoss | None = Field(None, description="before that of the policy")
     check_schema: CheckSchema | None = Field(None, description="before that of the policy")
     emulate: Annotated[list[Literal["json_schema", "tools"]], Says("list of `json_schema`, `tools`")] = Field(
