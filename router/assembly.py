@@ -317,7 +317,9 @@ class Assembly:
             name, model = row.get("provider"), row.get("model")
             if name is not None:
                 if self._rows.get(name, (*here, "provider")) is not None and not isinstance(row, Partial):
-                    found.append(Target(provider=name, model=model, weight=row.get("weight", 1)))
+                    found.append(
+                        Target(provider=name, model=model, weight=row.get("weight", 1), context=row.get("context"))
+                    )
             elif model is not None:
                 found.extend(self._alias((*here, "model"), model, trail))
             elif not isinstance(row, Partial):
@@ -457,8 +459,9 @@ class Assembly:
             self._say.problem((*place, "to"), "`speaks: opaque` needs a list of targets: [{provider: NAME}]")
             return
         for index, target in enumerate(row["to"]):
-            if "model" in target:
-                self._say.problem((*place, "to", index, "model"), "`speaks: opaque` sends what it is sent: no model")
+            for key in ("model", "context"):
+                if key in target:
+                    self._say.problem((*place, "to", index, key), f"`speaks: opaque` sends what it is sent: no {key}")
         if row.get("on_loss") is not None:
             self._say.warn((*place, "on_loss"), "has no effect: nothing is translated", key=True)
 
@@ -490,6 +493,8 @@ def _policy(base: PolicySettings, row: Row) -> PolicySettings:
     changes |= {f"wait_{key}": value for key, value in row.get("wait", {}).items()}
     if row.get("breaker") is not None:
         changes["breaker"] = msgspec.structs.replace(base.breaker or BreakerSettings(), **row["breaker"])
+    if "fallback_on" in row:
+        changes["fallback_on"] = frozenset(row["fallback_on"])
     changes["timeouts"] = msgspec.structs.replace(base.timeouts, **row.get("timeouts", {}))
     return msgspec.structs.replace(base, **changes)
 

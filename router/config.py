@@ -48,6 +48,7 @@ from router.kinds import (
     Positive,
     Price,
     Reference,
+    Refusals,
     Share,
     Size,
     Text,
@@ -260,6 +261,11 @@ class TargetRow(Rows):
         "Without `provider`: another name of `models`",
     )
     weight: Count = Field(1, description="its share of the calls beside the others', for `weighted` and `least_busy`")
+    context: Count | None = Field(
+        None,
+        description="tokens that its model takes: a call that was too long for another goes on only to larger ones; "
+        "without it to any other model",
+    )
 
 
 Choose: TypeAlias = Annotated[table.Choose, Says(", ".join(f"`{name}`" for name in get_args(table.Choose)))]
@@ -297,6 +303,11 @@ class PolicyRow(Rows):
     retry_budget: Share = Field(
         _POLICY.retry_budget,
         description="share of an upstream's calls of the last 10 s that may be retries; 10 always may",
+    )
+    fallback_on: Refusals = Field(
+        list(_POLICY.fallback_on),
+        description="refusals after which the next target is tried that may take the call; where none does, the "
+        "caller reads the first",
     )
     breaker: BreakerRow | None = Field(
         BreakerRow.model_construct(),

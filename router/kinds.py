@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from router.prices import read_amount, read_day
 from router.reference import LATER, Says
+from router.table import Refusal
 from router.units import (
     DURATION,
     SHARE,
@@ -68,6 +69,9 @@ Names: TypeAlias = Annotated[list[str], Says("list of names")]
 Text: TypeAlias = Annotated[str, Says("text")]
 CheckSchema: TypeAlias = Annotated[Literal["off", "flag", "repair"], Says("`off`, `flag` or `repair`")]
 OnLoss: TypeAlias = Annotated[Literal["report", "allow", "reject"], Says("`report`, `allow` or `reject`")]
+
+
+Refusals: TypeAlias = Annotated[list[Refusal], Says("list of `context_too_long`, `content_filter`")]
 
 
 def one(value: object) -> object:

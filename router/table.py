@@ -23,11 +23,13 @@ OPAQUE_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 Choose: TypeAlias = Literal["in_order", "weighted", "least_busy", "fastest", "cheapest"]
 OnLoss: TypeAlias = Literal["report", "allow", "reject"]
+#: An upstream's no to a call that another model may take.
+Refusal: TypeAlias = Literal["context_too_long", "content_filter"]
 CheckSchema: TypeAlias = Literal["off", "flag", "repair"]
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """One upstream to try. `model` None: the one that the caller asked for.
+    """One upstream to try. `model` None: the one that the caller asked for. `context`: tokens that it takes, if known.
 
     `secret`: the reference of the key to call it with, where its row has several; they are tried like targets.
     """
@@ -35,6 +37,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     model: str | None = None
     weight: int = 1
+    context: int | None = None
     secret: str | None = None
 
 
@@ -65,6 +68,7 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     choose: Choose = "in_order"
     retry_budget: float = 0.2
+    fallback_on: frozenset[Refusal] = frozenset({"context_too_long"})
     breaker: BreakerSettings | None = BreakerSettings()
     nice: float = 0.5  # share of the time that is left which a nice call may wait for a place
     on_loss: OnLoss = "report"
