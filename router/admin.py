@@ -47,6 +47,7 @@ class State(msgspec.Struct, kw_only=True):
     draining: bool = False
     degraded: set[str] = msgspec.field(default_factory=set)  # parts that do not work, while the rest does
     breakers: Callable[[], Iterable[tuple[str, str, Breaking]]] = tuple  # provider, model and state of each
+    outliers: Callable[[], Iterable[tuple[str, str, Breaking]]] = tuple  # the same of targets that are passed over
 
     def loaded(self, generation: int, at: str) -> None:
         """A table has come into use."""
@@ -59,7 +60,8 @@ class State(msgspec.Struct, kw_only=True):
     @property
     def degraded_parts(self) -> list[str]:
         """What does not work, upstreams that are left alone among it."""
-        resting = (f"{provider}/{model}" for provider, model, state in self.breakers() if state != "closed")
+        states = (*self.breakers(), *self.outliers())
+        resting = (f"{provider}/{model}" for provider, model, state in states if state != "closed")
         return sorted({*self.degraded, *resting})
 
     @property
@@ -150,7 +152,8 @@ class Admin:
 
     def _scrape(self) -> web.Response:
         return web.Response(
-            body=self._metrics.render(self._state.breakers()), headers={"Content-Type": CONTENT_TYPE, **_HEADERS}
+            body=self._metrics.render(self._state.breakers(), self._state.outliers()),
+            headers={"Content-Type": CONTENT_TYPE, **_HEADERS},
         )
 
 

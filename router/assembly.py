@@ -35,6 +35,7 @@ from router.table import (
     Egress,
     Limits,
     Model,
+    OutlierSettings,
     Pattern,
     PolicySettings,
     Route,
@@ -493,6 +494,8 @@ def _policy(base: PolicySettings, row: Row) -> PolicySettings:
     changes |= {f"wait_{key}": value for key, value in row.get("wait", {}).items()}
     if row.get("breaker") is not None:
         changes["breaker"] = msgspec.structs.replace(base.breaker or BreakerSettings(), **row["breaker"])
+    if row.get("outliers") is not None:
+        changes["outliers"] = msgspec.structs.replace(base.outliers or OutlierSettings(), **row["outliers"])
     if "fallback_on" in row:
         changes["fallback_on"] = frozenset(row["fallback_on"])
     changes["timeouts"] = msgspec.structs.replace(base.timeouts, **row.get("timeouts", {}))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from router.prices import read_amount, read_day
 from router.reference import LATER, Says
@@ -36,7 +36,7 @@ def later(*off: object) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _as_float(value: object) -> object:
+def as_float(value: object) -> object:
     """A whole number is a number, too."""
     return float(value) if type(value) is int else value
 
@@ -48,6 +48,9 @@ _WAIT = Says("duration", write_duration)
 Duration: TypeAlias = Annotated[float, BeforeValidator(read_duration_or_zero), _DURATION_SCHEMA, _WAIT]
 Positive: TypeAlias = Annotated[float, BeforeValidator(read_duration), _DURATION_SCHEMA, _WAIT]
 Size: TypeAlias = Annotated[int, BeforeValidator(read_size), _SIZE_SCHEMA, Says("size", write_size)]
+Rate: TypeAlias = Annotated[
+    int, BeforeValidator(read_size), Field(ge=1), _SIZE_SCHEMA, Says("size each second", write_size)
+]
 Share: TypeAlias = Annotated[
     float,
     BeforeValidator(read_share),
@@ -59,7 +62,7 @@ Later: TypeAlias = Annotated[None, later(), WithJsonSchema({"enum": [None, False
 Reference: TypeAlias = Annotated[str, Field(min_length=1), Says("secret: `env:NAME` or `file:PATH`")]
 Limit: TypeAlias = int | float | None
 Limits2: TypeAlias = Annotated[list[Limit], Field(min_length=2, max_length=2), Says("[least, most]")]
-Price: TypeAlias = Annotated[float, BeforeValidator(_as_float), Field(ge=0), Says("number")]
+Price: TypeAlias = Annotated[float, BeforeValidator(as_float), Field(ge=0), Says("number")]
 Amount: TypeAlias = Annotated[
     Decimal, BeforeValidator(read_amount), WithJsonSchema({"type": "number", "minimum": 0}), Says("US dollars")
 ]
@@ -84,3 +87,9 @@ def one(value: object) -> object:
 def kind(value: object) -> str:
     """Which form a value has that may be a list."""
     return "list" if isinstance(value, list) else "one"
+
+
+class Rows(BaseModel):
+    """Every row of the file: unknown keys are refused, nothing is converted that is not said to be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)

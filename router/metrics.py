@@ -33,6 +33,7 @@ from providers.canonical.chat import Usage
 from providers.canonical.loss import Kind
 from router.instruments import OTHER, Counter, Family, Gauge, Histogram, Series
 from router.policy.breaker import State
+from router.policy.outliers import Reason
 from router.policy.retries import Denied
 from router.record import AttemptRecord, Outcome, Priority, Record, StreamEnd, Waited
 
@@ -324,6 +325,18 @@ INSTRUMENTS = (
         "Whether a target that fails is left alone: 0 closed, 1 half-open (one call finds out), 2 open.",
     ),
     Instrument(
+        Gauge,
+        "isthmus_outlier_state",
+        "provider model",
+        "Whether a target is passed over for doing far worse than others of its model: 0 no, 1 half-open, 2 yes.",
+    ),
+    Instrument(
+        Counter,
+        "isthmus_outliers_total",
+        "provider model reason:outlier",
+        "Targets that came to be passed over, by what was far worse than at others of the model: errors, latency.",
+    ),
+    Instrument(
         Counter,
         "isthmus_queued_total",
         "provider priority outcome:waited",
@@ -448,6 +461,7 @@ class Metrics:
             "tokens": frozenset(tokens.KINDS),
             "source": frozenset({"provider", "estimated"}),
             "denied": frozenset(get_args(Denied)),
+            "outlier": frozenset(get_args(Reason)),
             "priority": frozenset(get_args(Priority)),
             "waited": frozenset(get_args(Waited)),
             "field": FIELDS,
@@ -483,6 +497,8 @@ class Metrics:
         self._usd = self._family(Counter, "isthmus_cost_usd_total")
         self._inflight = self._family(Gauge, "isthmus_inflight")
         self._breakers = self._family(Gauge, "isthmus_breaker_state")
+        self._outlier_states = self._family(Gauge, "isthmus_outlier_state")
+        self._outliers = self._family(Counter, "isthmus_outliers_total")
         self._queued = self._family(Counter, "isthmus_queued_total")
         self._rejected = self._family(Counter, "isthmus_rejected_total")
         self._stream_end = self._family(Counter, "isthmus_stream_end_total")
@@ -533,6 +549,10 @@ class Metrics:
             self._reload[("ok",)].inc()
         self._generation.set(generation)
         self._reloaded.set(1)
+
+    def passed_over(self, provider: str, model: str, reason: Reason) -> None:
+        """A target does far worse than others of its model."""
+        self._outliers[provider, model, reason].inc()
 
     def store_failed(self, operation: str) -> None:
         """The chat store could not be reached, or written."""
@@ -685,10 +705,13 @@ class Metrics:
         with self._lock:
             self._dropped.inc(count)
 
-    def render(self, breakers: Iterable[tuple[str, str, State]] = ()) -> bytes:
-        """The page, as `CONTENT_TYPE`. `breakers`: provider, model and state of each, as they are now."""
-        for provider, model, state in breakers:
-            self._breakers[provider, model].set(_BREAKER_STATES[state])
+    def render(
+        self, breakers: Iterable[tuple[str, str, State]] = (), outliers: Iterable[tuple[str, str, State]] = ()
+    ) -> bytes:
+        """The page, as `CONTENT_TYPE`. `breakers`, `outliers`: provider, model and state of each, as they are now."""
+        for family, states in ((self._breakers, breakers), (self._outlier_states, outliers)):
+            for provider, model, state in states:
+                family[provider, model].set(_BREAKER_STATES[state])
         return prometheus_client.generate_latest(self.registry)
 
 

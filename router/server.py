@@ -379,6 +379,7 @@ class Life:
             instance=f"isthmus-{os.urandom(6).hex()}",
         )
         self.state.breakers = lambda: self.gateway.upstreams.states(self.gateway.clock())
+        self.state.outliers = lambda: self.gateway.upstreams.passed_over(self.gateway.clock())
         self.front = Front(self.gateway, self.state)
         self._take(self.gateway.generation)
         await self._open_chats(settings)

@@ -42,12 +42,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds. `first_byte`: of the upstream's answer head; `idle`: between chunks; `total`: the whole exchange."""
+    """Seconds. `first_byte`: of the upstream's answer head; `idle`: between chunks; `total`: the whole exchange.
+
+    `min_rate`: bytes a second that a stream must bring, over any `rate_over` seconds of waiting for it; None: any.
+    """
 
     connect: float = 5.0
     first_byte: float = 60.0
     idle: float = 60.0
     total: float = 600.0
+    min_rate: int | None = None
+    rate_over: float = 10.0
 
 
 class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +61,18 @@ class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 5
     within: float = 30.0
     cool: float = 15.0
+
+
+class OutlierSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """When a target is passed over that does far worse than others of the same model: so many times their share of
+    failures, or their time to the first token (None: not looked at), with at least `calls` within so many seconds;
+    for `cool` seconds."""
+
+    errors: float | None = 3.0
+    latency: float | None = 3.0
+    calls: int = 20
+    within: float = 60.0
+    cool: float = 30.0
 
 
 class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +87,7 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     retry_budget: float = 0.2
     fallback_on: frozenset[Refusal] = frozenset({"context_too_long"})
     breaker: BreakerSettings | None = BreakerSettings()
+    outliers: OutlierSettings | None = None
     nice: float = 0.5  # share of the time that is left which a nice call may wait for a place
     on_loss: OnLoss = "report"
     check_schema: CheckSchema = "off"

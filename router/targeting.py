@@ -18,11 +18,12 @@ from router.alarm import Alarm
 from router.gateway import Gateway
 from router.policy import balance
 from router.policy.balance import Known
+from router.policy.outliers import bounded
 from router.prices import price_of
 from router.record import Priority, Record, Waited
 from router.state.places import Places
 from router.state.upstreams import Upstream
-from router.table import Target
+from router.table import OutlierSettings, Target
 
 
 def in_order(
@@ -36,6 +37,8 @@ def in_order(
     if len(targets) == 1:
         return targets
     now = gateway.clock()
+    if plan.policy.outliers is not None:
+        _compare(gateway, asked, plan, plan.policy.outliers, now)
     if not gateway.upstreams.calm:
         gateway.upstreams.settle(now)
     if (
@@ -45,6 +48,8 @@ def in_order(
     ):
         return targets  # nearly always
     known = [_known(gateway, asked, plan, target, now) for target in targets]
+    if plan.policy.outliers is not None:
+        known = _with_turns(gateway, asked, plan, known, now)
     if plan.choose == "cheapest":
         counts = foreseen(asked)
         bills = [usd(gateway, asked, target, counts) for target in targets]
@@ -56,6 +61,30 @@ def seen(gateway: Gateway, asked: Asked, plan: Plan, target: Target) -> Upstream
     """What is known of a target."""
     model = gateway.generation.model_label(target, target.model or asked.model)
     return gateway.upstreams.of(target.provider, model, plan.policy.breaker)
+
+
+def _siblings(gateway: Gateway, asked: Asked, plan: Plan) -> list[Upstream]:
+    """What is known of each target of a call, once where its row has several keys."""
+    return list({id(one): one for one in (seen(gateway, asked, plan, target) for target in plan.targets)}.values())
+
+
+def _compare(gateway: Gateway, asked: Asked, plan: Plan, settings: OutlierSettings, now: float) -> None:
+    """Looks whether a target does far worse than the others of the call."""
+    siblings = _siblings(gateway, asked, plan)
+    if len(siblings) > 1:
+        for one, outlier in gateway.upstreams.compare(siblings, settings, now):
+            gateway.metrics.passed_over(*one.name, outlier.reason)
+
+
+def _with_turns(gateway: Gateway, asked: Asked, plan: Plan, known: Sequence[Known], now: float) -> list[Known]:
+    """What is known, with outliers passed over: never more than half of the targets."""
+    siblings = _siblings(gateway, asked, plan)
+    turns = dict(zip(map(id, siblings), bounded([one.turn(now) for one in siblings]), strict=True))
+    shares = [turns[id(seen(gateway, asked, plan, target))] for target in plan.targets]
+    return [
+        one if share >= 1 else msgspec.structs.replace(one, share=min(one.share, share))
+        for one, share in zip(known, shares, strict=True)
+    ]
 
 
 def usd(gateway: Gateway, asked: Asked, target: Target, counts: Mapping[str, int]) -> Decimal | None:

@@ -62,6 +62,7 @@ FLOORS = {
     "router.settings": 4,  # what comes of it
     "router.prices": 4,  # what targets cost,
     "router.kinds": 4,  # what single values may be,
+    "router.policy_rows": 4,  # and policies,
     "router.published": 4,  # as the file says, or a list that is installed;
     "router.weighing": 4,  # what they would cost comes before that;
     "router.validating": 4,  # whether schemas can be checked at all is asked when the file is read
@@ -126,7 +127,7 @@ ONLY_IN = {
         "router.egress",  # checks addresses inside the connector
         "router.chats",  # its own HTTP surface
     },
-    "pydantic": {"router.config", "router.kinds"},
+    "pydantic": {"router.config", "router.kinds", "router.policy_rows"},
     "jsonschema_rs": {"router.validating"},
     "genai_prices": {"router.published"},
     "sqlalchemy": {"router.chats"},  # the extra `db`
