@@ -43,6 +43,7 @@ from router.answers import cost, head, kept, kept_none, outcome_of, own_body, st
 from router.gateway import UNLISTED, Gateway
 from router.limiting import Charge
 from router.policy.retries import Attempt, GiveUp, next_step
+from router.policy.throughput import Throughput
 from router.record import AttemptRecord, Record
 from router.relay import CallerGone, Door
 from router.settings import Unit
@@ -269,26 +270,27 @@ class Exchange:
             if self._is_callers_clock(error):
                 seen.left()
             else:
-                seen.ended(error, clock(), key, own=plan.own_key is not None)
+                seen.ended(error, clock(), key, own=plan.own_key is not None, stream=self.record.stream)
             raise
         except BaseException:
             seen.left()
             raise
-        self._note_pace(seen, began)
-        seen.ended(self._broke, clock())
+        first = self._note_pace(seen, began)
+        seen.ended(self._broke, clock(), first=first, stream=self.record.stream)
 
     def _is_callers_clock(self, error: RouterError) -> bool:
         """Did a time run out that the caller has set?"""
         is_late = isinstance(error, UpstreamTimeout) and self.alarm.phase == "total"
         return is_late and "x-isthmus-timeout" in self.incoming.headers
 
-    def _note_pace(self, seen: Upstream, began: float) -> None:
+    def _note_pace(self, seen: Upstream, began: float) -> float | None:
         """How long the first token took; of a whole answer, all of it."""
         attempt = self.record.attempts[-1]
-        if self.record.stream and attempt.first_chunk is not None:
-            seen.streams.note(attempt.first_chunk - began, attempt.ended)
-        elif not self.record.stream:
-            seen.wholes.note(attempt.ended - began, attempt.ended)
+        if self.record.stream and attempt.first_chunk is None:
+            return None
+        until = attempt.ended if attempt.first_chunk is None else attempt.first_chunk
+        (seen.streams if self.record.stream else seen.wholes).note(until - began, attempt.ended)
+        return until - began
 
     def _prepare(self, asked: Asked, plan: Plan, target: Target) -> Ready | None:
         """The target's request, losses noted, signed and ready to send; None where we count ourselves instead."""
@@ -345,6 +347,9 @@ class Exchange:
             if prices is not None and not self._has_own_key:
                 attempt.price = prices.of(self.record.upstream_model)
             if asked.stream:
+                times = plan.policy.timeouts
+                if times.min_rate is not None:
+                    clocks.pace = Throughput(times.min_rate, times.rate_over)
                 await self._stream(asked, upstream, call, attempt, lambda: self._commit(clocks, plan))
             else:
                 await self._whole(asked, upstream, call)

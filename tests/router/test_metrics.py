@@ -56,6 +56,8 @@ isthmus_loop_lag_seconds{}
 isthmus_log_lines_dropped_total{}
 isthmus_inflight{route}
 isthmus_breaker_state{provider,model}
+isthmus_outlier_state{provider,model}
+isthmus_outliers_total{provider,model,reason}
 isthmus_queued_total{provider,priority,outcome}
 isthmus_rejected_total{reason}
 isthmus_stream_end_total{provider,reason}
