@@ -33,6 +33,7 @@ from router.table import (
     BadPattern,
     BreakerSettings,
     Egress,
+    HedgeSettings,
     Limits,
     Model,
     OutlierSettings,
@@ -296,7 +297,12 @@ class Assembly:
             self._check_extra(("policies", name), row)
         default = _policy(PolicySettings(), rows.get("default", {}))
         others = {name: _policy(default, row) for name, row in rows.items() if name != "default"}
-        return {"default": default, **others}
+        policies = {"default": default, **others}
+        for name, row in rows.items():
+            if row.get("hedge") is not None and policies[name].attempts == 1:
+                message = "hedge: a second attempt needs `attempts` of at least 2"
+                self._say.problem(("policies", name, "hedge"), message)
+        return policies
 
     def _check_extra(self, place: Place, row: Row) -> None:
         if row.get("check_schema", "off") != "off" and not validating.AVAILABLE:
@@ -494,6 +500,8 @@ def _policy(base: PolicySettings, row: Row) -> PolicySettings:
     changes |= {f"wait_{key}": value for key, value in row.get("wait", {}).items()}
     if row.get("breaker") is not None:
         changes["breaker"] = msgspec.structs.replace(base.breaker or BreakerSettings(), **row["breaker"])
+    if row.get("hedge") is not None:
+        changes["hedge"] = HedgeSettings(**row["hedge"])
     if row.get("outliers") is not None:
         changes["outliers"] = msgspec.structs.replace(base.outliers or OutlierSettings(), **row["outliers"])
     if "fallback_on" in row:

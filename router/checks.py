@@ -79,6 +79,8 @@ def _policy(path: Path, policy: PolicySettings) -> Iterator[Finding]:
         )
     if policy.wait_first > policy.wait_most:
         yield (*path, "wait"), "`wait.first` is longer than `wait.most`"
+    if policy.hedge is not None and (policy.hedge.after or 0) >= policy.within:
+        yield (*path, "hedge"), "`hedge.after` is not before the end of `within`: no second attempt is ever made"
     if policy.within > policy.timeouts.total:
         yield (*path, "within"), "`within` is longer than `timeouts.total`, which ends the call before"
 

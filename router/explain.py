@@ -320,6 +320,7 @@ def _plan(plan: Plan, started: float) -> dict[str, Json]:
         "waits": [backoff(policy, failures, lambda: 1.0) for failures in range(1, policy.attempts)],
         "timeouts": msgspec.to_builtins(policy.timeouts),
         "total": round(plan.ends - started, 3),
+        "hedge": None if policy.hedge is None else {"after": policy.hedge.after or "p95"},
         "fallback_on": sorted(policy.fallback_on),
         "on_loss": plan.on_loss,
         "key": "the caller's own" if plan.own_key is not None else "configured",

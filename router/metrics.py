@@ -35,7 +35,7 @@ from router.instruments import OTHER, Counter, Family, Gauge, Histogram, Series
 from router.policy.breaker import State
 from router.policy.outliers import Reason
 from router.policy.retries import Denied
-from router.record import AttemptRecord, Outcome, Priority, Record, StreamEnd, Waited
+from router.record import OUTPACED, AttemptRecord, Hedged, Outcome, Priority, Record, StreamEnd, Waited
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NONE = "none"
@@ -61,6 +61,9 @@ OUTCOME_OF: dict[str, Outcome] = {
     **{error.kind: _outcome(error) for error in errors.tree(errors.RouterError)},
     CLIENT_LEFT: "client_left",
 }
+
+# The same of an attempt, which may also have been cut off for another one.
+ATTEMPTED: dict[str, str] = {**OUTCOME_OF, OUTPACED: OUTPACED}
 
 # Phases in which we wait for an upstream (or before the next attempt): not the gateway's own time.
 UPSTREAM_PHASES = frozenset({"connect", "first_byte", "first_chunk", "body", "wait"})
@@ -251,8 +254,14 @@ INSTRUMENTS = (
     Instrument(
         Counter,
         "isthmus_attempts_total",
-        "provider model outcome",
-        "Calls of upstreams: first tries, retries and fallbacks.",
+        "provider model outcome:attempted",
+        "Calls of upstreams: first tries, retries, fallbacks, hedges. outpaced: cut off, another one answered first.",
+    ),
+    Instrument(
+        Counter,
+        "isthmus_hedges_total",
+        "provider outcome:hedged",
+        "Second attempts while a first was under way, by the upstream tried: won, lost to the first, or failed.",
     ),
     Instrument(
         Counter,
@@ -453,9 +462,11 @@ class Metrics:
             "model": {NONE},
             "key": {NONE},
             "status": frozenset(_STATUS.values()),
-            "error": frozenset(OUTCOME_OF) | {""},
+            "error": frozenset(ATTEMPTED) | {""},
             "rejected": frozenset(OUTCOME_OF) | EARLY_REASONS,
             "outcome": frozenset(get_args(Outcome)),
+            "attempted": frozenset({*get_args(Outcome), OUTPACED}),
+            "hedged": frozenset(get_args(Hedged)),
             "operation_name": OPERATIONS,
             "token_type": frozenset({"input", "output"}),
             "tokens": frozenset(tokens.KINDS),
@@ -487,6 +498,7 @@ class Metrics:
         self._token_parts = self._family(Counter, "isthmus_tokens_total")
         self._requests = self._family(Counter, "isthmus_requests_total")
         self._attempts = self._family(Counter, "isthmus_attempts_total")
+        self._hedges = self._family(Counter, "isthmus_hedges_total")
         self._retries = self._family(Counter, "isthmus_retries_total")
         self._denied = self._family(Counter, "isthmus_retries_denied_total")
         self._losses = self._family(Counter, "isthmus_losses_total")
@@ -592,6 +604,8 @@ class Metrics:
             self._observe_losses(record)
         if len(record.attempts) > 1 or record.denied_retries:
             self._observe_retries(record)
+        for hedge in record.hedges:
+            self._hedges[hedge].inc()
         for waited in record.queued:
             self._queued[waited].inc()
         if record.resent:
@@ -625,7 +639,7 @@ class Metrics:
         provider, model = attempt.provider, attempt.model
         series = (attempt.operation, provider, model, error)
         (self._duration.get(series) or self._duration[series]).observe(max(0.0, attempt.ended - attempt.started))
-        made = (provider, model, OUTCOME_OF.get(error, "bug") if error else "ok")
+        made = (provider, model, ATTEMPTED.get(error, "bug") if error else "ok")
         (self._attempts.get(made) or self._attempts[made]).inc()
         first, last = attempt.first_chunk, attempt.last_chunk
         if first is not None:
@@ -672,7 +686,7 @@ class Metrics:
     def _observe_retries(self, record: Record) -> None:
         before: AttemptRecord | None = None
         for attempt in record.attempts:
-            if before is not None:
+            if before is not None and not attempt.hedge:
                 self._retries[attempt.provider, before.error or ""].inc()
             before = attempt
         for reason in record.denied_retries:

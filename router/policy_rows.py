@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, TypeAlias, get_args
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from router import table
 from router.kinds import (
     CheckSchema,
     Count,
     Duration,
-    Later,
     OnLoss,
     Positive,
     Rate,
@@ -22,6 +21,7 @@ from router.kinds import (
 )
 from router.reference import Says
 from router.table import BreakerSettings, OutlierSettings, PolicySettings, Timeouts
+from router.units import DURATION, read_after
 
 _POLICY = PolicySettings()
 _BREAKER = BreakerSettings()
@@ -75,6 +75,19 @@ class OutliersRow(Rows):
     )
 
 
+class HedgeRow(Rows):
+    after: Annotated[
+        float | None,
+        BeforeValidator(read_after),
+        WithJsonSchema({"type": "string", "pattern": f"^(p95|{DURATION.pattern})$"}),
+        Says("duration or `p95`"),
+    ] = Field(
+        ...,
+        description="how long the first is waited for; `p95`: as long as 19 of 20 answers of its target take to begin, "
+        "once 20 are known",
+    )
+
+
 class PolicyRow(Rows):
     attempts: Annotated[int, Field(ge=1, le=20), Says("number")] = Field(
         _POLICY.attempts, description="calls of upstreams for one call, over all targets"
@@ -115,4 +128,8 @@ class PolicyRow(Rows):
     nice: Share = Field(
         _POLICY.nice, description="share of its time that a nice call may wait for a place (`x-isthmus-nice: true`)"
     )
-    hedge: Later = Field(None, description="a second attempt before the first has failed")
+    hedge: HedgeRow | None = Field(
+        None,
+        description="a second attempt, at another target, while the first has not begun to answer: who answers first "
+        "is heard, the other one is cut off; null: never",
+    )

@@ -75,6 +75,12 @@ class OutlierSettings(msgspec.Struct, frozen=True, kw_only=True):
     cool: float = 30.0
 
 
+class HedgeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A second attempt before the first has failed, `after` so many seconds; None: after the p95 of its target."""
+
+    after: float | None = None
+
+
 class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     """How hard to try. `within`: seconds over all attempts, until the first byte goes to the caller."""
 
@@ -88,6 +94,7 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     fallback_on: frozenset[Refusal] = frozenset({"context_too_long"})
     breaker: BreakerSettings | None = BreakerSettings()
     outliers: OutlierSettings | None = None
+    hedge: HedgeSettings | None = None
     nice: float = 0.5  # share of the time that is left which a nice call may wait for a place
     on_loss: OnLoss = "report"
     check_schema: CheckSchema = "off"

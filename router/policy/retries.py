@@ -7,6 +7,7 @@ The order of things for one exchange (the project's reliability requirements, se
   * what may pass (lost connections, 5xx) goes to another target if there is one that has not been tried, else to
     the same after a wait: full jitter, doubling from `wait_first` up to `wait_most`, or what Retry-After says;
   * a 5xx is tried once more on the same target before the next one is taken;
+  * a key that has been refused is not tried again, for another model of its row neither;
   * a refusal that another model may not make (`fallback_on`: the context is too long, a content filter) goes to the
     next target that can take the call; where none does, the caller hears the first refusal;
   * a Retry-After of more than 10 s, or one past the deadline, is relayed instead of waited for;
@@ -29,6 +30,7 @@ from providers.canonical.errors import (
     ContentBlocked,
     ContextTooLong,
     RouterError,
+    UpstreamDenied,
     UpstreamError,
     UpstreamFailed,
 )
@@ -133,7 +135,7 @@ def next_step(
         return Try(targets[0])
     last = history[-1]
     sent = [attempt for attempt in history if attempt.sent]
-    refusals = [attempt for attempt in history if _is_refusal(attempt.error, settings)]
+    refusals = [attempt for attempt in history if is_refusal(attempt.error, settings)]
     told = last.error if last.committed else _worth_telling(history, refusals)
     stop = _must_stop(last, sent, settings)
     if stop is not None:
@@ -156,19 +158,19 @@ def next_step(
 def _must_stop(last: Attempt, sent: Sequence[Attempt], settings: PolicySettings) -> Denied | None:
     if last.committed:
         return "committed"
-    if last.error.retry == "never" and not _is_refusal(last.error, settings):
+    if last.error.retry == "never" and not is_refusal(last.error, settings):
         return "not_retryable"
     if len(sent) >= settings.attempts:
         return "attempts"
     return None
 
 
-def _is_refusal(error: RouterError, settings: PolicySettings) -> bool:
+def is_refusal(error: RouterError, settings: PolicySettings) -> bool:
     """Is it a refusal that the policy has taken to another model?"""
     return any(isinstance(error, REFUSALS[word]) for word in settings.fallback_on)
 
 
-def _can_take(target: Target, refusal: Attempt) -> bool:
+def can_take(target: Target, refusal: Attempt) -> bool:
     """May a target take what another one has refused? Of contexts the larger one, where both are known; else any
     other model."""
     refused = refusal.target
@@ -177,6 +179,14 @@ def _can_take(target: Target, refusal: Attempt) -> bool:
             return target.context > refused.context
         return target.model != refused.model
     return (target.provider, target.model) != (refused.provider, refused.model)
+
+
+def _key(attempt: Attempt) -> tuple[str, str | None] | None:
+    """Whose key has been refused, whatever it was asked for. None where it may be good for another model: a 403 of a
+    row with one key may mean the model."""
+    target, error = attempt.target, attempt.error
+    about_model = target.secret is None and isinstance(error, UpstreamError) and error.upstream_status == 403
+    return None if about_model else (target.provider, target.secret)
 
 
 def _worth_telling(history: Sequence[Attempt], refusals: Sequence[Attempt]) -> RouterError:
@@ -197,8 +207,9 @@ def _where(
 ) -> Target | None:
     """The same target again, another one, or none."""
     tried = [attempt.target for attempt in history]
-    left = (target for target in targets if target not in tried)
-    fresh = next((target for target in left if all(_can_take(target, refusal) for refusal in refusals)), None)
+    dead = {_key(attempt) for attempt in history if isinstance(attempt.error, UpstreamDenied)} - {None}
+    left = (one for one in targets if one not in tried and (one.provider, one.secret) not in dead)
+    fresh = next((target for target in left if all(can_take(target, refusal) for refusal in refusals)), None)
     row = rows.get(last.target.provider, Row())
     times = sum(1 for attempt in history if attempt.target == last.target)
     again = _may_repeat(last.error) and last.sent and _row_allows(row, last.error)

@@ -212,7 +212,6 @@ def test_problems_say_what_was_expected(tmp_path: Path, text: str, expected: str
         ("cache: {}", "cache"),
         ("server: {workers: 2}", "server.workers"),
         ("server: {workers: auto}", "server.workers"),
-        ("policies: {default: {hedge: {after: p95}}}", "policies.default.hedge"),
         ("access: {keys: [{name: a, hash: x, budget: {usd: 5}}]}", "access.keys[0].budget"),
         ("access: {jwt: {jwks_url: https://x}}", "access.jwt.jwks_url"),
         ("access: {jwt: {require_scopes: true}}", "access.jwt.require_scopes"),

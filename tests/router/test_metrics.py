@@ -56,6 +56,7 @@ isthmus_loop_lag_seconds{}
 isthmus_log_lines_dropped_total{}
 isthmus_inflight{route}
 isthmus_breaker_state{provider,model}
+isthmus_hedges_total{provider,outcome}
 isthmus_outlier_state{provider,model}
 isthmus_outliers_total{provider,model,reason}
 isthmus_queued_total{provider,priority,outcome}

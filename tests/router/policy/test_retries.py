@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -230,6 +231,26 @@ def test_a_content_filter_is_another_targets_business_only_where_the_policy_says
     assert "not_retryable" == why(step([FAST, SPARE], [failed(FAST, too_long())], policy=policy))
 
 
+@pytest.mark.parametrize("code", [400, 401, 402, 403])
+def test_a_refused_key_is_dead_for_the_call(code: int) -> None:
+    """Of a row with several keys, whatever model it would be tried for next; the other keys are not."""
+    a, b = (Target(provider="fast", model="a", secret=key) for key in ("env:A", "env:B"))
+    other = Target(provider="fast", model="other", secret="env:A")
+    denied = errors.UpstreamDenied("no", upstream_status=code)
+
+    assert Try(b, retry=True) == step([a, other, b, SPARE], [failed(a, denied)])
+    assert Try(SPARE, retry=True) == step([a, b, other, SPARE], [failed(a, denied), failed(b, denied)])
+
+
+@pytest.mark.parametrize(("code", "expected"), [(401, SPARE), (402, SPARE), (403, Target(provider="fast", model="z"))])
+def test_the_one_key_of_a_row_may_be_good_for_another_model(code: int, expected: Target) -> None:
+    """403 may mean the model alone; a key that is wrong, or an account that is empty, is so for all."""
+    denied = errors.UpstreamDenied("no", upstream_status=code)
+    decision = step([FAST, Target(provider="fast", model="z"), SPARE], [failed(FAST, denied)])
+
+    assert Try(expected, retry=True) == decision
+
+
 def test_the_first_refusal_is_told_when_nobody_could_take_the_call() -> None:
     """It says what the caller can do about it; what befell the others does not."""
     error = too_long()
@@ -276,6 +297,48 @@ def test_never_more_attempts_than_allowed_nor_past_the_deadline(
         decision = step(targets, history, policy=policy, now=now, dice=dice)
 
     assert calls <= attempts
+
+
+@given(
+    kinds=st.lists(ERRORS, min_size=1, max_size=8),
+    targets=st.lists(st.sampled_from([FAST, SPARE, THIRD]), min_size=1, max_size=3, unique=True),
+    dice=st.floats(0, 0.999),
+    fallback_on=st.frozensets(st.sampled_from(get_args(Refusal))),
+)
+def test_never_after_commit(
+    kinds: list[type], targets: list[Target], dice: float, fallback_on: frozenset[Refusal]
+) -> None:
+    """Whatever has failed, however: once a byte has gone out, what broke then is what its caller hears."""
+    policy = PolicySettings(attempts=20, fallback_on=fallback_on)
+    history = [failed(targets[number % len(targets)], kind()) for number, kind in enumerate(kinds)]
+    last = msgspec.structs.replace(history[-1], committed=True)
+
+    assert GiveUp(last.error, "committed") == step(targets, [*history[:-1], last], policy=policy, dice=dice)
+
+
+@given(
+    calls=st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=300),
+    share=st.floats(0, 1),
+)
+def test_a_budget_is_a_share_of_the_calls_and_never_less_than_ten(
+    calls: list[tuple[float, bool]], share: float
+) -> None:
+    """In any ten seconds; and as soon as those are over there is room again."""
+    budget, now = RetryBudget(share), 0.0
+    made: list[float] = []
+    retried: list[float] = []
+    for wait, wants in calls:
+        now += wait
+        made.append(now)
+        budget.note_call(now)
+        recent_calls, recent = (sum(at > now - 10.0 for at in times) for times in (made, retried))
+        allowed = budget.allow(now)
+        assert (recent < max(10, share * recent_calls)) == allowed
+        if wants and allowed:
+            retried.append(now)
+            budget.note_retry(now)
+
+    assert budget.allow(now + 10.0)
 
 
 @pytest.mark.parametrize("kind", [busy, broken, lost, late, rejected, too_long])
