@@ -113,6 +113,10 @@ def test_it_can_be_opened_by_hand() -> None:
     assert breaker.admit(6.0)
     breaker.succeeded(6.0)
     assert ("closed", 0.1) == (breaker.state(6.0), breaker.share(6.0))
+    probed = failing(3)
+    assert probed.admit(5.0)
+    probed.trip(6.0)
+    assert probed.admit(11.0)  # what was under way finds nothing out any more
 
 
 @given(

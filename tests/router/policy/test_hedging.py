@@ -114,7 +114,7 @@ def test_what_was_refused_before_is_not_asked_of_the_same_kind() -> None:
     same = Target(provider="other", model="a")
     history = [failed(FAST, errors.ContextTooLong("x", upstream_status=400))]
 
-    assert THIRD == where([FAST, SPARE, same, THIRD], history, first=SPARE)
+    assert THIRD == where([FAST, SPARE, same, THIRD], history, first=SPARE, ready=[same, THIRD])
 
 
 def test_nothing_begins_after_the_deadline() -> None:

@@ -182,6 +182,17 @@ def test_an_outlier_that_is_still_slow_stays_out() -> None:
     assert 0.1 == bad.turn(62.0)
 
 
+def test_what_an_outlier_did_before_it_came_back_is_forgotten() -> None:
+    """Else it would be passed over again for the same calls."""
+    upstreams, (well, bad) = siblings(0.1, 0.9)
+    soon = OutlierSettings(errors=3.0, latency=3.0, calls=5, within=60.0, cool=5.0)
+    assert 1 == len(upstreams.compare([well, bad], soon, 2.0))
+    for at in (7.0, 12.0, 12.0, 12.0, 12.0):
+        stream(bad, 0.1, now=at)
+
+    assert 1.0 == bad.turn(13.0) and [] == upstreams.compare([well, bad], soon, 13.0)
+
+
 def test_siblings_are_compared_once_a_second() -> None:
     """However many calls ask for it."""
     upstreams, (well, bad) = siblings(0.1, 0.1)
