@@ -87,6 +87,12 @@ def _with_turns(gateway: Gateway, asked: Asked, plan: Plan, known: Sequence[Know
     ]
 
 
+def is_ready(gateway: Gateway, asked: Asked, plan: Plan, target: Target, now: float) -> bool:
+    """Is a target well, with a place free?"""
+    one = seen(gateway, asked, plan, target)
+    return min(one.share(now, target.secret), one.turn(now)) >= 1.0 and not _is_full(gateway, plan, target)
+
+
 def usd(gateway: Gateway, asked: Asked, target: Target, counts: Mapping[str, int]) -> Decimal | None:
     """What so many tokens cost at a target; None where nobody knows."""
     price = price_of(gateway.generation.prices, target.provider, target.model or asked.model or None)

@@ -88,6 +88,7 @@ FLOORS = {
     "router.answers": 7,
     "router.limiting": 7,
     "router.targeting": 7,
+    "router.racing": 7,
     "router.streaming": 7,
     "router.outgoing": 7,
     "router.exchange": 7,

@@ -19,12 +19,12 @@ from router.table import PolicySettings, Target
 _PLAIN = Row()
 
 
-def when(settings: PolicySettings, began: float, deadline: float, p95: float | None) -> float | None:
-    """At which instant; None: never. `p95`: of the first one's target, None where too few calls tell of it."""
+def patience(settings: PolicySettings, p95: float | None) -> float | None:
+    """For how many seconds the first is waited for; None: until it is over. `p95`: of its target, None where too few
+    calls tell of it."""
     if settings.hedge is None:
         return None
-    after = settings.hedge.after if settings.hedge.after is not None else p95
-    return began + after if after is not None and began + after < deadline else None
+    return settings.hedge.after if settings.hedge.after is not None else p95
 
 
 def second(

@@ -142,6 +142,19 @@ class Upstream:
             if breaker is not None:
                 breaker.left()
 
+    def p95(self, now: float, *, stream: bool) -> float | None:
+        """Seconds after which 19 of 20 answers have begun; None until enough are known, from the first question on."""
+        return self.watch()[not stream].p95(now)
+
+    def outpaced(self, seconds: float, now: float, *, stream: bool) -> None:
+        """An attempt was cut off for another one, after so long: its answer would have taken longer, and that is all
+        that is known."""
+        pace = self.streams if stream else self.wholes
+        if pace.value is None or seconds > pace.value:
+            pace.note(seconds, now)
+        if self.recent is not None:
+            self.recent[not stream].took(now, seconds)
+
     def _remember(self, error: RouterError | None, now: float, first: float | None, *, stream: bool) -> None:
         failed = error is not None and is_its_fault(error)
         if self.recent is not None and (error is None or failed):

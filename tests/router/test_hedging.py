@@ -168,9 +168,9 @@ async def test_a_head_is_no_answer_yet() -> None:
 
 
 @both
-@pytest.mark.parametrize("fault", [RESET, status(500), status(429), status(400)], ids=["reset", "500", "429", "400"])
+@pytest.mark.parametrize("fault", [RESET, status(500), status(429)], ids=["reset", "500", "429"])
 async def test_a_first_that_fails_leaves_it_to_the_second(fault: Answer, stream: bool) -> None:
-    """While that one may still answer nobody hears of the failure, not even of a refusal."""
+    """While that one may still answer nobody hears of the failure."""
     async with race() as run:
         reply = fault.after(Sleep(0.3)) if isinstance(fault, Answer) else [Sleep(0.3), fault]
         run.one.script(reply)
@@ -179,6 +179,24 @@ async def test_a_first_that_fails_leaves_it_to_the_second(fault: Answer, stream:
 
         assert (200, "two", "2", 1.0) == (code, text, headers["x-isthmus-attempts"], run.hedges("won"))
         assert 0.0 == run.attempts("outpaced")
+
+
+@pytest.mark.parametrize(("first", "second"), [(status(400), HANG), (HANG, status(400))], ids=["first", "second"])
+async def test_what_the_caller_must_mend_is_told_at_once(first: Answer, second: Answer) -> None:
+    """A bad request is one everywhere: the other attempt is cut off. What only the second target refuses is not."""
+    async with race(within="1500ms") as run:
+        run.one.script(first.after(Sleep(0.3)) if isinstance(first, Answer) else first)
+        run.two.script(second)
+        began = time.monotonic()
+        code, headers, _ = await run.ask()
+        took = time.monotonic() - began
+
+        assert "2" == headers["x-isthmus-attempts"]
+        if isinstance(first, Answer):
+            await closed(run.two)
+            assert (400, 1.0) == (code, run.hedges("lost")) and took < 1.2
+        else:
+            assert (504, 1.0) == (code, run.hedges("failed")) and took > 1.2
 
 
 @both

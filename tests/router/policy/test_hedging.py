@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.canonical import errors
-from router.policy.hedging import second, when
+from router.policy.hedging import patience, second
 from router.policy.retries import Attempt, GiveUp, RetryBudget, Row, next_step
 from router.table import HedgeSettings, PolicySettings, Target
 
@@ -49,18 +49,16 @@ def where(
     )
 
 
-def test_it_begins_after_the_time_that_the_policy_names() -> None:
-    """Never without one, and never past the deadline."""
-    assert 10.8 == when(POLICY, 10.0, 90.0, None)
-    assert None is when(PolicySettings(), 10.0, 90.0, 0.5)
-    assert None is when(POLICY, 10.0, 10.8, None)
+def test_the_first_is_waited_for_as_long_as_the_policy_names() -> None:
+    """Without a word of it until it is over."""
+    assert (0.8, None) == (patience(POLICY, 0.5), patience(PolicySettings(), 0.5))
 
 
-def test_it_begins_after_the_p95_of_its_target_where_that_is_known() -> None:
+def test_the_p95_of_its_target_is_waited_for_where_that_is_known() -> None:
     """Too few calls make no p95, and then there is no second attempt."""
     policy = PolicySettings(hedge=HedgeSettings())
 
-    assert (10.5, None) == (when(policy, 10.0, 90.0, 0.5), when(policy, 10.0, 90.0, None))
+    assert (0.5, None) == (patience(policy, 0.5), patience(policy, None))
 
 
 def test_the_next_target_is_asked_never_the_same() -> None:
@@ -179,7 +177,8 @@ class World:
         """One call, and a second one while it has not begun to answer. Gives what failed."""
         order = count()
         open_calls = [(*self._call(target), next(order), target)]
-        hedged_at = when(self.policy, self.now, self.deadline, None)
+        after = patience(self.policy, None)
+        hedged_at = None if after is None else self.now + after
         failures: list[Attempt] = []
         while open_calls:
             self.most_at_once = max(self.most_at_once, len(open_calls))
