@@ -14,8 +14,7 @@ which metrics and log get once, at the end.
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from copy import copy
 from typing import Any, NamedTuple, Self
 
@@ -38,14 +37,13 @@ from providers.canonical.errors import (
 from providers.canonical.loss import Losses, approximated, blame, in_callers_words
 from providers.dialect import Asked, Dialect, StreamDecoder, Traits, WireRequest, WireResponse
 from providers.provider import Provider, address
-from router import outgoing, targeting
+from router import outgoing, racing, targeting
 from router.admission import Admission, Incoming, Plan
 from router.alarm import Alarm, waiting
 from router.answers import cost, head, kept, kept_none, outcome_of, own_body, stream_end_of, with_own_status
 from router.gateway import UNLISTED, Gateway
 from router.limiting import Charge
-from router.policy.hedging import patience, second
-from router.policy.retries import Attempt, GiveUp, is_refusal, next_step
+from router.policy.retries import Attempt, GiveUp, next_step
 from router.policy.throughput import Throughput
 from router.racing import Race
 from router.record import AttemptRecord, Record
@@ -209,9 +207,10 @@ class Exchange:
         target = targets[0]
         while True:
             try:
-                if plan.policy.hedge is None:
+                after = None if plan.policy.hedge is None else racing.patience_with(self, asked, plan, target)
+                if after is None:
                     return await self._attempt(asked, plan, target)
-                return await self._hedged(asked, plan, targets, target, history)
+                return await racing.race(self, after, asked, plan, targets, target, history)
             except RouterError as error:
                 if self.door.began:
                     raise
@@ -245,74 +244,7 @@ class Exchange:
             self.watch.lap("wait")
             target = step.target
 
-    async def _hedged(
-        self, asked: Asked, plan: Plan, targets: Sequence[Target], target: Target, history: list[Attempt]
-    ) -> None:
-        """One attempt, and another one beside it when it is late. When neither answers the error of the first is
-        raised, that of the second is in the history."""
-        after = self._patience(asked, plan, target)
-        if after is None:
-            return await self._attempt(asked, plan, target)
-        race, clock = Race(self.alarm, self.door), self.gateway.clock
-        first: Self = self._beside(race, asked, plan, target)
-        beside: Self | None = None
-        other: Target | None = None
-        is_alone = True
-        try:
-            while race.open:
-                at = race.began(clock()) + after if is_alone and race.is_undecided else math.inf
-                if at <= clock():
-                    is_alone = False
-                    other = self._other(asked, plan, targets, target, history)
-                    if other is not None:
-                        beside = first._beside(race, asked, plan, other, hedge=True)
-                    continue
-                await race.wait(None if at == math.inf else at - clock())
-                race.look(lambda error: error.retry == "never" and not is_refusal(error, plan.policy))
-        finally:
-            await race.close()
-            self._adopt(first if beside is None or race.winner is not race.sides[1] else beside, race)
-            for where, seconds in race.lost(target, other):
-                targeting.seen(self.gateway, asked, plan, where).outpaced(seconds, clock(), stream=asked.stream)
-        if race.winner is None and beside is not None and other is not None:
-            failure = race.sides[1].error
-            if isinstance(failure, RouterError):
-                history.append(Attempt(target=other, error=failure.with_traceback(None), sent=beside._sent))
-        error = (race.winner or race.sides[0]).error
-        if error is not None:
-            raise error
-
-    def _patience(self, asked: Asked, plan: Plan, target: Target) -> float | None:
-        """After how many seconds another target is asked as well; None: never."""
-        hedge = plan.policy.hedge
-        if hedge is None or not self.can_hedge or len(plan.targets) == 1 or target.provider == UNLISTED:
-            return None
-        p95 = None
-        if hedge.after is None:
-            p95 = targeting.seen(self.gateway, asked, plan, target).p95(self.gateway.clock(), stream=asked.stream)
-        return patience(plan.policy, p95)
-
-    def _other(
-        self, asked: Asked, plan: Plan, targets: Sequence[Target], first: Target, history: Sequence[Attempt]
-    ) -> Target | None:
-        """The target that is asked as well, if there is one. It counts against its budget."""
-        gateway, now = self.gateway, self.gateway.clock()
-        found = second(
-            targets,
-            history,
-            first,
-            plan.policy,
-            now=now,
-            deadline=plan.deadline,
-            rows=self.generation.rows,
-            budgets=self.generation.budgets,
-            ready=lambda target: targeting.is_ready(gateway, asked, plan, target, now),
-        )
-        if found is not None:
-            self.generation.budget(found.provider, plan.policy.retry_budget).note_retry(now)
-        return found
-
-    def _beside(self, race: Race, asked: Asked, plan: Plan, target: Target, *, hedge: bool = False) -> Self:
+    def beside(self, race: Race, asked: Asked, plan: Plan, target: Target, *, hedge: bool = False) -> Self:
         """This exchange once more, making one attempt of a race; what it writes down is its own."""
         other = self._apart()
         side = race.side(self.record, self.gateway.clock(), hedge=hedge)
@@ -334,7 +266,7 @@ class Exchange:
         """A copy whose attempt touches nothing of this one's."""
         return copy(self)
 
-    def _adopt(self, other: Self, race: Race) -> None:
+    def adopt(self, other: Any, race: Race) -> None:
         """Goes on as the one of a race whose answer was given, or as the first of them."""
         mine = {"record": self.record, "door": self.door, "alarm": self.alarm}
         vars(self).update({**vars(other), **mine})

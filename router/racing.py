@@ -8,13 +8,21 @@ and where a second attempt begins is decided in `policy/hedging.py`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import math
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from providers.canonical.errors import RouterError
+from providers.dialect import Asked
+from router import targeting
+from router.admission import Plan
 from router.alarm import Alarm
+from router.gateway import UNLISTED, Gateway, Generation
 from router.metrics import CLIENT_LEFT
+from router.policy.hedging import patience, second
+from router.policy.retries import Attempt, is_refusal
 from router.record import OUTPACED, AttemptRecord, Hedged, Record
 from router.relay import Door, Passing
 from router.table import Limits, Target
@@ -253,3 +261,98 @@ class Gate:
 
     def cut(self) -> None:
         self._door.cut()
+
+
+# ── the race of a call ─────────────────────────────────────────────────────────────────
+
+
+class Racer(Protocol):
+    """An exchange, as far as a race goes."""
+
+    gateway: Gateway
+    generation: Generation
+    alarm: Alarm
+    door: Door
+
+    @property
+    def can_hedge(self) -> bool: ...
+
+    def beside(self, race: Race, asked: Asked, plan: Plan, target: Target, *, hedge: bool = False) -> Racer:
+        """The same exchange once more, making one attempt of the race."""
+        ...
+
+    def adopt(self, other: Any, race: Race) -> None:
+        """Goes on as that one."""
+        ...
+
+
+def patience_with(racer: Racer, asked: Asked, plan: Plan, target: Target) -> float | None:
+    """After how many seconds another target is asked besides this one; None: never."""
+    hedge = plan.policy.hedge
+    if hedge is None or not racer.can_hedge or len(plan.targets) == 1 or target.provider == UNLISTED:
+        return None
+    p95 = None
+    if hedge.after is None:
+        p95 = targeting.seen(racer.gateway, asked, plan, target).p95(racer.gateway.clock(), stream=asked.stream)
+    return patience(plan.policy, p95)
+
+
+async def race(
+    racer: Racer,
+    after: float,
+    asked: Asked,
+    plan: Plan,
+    targets: Sequence[Target],
+    target: Target,
+    history: list[Attempt],
+) -> None:
+    """One attempt, and another one beside it when it is late. When neither answers the error of the first is raised,
+    and that of the second is in the history."""
+    run, clock = Race(racer.alarm, racer.door), racer.gateway.clock
+    first = racer.beside(run, asked, plan, target)
+    beside: Racer | None = None
+    other: Target | None = None
+    is_alone = True
+    try:
+        while run.open:
+            at = run.began(clock()) + after if is_alone and run.is_undecided else math.inf
+            if at <= clock():
+                is_alone = False
+                other = _other(racer, asked, plan, targets, target, history)
+                if other is not None:
+                    beside = first.beside(run, asked, plan, other, hedge=True)
+                continue
+            await run.wait(None if at == math.inf else at - clock())
+            run.look(lambda error: error.retry == "never" and not is_refusal(error, plan.policy))
+    finally:
+        await run.close()
+        racer.adopt(first if beside is None or run.winner is not run.sides[1] else beside, run)
+        for where, seconds in run.lost(target, other):
+            targeting.seen(racer.gateway, asked, plan, where).outpaced(seconds, clock(), stream=asked.stream)
+    if run.winner is None and other is not None and isinstance(failure := run.sides[1].error, RouterError):
+        sent = bool(run.sides[1].attempts.own)
+        history.append(Attempt(target=other, error=failure.with_traceback(None), sent=sent))
+    error = (run.winner or run.sides[0]).error
+    if error is not None:
+        raise error
+
+
+def _other(
+    racer: Racer, asked: Asked, plan: Plan, targets: Sequence[Target], first: Target, history: Sequence[Attempt]
+) -> Target | None:
+    """The target that is asked as well, if there is one. It counts against its budget."""
+    gateway, generation, now = racer.gateway, racer.generation, racer.gateway.clock()
+    found = second(
+        targets,
+        history,
+        first,
+        plan.policy,
+        now=now,
+        deadline=plan.deadline,
+        rows=generation.rows,
+        budgets=generation.budgets,
+        ready=lambda target: targeting.is_ready(gateway, asked, plan, target, now),
+    )
+    if found is not None:
+        generation.budget(found.provider, plan.policy.retry_budget).note_retry(now)
+    return found

@@ -275,9 +275,9 @@ class ChatExchange(MendedExchange):
         other._generation = copy(self._generation)
         return other
 
-    def _adopt(self, other: Self, race: Race) -> None:
+    def adopt(self, other: Any, race: Race) -> None:
         work = self._generation
-        super()._adopt(other, race)
+        super().adopt(other, race)
         if work is not None and other._generation is not None:
             work.text, work.finish = other._generation.text, other._generation.finish
             work.searched = other._generation.searched
