@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import time
 from collections.abc import AsyncIterator
+from hashlib import sha256
+from pathlib import Path
 
 import aiohttp
 import pytest
 
+from router import validating
 from tests.fakes import HANG, RESET, Answer, Connection, FakeUpstream, Json, Sleep, json_answer, status
 from tests.lanes import KEYS, LANES, Lane
 from tests.running import Running, running
@@ -437,3 +441,66 @@ async def test_json_error_bodies_in_good_answers_lose() -> None:
         code, _, text = await run.ask()
 
         assert (200, "one", 1.0) == (code, text, run.hedges("failed"))
+
+
+CHATS = """
+server: {listen: "127.0.0.1:0", admin: null}
+providers:
+  one: {base_url: "$one/v1", speaks: [openai.chat], auth: none}
+  two: {base_url: "$two/v1", speaks: [openai.chat], auth: none}
+models: {m: [{provider: one, model: a}, {provider: two, model: b}]}
+policies: {default: {attempts: 3, hedge: {after: 150ms}}}
+routes: [{path: /v1/chat/completions, speaks: openai.chat, to: models}]
+chats: {store: "sqlite:$store", personas: {maya: {model: m}}}
+"""
+
+
+@both
+@pytest.mark.parametrize("winner", ["one", "two"])
+async def test_the_chat_service_stores_what_was_heard(winner: str, stream: bool, tmp_path: Path) -> None:
+    """Once, and as its caller read it, whoever answered first."""
+    async with FakeUpstream() as one, FakeUpstream() as two:
+        names = {"one": one.url, "two": two.url, "store": tmp_path / "chats.db"}
+        async with running(CHATS, **names) as gateway:
+            pauses = {"one": 0.4, "two": 0.6} if winner == "one" else {"one": 2.0, "two": 0.0}
+            one.script(said("one", stream=stream).after(Sleep(pauses["one"])))
+            two.script(said("two", stream=stream).after(Sleep(pauses["two"])))
+            path = "/api/v1/chat/generate/stream" if stream else "/api/v1/chat/generate"
+            answer = await gateway.post(path, {"chat_history": [{"role": "user", "content": "Hi"}]})
+            rows = sqlite3.connect(tmp_path / "chats.db").execute("select text from messages order by 1").fetchall()
+
+        assert (200 if stream else 201) == answer.status
+        assert winner.encode() in answer.body
+        assert {("Hi",), (winner,)} == set(rows)
+
+
+@pytest.mark.skipif(not validating.AVAILABLE, reason="the extra `schema` is not installed")
+async def test_asking_again_counts_on_both_sides() -> None:
+    """Answers that break their schema are asked for once more within the attempts of both together."""
+    table = TABLE.replace("hedge: $hedge,", "hedge: $hedge, check_schema: repair,")
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    wish = {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}}
+    async with race(table=table, attempts=3) as run:
+        run.one.always(CHAT.whole('{"a": "x"}').after(Sleep(0.3)))
+        run.two.always(CHAT.whole('{"a": "y"}').after(Sleep(0.2)))
+        code, headers, text = await run.ask(**wish)
+
+        assert (200, "3") == (code, headers["x-isthmus-attempts"])
+        assert 3 == sum(run.counts()) and text in ('{"a": "x"}', '{"a": "y"}')
+
+
+async def test_both_count_for_the_limits_of_a_key() -> None:
+    """What was cut off by estimate, what was answered as its upstream counted it."""
+    key = f'access: {{keys: [{{name: a, hash: "sha256:{sha256(b"key").hexdigest()}", tpm: 10000}}]}}\n'
+    async with race(table=TABLE + key) as run:
+        run.one.script(HANG)
+        run.two.script(CHAT.whole("two"))
+        body = CHAT.body("Hello there! " * 40) | {"model": "m", "max_tokens": 100}
+        await run.gateway.post(CHAT.path(), body, headers={"authorization": "Bearer key"})
+        run.two.script(CHAT.whole("two"))
+        run.one.script(CHAT.whole("one"))
+        answer = await run.gateway.post(CHAT.path(), body, headers={"authorization": "Bearer key"})
+        estimate = 10_000 - int(answer.headers["x-ratelimit-remaining-tokens"])
+
+        # The second call has set its estimate aside; the first has been settled for that of its loser and 12 tokens.
+        assert 200 == answer.status and (estimate - 12) % 2 == 0 and estimate > 400
