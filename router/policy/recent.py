@@ -51,7 +51,7 @@ class Recent:
         """The time after which 19 of 20 answers have begun; None where too few calls tell of it. Looked up anew after
         every few calls."""
         at, value = self._p95
-        if self._noted >= at + _EVERY:
+        if self._noted >= at + _EVERY or (value is None and len(self._times) >= LEAST):
             times = sorted(seconds for ended, seconds in self._times if ended > now - _SPAN)
             value = times[len(times) * 95 // 100] if len(times) >= LEAST else None
             self._p95 = (self._noted, value)

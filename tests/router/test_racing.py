@@ -243,6 +243,19 @@ async def test_both_know_how_many_attempts_there_have_been() -> None:
     assert [False, True] == [one[-1].hedge, two[-1].hedge]
 
 
+async def test_who_has_lost_gets_nowhere() -> None:
+    """Should it still have something to say."""
+    two = Two()
+    first, second = two.enter("500 say"), two.enter("500 say")
+    assert two.race.win(first) and not two.race.win(second)
+    for say in (two.race.gate(second).whole(200, {}, b"x"), two.race.gate(second).begin(200, {}, two.alarm)):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(say, 0.05)
+    await two.race.close()
+
+    assert ([], False) == (two.caller.heard, two.caller.began)
+
+
 async def test_the_way_to_the_caller_is_the_callers() -> None:
     """What is no answer passes as it is."""
     two = Two()

@@ -32,6 +32,8 @@ def test_a_p95_is_made_of_enough_calls() -> None:
     few = took(*[1.0] * (LEAST - 1))
 
     assert None is few.p95(0.0)
+    few.took(0.0, 2.0)
+    assert 2.0 == few.p95(0.0)
     assert 1.0 == took(*[1.0] * LEAST).p95(0.0)
 
 
