@@ -384,7 +384,7 @@ async def test_who_has_no_place_is_passed_over() -> None:
             await asyncio.sleep(0.02)
         holds = asyncio.create_task(run.ask("two/b"))
 
-        assert (200, "three") == (await call)[::2]
+        assert (200, "three", 1.0) == (*(await call)[::2], run.hedges("won", "three"))
         assert (200, "two") == (await holds)[::2]
 
 
@@ -542,3 +542,19 @@ async def test_both_count_for_the_limits_of_a_key() -> None:
 
         # The second call has set its estimate aside; the first has been settled for that of its loser and 12 tokens.
         assert 200 == answer.status and (estimate - 12) % 2 == 0 and estimate > 400
+
+
+async def test_both_count_for_the_budget_of_a_key() -> None:
+    """What was cut off as it would have cost at most, what was answered as it did cost."""
+    key = (
+        f'access: {{keys: [{{name: a, hash: "sha256:{sha256(b"key").hexdigest()}", budget: {{usd: 5, per: day}}}}]}}\n'
+    )
+    async with race(table=TABLE + key) as run:
+        run.one.script(HANG)
+        run.two.script(CHAT.whole("two"))
+        body = CHAT.body() | {"model": "m", "max_tokens": 100}
+        answer = await run.gateway.post(CHAT.path(), body, headers={"authorization": "Bearer key"})
+        spent = run.gateway.metric("isthmus_budget_usd_spent", key="a")
+
+        assert (200, 1.0) == (answer.status, run.hedges("won"))
+        assert (100 + 12) / 1e6 <= spent <= (150 + 12) / 1e6
