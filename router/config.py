@@ -48,6 +48,7 @@ from router.kinds import (
     Positive,
     Price,
     Reference,
+    Scope,
     Share,
     Size,
     Text,
@@ -57,9 +58,9 @@ from router.kinds import (
 )
 from router.reference import LATER, Says, models_in, write
 from router.secrets import Secrets
-from router.settings import Loaded
+from router.settings import MOST_KEPT, Loaded
 from router.strict_yaml import MOST_BYTES, Node, Problem, describe, read
-from router.table import BreakerSettings, Limits, PolicySettings, Timeouts
+from router.table import BreakerSettings, CacheSettings, Limits, PolicySettings, Timeouts
 
 
 class Rows(BaseModel):
@@ -74,6 +75,7 @@ _LIMITS = Limits()
 _POLICY = PolicySettings()
 _BREAKER = BreakerSettings()
 _TIMEOUTS = Timeouts()
+_CACHE = CacheSettings()
 
 
 class LimitsRow(Rows):
@@ -330,6 +332,14 @@ class EgressRow(Rows):
     default: list[TargetRow] = Field([], description="where the head `default` of a path leads")
 
 
+class CacheRow(Rows):
+    ttl: Positive = Field(_CACHE.ttl, description="how long an answer is kept")
+    scope: Scope = Field(
+        _CACHE.scope,
+        description="for whom: `key`, for the key or token that asked; `all`, for all who may call the route",
+    )
+
+
 class RouteRow(Rows):
     path: Text = Field(
         ...,
@@ -353,6 +363,9 @@ class RouteRow(Rows):
         [], description="what is asked for in words of upstreams whose rows reject or ignore it"
     )
     egress: EgressRow | None = Field(None, description="which upstreams callers may name, on `to: named`")
+    cache: CacheRow | None = Field(
+        None, description="answers kept for the same question: `{}` is enough; not for `speaks: opaque`"
+    )
 
 
 class ResearchRow(Rows):
@@ -419,6 +432,12 @@ class PriceRow(AmountsRow):
     as_of: Day | None = Field(None, description="when somebody last looked, to be shown beside the price")
 
 
+class KeptRow(Rows):
+    most: Size = Field(
+        MOST_KEPT, description="memory for all of them, the least recently used first out; one may take an eighth"
+    )
+
+
 class MediaRow(Rows):
     fetch: Later = Field(None, description="whether image and file URLs are downloaded for upstreams that cannot")
     most: Annotated[None, later("20MiB"), WithJsonSchema({"enum": [None, "20MiB"]}), Says(LATER)] = Field(
@@ -477,7 +496,9 @@ class File(Rows):
         {},
         description="What models cost, by `PROVIDER/MODEL`, in US dollars per million tokens; `*` stands for anything.",
     )
-    cache: Later = Field(None, description="Answers kept for the same question.")
+    cache: KeptRow = Field(
+        KeptRow.model_construct(), description="Answers kept for the same question, on routes that say `cache`."
+    )
 
 
 # ── reading ────────────────────────────────────────────────────────────────────────────────────

@@ -46,7 +46,7 @@ from router.policy.retries import Attempt, GiveUp, next_step
 from router.record import AttemptRecord, Record
 from router.relay import CallerGone, Door
 from router.settings import Unit
-from router.state.seals import SealWatch
+from router.state.seals import Keeping, SealWatch
 from router.state.upstreams import Upstream
 from router.streaming import Relayed, Source, Translated, Unfolding, hold, is_whole_answer, opening, pump
 from router.table import Match, Route, Target
@@ -94,6 +94,8 @@ class Exchange:
         self.dialect: Dialect = self.admission.dialect  # the caller's; known once the route is
         self.losses: Losses = []
         self.charge: Charge | None = None  # of a key that has limits
+        self.seals: Keeping = gateway.seals  # where what answers have sealed is kept
+        self.sound = True  # nothing is wrong with the answer, so that it may be given to others, too
         self._kept = kept  # what of an upstream's headers goes on
         self._request: ChatRequest | None = None
         self._embedding: EmbeddingsRequest | None = None  # in its place, where vectors are asked for
@@ -514,7 +516,7 @@ class Exchange:
     def _translated(self, asked: Asked, response: ChatResponse) -> WireResponse:
         response = self._completed(response)
         self.record.usage = response.usage
-        self.gateway.seals.keep_all(self.admission.who.owner, response)
+        self.seals.keep_all(self.admission.who.owner, response)
         return self.dialect.encode_response(response, self._canonical(asked), self.losses)
 
     def _embedded(self, asked: Asked, upstream: Dialect, wire: WireResponse) -> WireResponse:
@@ -599,7 +601,7 @@ class Exchange:
             self.record,
             attempt,
             self.gateway.clock,
-            watch=SealWatch(self.gateway.seals, self.admission.who.owner),
+            watch=SealWatch(self.seals, self.admission.who.owner),
             id=self.record.id,
             created=int(self.gateway.wall()),
         )

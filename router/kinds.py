@@ -68,6 +68,7 @@ Names: TypeAlias = Annotated[list[str], Says("list of names")]
 Text: TypeAlias = Annotated[str, Says("text")]
 CheckSchema: TypeAlias = Annotated[Literal["off", "flag", "repair"], Says("`off`, `flag` or `repair`")]
 OnLoss: TypeAlias = Annotated[Literal["report", "allow", "reject"], Says("`report`, `allow` or `reject`")]
+Scope: TypeAlias = Annotated[Literal["key", "all"], Says("`key` or `all`")]
 
 
 def one(value: object) -> object:

@@ -34,7 +34,7 @@ from providers.canonical.loss import Kind
 from router.instruments import OTHER, Counter, Family, Gauge, Histogram, Series
 from router.policy.breaker import State
 from router.policy.retries import Denied
-from router.record import AttemptRecord, Outcome, Priority, Record, StreamEnd, Waited
+from router.record import AttemptRecord, Cached, Outcome, Priority, Record, StreamEnd, Waited
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NONE = "none"
@@ -331,6 +331,13 @@ INSTRUMENTS = (
     ),
     Instrument(
         Counter,
+        "isthmus_cache_requests_total",
+        "route result:cached",
+        "Calls on routes that keep answers: hit (nobody was asked for it), miss, or bypass (it was not looked up).",
+    ),
+    Instrument(Gauge, "isthmus_cache_bytes", "", "Memory that answers take which are kept for the same question."),
+    Instrument(
+        Counter,
         "isthmus_rejected_total",
         "reason:rejected",
         "Requests refused before any upstream was called, by the kind of the error.",
@@ -459,6 +466,7 @@ class Metrics:
             "auth": AUTH_REASONS,
             "result": frozenset({"ok", "error"}),
             "store": STORE_OPERATIONS,
+            "cached": frozenset(get_args(Cached)),
         }
         self._histograms: list[Family[Histogram]] = []
         self._courses: dict[tuple[object, ...], _Course] = {}
@@ -484,6 +492,8 @@ class Metrics:
         self._inflight = self._family(Gauge, "isthmus_inflight")
         self._breakers = self._family(Gauge, "isthmus_breaker_state")
         self._queued = self._family(Counter, "isthmus_queued_total")
+        self._cached = self._family(Counter, "isthmus_cache_requests_total")
+        self._cache_bytes = self._family(Gauge, "isthmus_cache_bytes")[()]
         self._rejected = self._family(Counter, "isthmus_rejected_total")
         self._stream_end = self._family(Counter, "isthmus_stream_end_total")
         self._egress = self._family(Counter, "isthmus_egress_denied_total")
@@ -538,6 +548,10 @@ class Metrics:
         """The chat store could not be reached, or written."""
         self._store[(operation,)].inc()
 
+    def cache_bytes(self, size: int) -> None:
+        """What answers take that are kept, now."""
+        self._cache_bytes.set(size)
+
     def config_refused(self) -> None:
         """A changed file was not taken; the old table stays."""
         self._reload[("error",)].inc()
@@ -574,6 +588,8 @@ class Metrics:
             self._observe_retries(record)
         for waited in record.queued:
             self._queued[waited].inc()
+        if record.cache is not None:
+            self._cached[record.route, record.cache].inc()
         if record.resent:
             self._stale[(record.provider,)].inc(record.resent)
         if record.error is not None:

@@ -36,6 +36,7 @@ from router.access import allowed, split_credentials
 from router.admission import Incoming
 from router.alarm import Alarm
 from router.answers import outcome_of
+from router.caching import CachedExchange, CachedMended, CachedShaped
 from router.chats.exchange import PATHS, ChatExchange, is_ours
 from router.chats.prompting import NAME
 from router.chats.store import NewerStore
@@ -309,6 +310,8 @@ def _kind(generation: Generation, incoming: Incoming) -> type[Exchange]:
         return ChatExchange
     if generation.table.is_opaque(incoming.target):
         return OpaqueExchange
+    if generation.caches:
+        return CachedMended if generation.mends else CachedShaped if generation.shapes else CachedExchange
     if generation.mends:
         return MendedExchange
     return ShapedExchange if generation.shapes else Exchange
@@ -449,6 +452,7 @@ class Life:
         """A table comes into force: from now on every new call sees it."""
         settings = generation.settings
         self.gateway.generation = generation
+        self.metrics.cache_bytes(generation.answers.size)
         self._http.keep_only(generation.providers.values())
         self.metrics.configured(
             generation.number,
@@ -481,7 +485,9 @@ class Life:
             self.state.refused(_now())
             self.log.event("error", "reload_refused", problems=["chats.store: another store takes a restart"])
             return
-        self._take(Generation(self.gateway.generation.number + 1, loaded.settings))
+        generation = Generation(self.gateway.generation.number + 1, loaded.settings)
+        generation.follows(self.gateway.generation)
+        self._take(generation)
         self.log.event("info", "reloaded", generation=self.gateway.generation.number)
 
     def signal(self) -> None:

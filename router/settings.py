@@ -22,6 +22,8 @@ Address: TypeAlias = tuple[str, int]  # host, port
 Json: TypeAlias = Any
 Unit: TypeAlias = Literal["requests", "tokens"]  # what is counted of a caller's key
 
+MOST_KEPT = 64 << 20  # bytes
+
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     """A caller's key. `hash` is the SHA-256 of the whole key; `models` are names or patterns with `*`.
@@ -77,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     table: Table
     secrets: Secrets
     log: Literal["json", "text"]
+    kept: int  # bytes of answers that are kept for the same question, on routes with `cache`
     chats: ChatSettings | None  # None: there is no chat service
     asked: Mapping[str, str]  # `listen`, `admin` of the command line: a reload passes them to `load` again
 

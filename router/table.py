@@ -24,6 +24,7 @@ OPAQUE_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 Choose: TypeAlias = Literal["in_order", "weighted", "least_busy", "fastest", "cheapest"]
 OnLoss: TypeAlias = Literal["report", "allow", "reject"]
 CheckSchema: TypeAlias = Literal["off", "flag", "repair"]
+Scope: TypeAlias = Literal["key", "all"]
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +106,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     write_stall: float = 60.0
 
 
+class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How long answers are kept, in seconds, and for whom: for the caller's key alone, or for all who may call."""
+
+    ttl: float = 600.0
+    scope: Scope = "key"
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `routes`. `speaks` is the dialect of whoever calls it."""
 
@@ -116,6 +124,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     check_schema: CheckSchema | None = None  # None: as the policy says
     emulate: frozenset[Emulated] = frozenset()
     egress: Egress | None = None
+    cache: CacheSettings | None = None
     methods: tuple[str, ...] = ("POST",)
     line: int = 0  # in routes.yaml
 

@@ -93,6 +93,7 @@ FLOORS = {
     "router.opaque": 7,
     "router.shaped": 7,
     "router.mended": 7,
+    "router.caching": 7,
     "router.explain": 7,
     "router.chats": 7,
     "router.chats.personas": 4,  # values

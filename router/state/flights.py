@@ -1,22 +1,34 @@
 """Calls under way that several may wait for: one upstream is asked, and all who asked for the same get what it says.
 
-A Flight is said by one (`begin`, `say`, then `land` or `fail`) and heard by any number of Hearings, each at its own pace:
-what has been said is held for those who come late or read slowly, within the budget of the cache. Where that leaves no
-room, or an answer is too large to be kept, nobody can join any more, and whoever says it waits until all who listen
-have taken a piece before the next one is heard of: so one flight holds one piece.
+A Flight is said by one (`begin`, `say`, then `land` or `fail`) and heard by any number of Hearings, each at its own
+pace: what has been said is held for those who come late or read slowly, within the budget of the cache. Where that
+leaves no room, or an answer is too large to be kept, nobody can join any more, and whoever says it waits until all who
+listen have taken a piece before the next one is heard of: from then on a flight holds one piece.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, TypeAlias
 
+from providers.canonical.loss import Loss
+from router.record import Outcome, StreamEnd
 from router.state.cache import PIECE, AnswerCache, Kept
+from router.state.seals import Note
 
 #: held: nothing may be given out yet; begun: the head may; landed: all has been said; failed: it will not be.
 State: TypeAlias = Literal["held", "begun", "landed", "failed"]
 TOGETHER = 64 << 10  # bytes of pieces that are heard at once
+
+
+class End(NamedTuple):
+    """How a call came out that has given an answer."""
+
+    outcome: Outcome
+    error: str | None = None
+    code: str | None = None
+    stream_end: StreamEnd | None = None
 
 
 class Answers(AnswerCache):
@@ -32,8 +44,12 @@ class Flight:
 
     def __init__(self, answers: Answers, key: bytes) -> None:
         self.state: State = "held"
-        self.headers: Mapping[str, str] = {}
+        self.head: Mapping[str, str] = {}  # of the answer, as it is for the caller whose call it is
+        self.same: Mapping[str, str] = {}  # what of it is the same for others
         self.streamed = False
+        self.losses: Sequence[Loss] = ()
+        self.seals: Sequence[Note] = ()
+        self.end: End | None = None  # known when it has landed
         self.pieces: list[bytes] = []
         self.first = 0  # the number of the first of them
         self.keeps = True  # all that is said can still be kept
@@ -45,8 +61,11 @@ class Flight:
         answers.flights.setdefault(key, self)
 
     # ── saying ─────────────────────────────────────────────────────────────────────
-    def begin(self, headers: Mapping[str, str], *, streamed: bool) -> None:
-        self.headers, self.streamed = headers, streamed
+    def begin(
+        self, head: Mapping[str, str], same: Mapping[str, str], *, streamed: bool, losses: Sequence[Loss] = ()
+    ) -> None:
+        """The head of the answer is known: nothing else will be given instead."""
+        self.head, self.same, self.streamed, self.losses = head, same, streamed, losses
         self._become("begun")
 
     async def say(self, piece: bytes) -> None:
@@ -137,29 +156,37 @@ class Hearing:
             await self.flight.changed()
         return self.flight.state != "failed"
 
-    async def next(self, taken: int = 0) -> list[bytes]:
-        """More of it: whole pieces, a few at a time; [] at its end, whatever that is. `taken`: how many of the last
-        ones have been given out."""
+    def ready(self, taken: int = 0) -> list[bytes]:
+        """What of it is here: whole pieces, a few at a time. `taken`: how many of the last ones have been given out."""
         flight = self.flight
         if taken:
             self.at += taken
             flight.moved()
-        while True:
-            start = self.at - flight.first
-            if start < len(flight.pieces):
-                return _few(flight.pieces, start)
-            if flight.state in ("landed", "failed"):
-                return []
-            await flight.changed()
+        return few(flight.pieces, self.at - flight.first)
+
+    async def next(self, taken: int = 0) -> list[bytes]:
+        """The same, waiting for it. [] at its end, whatever that is."""
+        while not (pieces := self.ready(taken)) and self.flight.state not in ("landed", "failed"):
+            taken = 0
+            await self.flight.changed()
+        return pieces
+
+    async def whole(self) -> bytes:
+        """All of what is no stream."""
+        return b"".join(await self.next())
+
+    def given(self) -> bytes | None:
+        """All that has been taken so far. None where some of it is not held any more."""
+        return None if self.flight.first else b"".join(self.flight.pieces[: self.at])
 
     def leave(self) -> None:
         self.flight.left(self)
 
 
-def _few(pieces: list[bytes], start: int) -> list[bytes]:
-    """As many as go out in one write, at least one."""
+def few(pieces: Sequence[bytes], start: int) -> list[bytes]:
+    """As many as go out in one write, from a place on: at least one, if there is one."""
     size, end = 0, start
     while end < len(pieces) and (end == start or size + len(pieces[end]) <= TOGETHER):
         size += len(pieces[end])
         end += 1
-    return pieces[start:end]
+    return list(pieces[start:end])

@@ -1,0 +1,378 @@
+"""Calls on routes with `cache`: answered from what is kept, or asked once for all who ask the same at that time.
+
+    kept      the answer as it was given before, with an `age`; nobody is called
+    under way the answer of a call that somebody else has begun, live: the same bytes, as they come
+    neither   the call is made, in a task of its own: what it says is heard by whoever listens (`state/flights.py`), its
+              own caller among them, who may leave or read slowly without harm to the others
+
+An answer is kept when all of it has been said and nothing went wrong. A call that fails before it has said anything
+fails nobody else: one of those who wait makes it anew. What a call used and cost is told of the one that made it; the
+others count as requests of their keys, and as nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from providers.canonical.errors import RouterError
+from providers.canonical.loss import Loss
+from providers.dialect import Asked
+from router.admission import Plan
+from router.alarm import Alarm, waiting
+from router.answers import kept_none, stream_end_of
+from router.exchange import Exchange
+from router.limiting import Charge
+from router.mended import MendedExchange
+from router.relay import CallerGone, Door, Passing
+from router.settings import Unit
+from router.shaped import ShapedExchange
+from router.state.cache import Kept
+from router.state.flights import End, Flight, Hearing, few
+from router.state.seals import Note, SealTape
+from router.table import CacheSettings, Limits
+
+MOST_FAILED = 2  # calls that may fail before those who wait for them go on by themselves, all at once
+#: What of an answer's head belongs to the answer, and is the same for everyone who gets it.
+_SAME = frozenset({"content-type", "cache-control", "x-accel-buffering"})
+_SAME |= {"x-isthmus-provider", "x-isthmus-model", "x-isthmus-lane"}
+#: Fields of a body that name what an upstream remembers: the same question is another one there the second time.
+_REMEMBERED = ("background", "container", "conversation")
+
+
+class Wish(NamedTuple):
+    """What a request's `cache-control` says: may it be answered with what is kept, no older than `newest` seconds?
+    May its answer be kept?"""
+
+    looks: bool = True
+    keeps: bool = True
+    newest: float | None = None
+
+
+def wish(headers: Any) -> Wish:
+    """`no-cache`, `no-store` and `max-age=SECONDS` (RFC 9111, 5.2.1); other directives say nothing here."""
+    looks, keeps, newest = True, True, None
+    for value in headers.getall("cache-control", ()):
+        for directive in value.lower().split(","):
+            name, _, seconds = directive.strip().partition("=")
+            if name == "no-cache":
+                looks = False
+            elif name == "no-store":
+                keeps = False
+            elif name == "max-age" and seconds.isascii() and seconds.isdigit():
+                newest = float(seconds[:9])
+    return Wish(looks, keeps, newest)
+
+
+class CachedExchange(Exchange):
+    """One call, which may have been answered before."""
+
+    _cache: CacheSettings | None = None
+    _age: int | None = None  # seconds, of an answer that was made for another call
+
+    # ── which way ──────────────────────────────────────────────────────────────────
+    async def _attempts(self, asked: Asked, plan: Plan) -> None:
+        match = self.admission.match
+        cache = self._cache = None if match is None else match.route.cache
+        if cache is None:
+            return await super()._attempts(asked, plan)
+        said = wish(self.incoming.headers)
+        if not said.keeps or plan.own_key is not None or is_remembered(asked):
+            self.record.cache = "bypass"
+            self._pay(asked)
+            return await super()._attempts(asked, plan)
+        self.record.cache = "miss"
+        await self._find(asked, plan, said, self._key(asked, plan, cache))
+
+    async def _find(self, asked: Asked, plan: Plan, said: Wish, key: bytes) -> None:
+        answers, failed = self.generation.answers, 0
+        while said.looks:
+            kept = answers.find(key, self.gateway.clock(), said.newest)
+            if kept is not None:
+                return await self._give_again(kept)
+            flight = answers.flights.get(key)
+            if flight is None or failed >= MOST_FAILED:
+                break
+            if await self._follow(flight, asked, plan):
+                return
+            failed += 1
+        await self._lead(asked, plan, key)
+
+    def _key(self, asked: Asked, plan: Plan, cache: CacheSettings) -> bytes:
+        """All that may make another answer of a call. What it says of itself counts byte for byte: the order of a
+        schema's properties is the order in which a model writes them."""
+        who, named, headers = self.admission.who, self.admission.named, self.incoming.headers
+        owner = None if cache.scope == "all" else (who.owner, who.key.hash if who.key is not None else None)
+        meant = (
+            self.record.route,
+            owner,
+            self.dialect.name,
+            asked.task,
+            asked.model,
+            sorted(asked.params.items()),
+            sorted((name, value) for name, value in self.incoming.query.items() if name != "key"),
+            [(name, headers.getall(name)) for name in sorted(self.dialect.passes) if name in headers],
+            None if named is None else (named.listed, named.default),
+            plan.on_loss,
+        )
+        digest = blake2b(repr(meant).encode("utf-8", "backslashreplace"), digest_size=32)
+        digest.update(b"\0")
+        digest.update(asked.wire.body)
+        return digest.digest()
+
+    # ── limits of the caller's key ─────────────────────────────────────────────────
+    def _set_aside(self, asked: Asked, limits: Mapping[Unit, int]) -> None:
+        """Later, where it depends on whether anybody is asked."""
+        match = self.admission.match
+        if match is None or match.route.cache is None:
+            super()._set_aside(asked, limits)
+
+    def _take_turn(self) -> None:
+        """Room for a call that takes nothing but its place among the requests. LimitExceeded."""
+        limits = self.admission.who.limits
+        if limits is not None and self.charge is None:
+            self.charge = Charge(self.gateway.accounts.of(self.admission.who.name, limits), self.gateway.clock)
+            self.charge.count()
+
+    def _pay(self, asked: Asked) -> None:
+        """Room for a call that is made. LimitExceeded."""
+        limits = self.admission.who.limits
+        if limits is None:
+            return
+        if self.charge is None:
+            return super()._set_aside(asked, limits)
+        self._kept = kept_none
+        operation = self.record.operation
+        self.charge.weigh_in(asked, operation, self._vectors if operation == "embeddings" else self._canonical)
+
+    # ── what is kept ───────────────────────────────────────────────────────────────
+    async def _give_again(self, kept: Kept) -> None:
+        """An answer that was given before."""
+        self._take_turn()
+        self._is_again(int(self.gateway.clock() - kept.made), kept.losses, kept.seals)
+        headers = self._headers_again(kept.headers)
+        if not kept.streamed:
+            return await self.door.whole(200, headers, b"".join(kept.pieces))
+        self.record.stream = True
+        await self.door.begin(200, headers, self.alarm)
+        given = 0
+        while pieces := few(kept.pieces, given):
+            await self.door.write(b"".join(pieces))
+            given += len(pieces)
+        self.record.stream_end = "done"
+        await self.door.end()
+
+    def _is_again(self, age: int, losses: Sequence[Loss], seals: Sequence[Note]) -> None:
+        """The answer is one that was made for another call; what is sealed in it is remembered for this caller, too."""
+        self.record.cache, self.record.status, self._age = "hit", 200, age
+        self.losses = list(losses)
+        self._seal_again(seals)
+
+    def _seal_again(self, seals: Sequence[Note]) -> None:
+        for note in seals:
+            self.gateway.seals.keep(self.admission.who.owner, note)
+
+    def _headers_again(self, same: Mapping[str, str]) -> dict[str, str]:
+        self.watch.lap("answer")
+        headers = {**same, "x-isthmus-attempts": "0", **self._head()}
+        if self.generation.prices and self.incoming.headers.get("x-isthmus-cost") == "true":
+            headers["x-isthmus-cost"] = "0"
+        return headers
+
+    def _head(self) -> dict[str, str]:
+        headers = super()._head()
+        if self.record.cache is not None:
+            headers["x-isthmus-cache"] = self.record.cache
+        if self._age is not None:
+            headers["age"] = str(self._age)
+        return headers
+
+    # ── what is under way ──────────────────────────────────────────────────────────
+    async def _follow(self, flight: Flight, asked: Asked, plan: Plan) -> bool:
+        """The answer of a call that somebody else has made. False: it came to none, and nothing has been given out."""
+        self._take_turn()
+        hearing = Hearing(flight)
+        try:
+            with waiting(self.alarm, plan.deadline, "total"):
+                opened = await hearing.opened()
+            self.watch.lap("wait")
+            if not opened:
+                return False
+            self._is_again(0, flight.losses, ())
+            headers = self._headers_again(flight.same)
+            if not flight.streamed:
+                await self.door.whole(200, headers, await hearing.whole())
+            else:
+                await self._follow_stream(hearing, headers, asked, plan)
+            return True
+        finally:
+            hearing.leave()
+
+    async def _follow_stream(self, hearing: Hearing, headers: Mapping[str, str], asked: Asked, plan: Plan) -> None:
+        flight, record = hearing.flight, self.record
+        record.stream = True
+        await self.door.begin(200, headers, self.alarm)
+        try:
+            given = 0
+            while pieces := hearing.ready(given) or await self._more(hearing, plan):
+                await self.door.write(b"".join(pieces))
+                given = len(pieces)
+        except RouterError as error:  # a clock of this call, or the end of the process
+            self._note_error(error)
+            record.stream_end = stream_end_of(error)
+            last = self._last_words(hearing, asked, error)
+            if last is None:
+                return self.door.cut()
+            await self.door.write(last)
+            return await self.door.end()
+        if flight.end is None:
+            raise RuntimeError("the call that was followed broke")  # and has been told as a bug
+        self._seal_again(flight.seals)
+        record.outcome, record.error, record.code, record.stream_end = flight.end
+        await self.door.end()
+
+    async def _more(self, hearing: Hearing, plan: Plan) -> list[bytes]:
+        with waiting(self.alarm, plan.ends, "total"):
+            return await hearing.next()
+
+    def _last_words(self, hearing: Hearing, asked: Asked, error: RouterError) -> bytes | None:
+        """The error as the stream has it, which somebody else began. None where that is not known any more."""
+        given = hearing.given()
+        if given is None:
+            return None
+        relay = self.dialect.stream_relay(asked, limit=self.generation.settings.limits.sse_event)
+        with contextlib.suppress(RouterError):
+            relay.feed(given)
+        return relay.error(error)
+
+    # ── what is asked ──────────────────────────────────────────────────────────────
+    async def _lead(self, asked: Asked, plan: Plan, key: bytes) -> None:
+        """The call is made, for this caller and whoever joins."""
+        self._pay(asked)
+        flight = Flight(self.generation.answers, key)
+        hearing = Hearing(flight)
+        door, alarm = self.door, self.alarm
+        self.door = _Said(self, door, flight)
+        call = asyncio.create_task(self._call_out(asked, plan, flight))
+        try:
+            try:
+                await self._hear(hearing, door, alarm)
+            except (asyncio.CancelledError, CallerGone):
+                hearing.leave()
+                while flight.hearings and not call.done():  # it goes on for the others
+                    await flight.changed()
+                raise
+            await call
+        finally:
+            hearing.leave()
+            call.cancel()
+            await asyncio.wait([call])
+            if not call.cancelled():
+                call.exception()  # has been told
+            self.door, self.alarm = door, alarm
+
+    async def _call_out(self, asked: Asked, plan: Plan, flight: Flight) -> None:
+        """The attempts, whose answer is said to the flight."""
+        alarm = self.alarm = Alarm()
+        tape = self.seals = SealTape(self.gateway.seals)
+        try:
+            await super()._attempts(asked, plan)
+            record = self.record
+            flight.seals = tape.notes
+            flight.end = End(record.outcome, record.error, record.code, record.stream_end)
+            flight.land(self._worth_keeping(flight), self.gateway.clock())
+            self.gateway.metrics.cache_bytes(self.generation.answers.size)
+        finally:
+            flight.fail()
+            alarm.stop()
+
+    def _worth_keeping(self, flight: Flight) -> Kept | None:
+        """The answer to be kept: complete, and nothing wrong with it."""
+        record, cache, now = self.record, self._cache, self.gateway.clock()
+        is_whole = record.stream_end == "done" if flight.streamed else record.status == 200
+        if cache is None or not is_whole or record.outcome != "ok" or not self.sound:
+            return None
+        return Kept(
+            headers=flight.same,
+            pieces=tuple(flight.pieces),
+            streamed=flight.streamed,
+            made=now,
+            until=now + cache.ttl,
+            losses=tuple(self.losses),
+            seals=tuple(flight.seals),
+        )
+
+    async def _hear(self, hearing: Hearing, door: Door, alarm: Alarm) -> None:
+        """What is said, to the caller for whom it is."""
+        flight = hearing.flight
+        if not await hearing.opened():
+            return
+        if not flight.streamed:
+            await door.whole(200, flight.head, await hearing.whole())
+            return hearing.leave()
+        await door.begin(200, flight.head, alarm)
+        given = 0
+        while pieces := await hearing.next(given):
+            await door.write(b"".join(pieces))
+            given = len(pieces)
+        if flight.end is not None:
+            await door.end()
+
+
+class _Said:
+    """The door of a call whose answer several may hear."""
+
+    def __init__(self, exchange: Exchange, door: Door, flight: Flight) -> None:
+        self._exchange = exchange
+        self._door = door
+        self._flight = flight
+
+    @property
+    def began(self) -> bool:
+        return self._flight.state != "held"
+
+    async def body(self, limits: Limits, alarm: Alarm) -> bytes:
+        return await self._door.body(limits, alarm)
+
+    async def passing(self, limits: Limits) -> Passing:
+        return await self._door.passing(limits)
+
+    async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self._begin(headers, streamed=False)
+        await self._flight.say(body)
+
+    async def begin(self, status: int, headers: Mapping[str, str], alarm: Alarm) -> None:
+        self._begin(headers, streamed=True)
+
+    def _begin(self, headers: Mapping[str, str], *, streamed: bool) -> None:
+        same = {name: value for name, value in headers.items() if name in _SAME}
+        self._flight.begin(headers, same, streamed=streamed, losses=self._exchange.losses)
+
+    async def write(self, data: bytes) -> None:
+        if data:
+            await self._flight.say(data)
+
+    async def end(self) -> None:
+        """The call itself comes to its end."""
+
+    def quiet(self) -> None:
+        """Whoever listens has heartbeats of its own."""
+
+    def cut(self) -> None:
+        """Nothing is connected here."""
+
+
+def is_remembered(asked: Asked) -> bool:
+    """Does the call mean something that only the upstream knows, and which it may change?"""
+    return any(asked.body.get(name) not in (None, False) for name in _REMEMBERED)
+
+
+class CachedShaped(CachedExchange, ShapedExchange):
+    """The same where answers are looked at."""
+
+
+class CachedMended(CachedExchange, MendedExchange):
+    """The same where answers are changed."""
