@@ -18,10 +18,12 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from providers.canonical.errors import RouterError
+from providers.canonical.chat import Finish
+from providers.canonical.errors import RouterError, UpstreamError
 from providers.canonical.loss import Loss
-from providers.dialect import Asked
-from router.admission import Plan
+from providers.canonical.stream import ChoiceEnd
+from providers.dialect import Asked, WireResponse
+from router.admission import Admission, Plan
 from router.alarm import Alarm, waiting
 from router.answers import kept_none, stream_end_of
 from router.exchange import Exchange
@@ -67,6 +69,39 @@ def wish(headers: Any) -> Wish:
     return Wish(looks, keeps, newest)
 
 
+def is_aside(said: Wish, asked: Asked, plan: Plan) -> bool:
+    """Has a call nothing to do with what is kept? Its caller wants it so, or brings a key of its own for the upstream;
+    or it means something that only the upstream knows, and which it may change."""
+    return (
+        not said.keeps
+        or plan.own_key is not None
+        or any(asked.body.get(name) not in (None, False) for name in _REMEMBERED)
+    )
+
+
+def key_of(admission: Admission, asked: Asked, plan: Plan, cache: CacheSettings) -> bytes:
+    """All that may make another answer of a call. Its body counts byte for byte: the order of a schema's properties is
+    the order in which a model writes them."""
+    who, named, incoming = admission.who, admission.named, admission.incoming
+    owner = None if cache.scope == "all" else (who.owner, who.key.hash if who.key is not None else None)
+    meant = (
+        None if admission.match is None else admission.match.route.path,
+        owner,
+        admission.dialect.name,
+        asked.task,
+        asked.model,
+        sorted(asked.params.items()),
+        sorted((name, value) for name, value in incoming.query.items() if name != "key"),
+        [(name, incoming.headers.getall(name, ())) for name in sorted(admission.dialect.passes)],
+        None if named is None else (named.listed, named.default),
+        plan.on_loss,
+    )
+    digest = blake2b(repr(meant).encode("utf-8", "backslashreplace"), digest_size=32)
+    digest.update(b"\0")
+    digest.update(asked.wire.body)
+    return digest.digest()
+
+
 class CachedExchange(Exchange):
     """One call, which may have been answered before."""
 
@@ -80,12 +115,12 @@ class CachedExchange(Exchange):
         if cache is None:
             return await super()._attempts(asked, plan)
         said = wish(self.incoming.headers)
-        if not said.keeps or plan.own_key is not None or is_remembered(asked):
+        if is_aside(said, asked, plan):
             self.record.cache = "bypass"
             self._pay(asked)
             return await super()._attempts(asked, plan)
         self.record.cache = "miss"
-        await self._find(asked, plan, said, self._key(asked, plan, cache))
+        await self._find(asked, plan, said, key_of(self.admission, asked, plan, cache))
 
     async def _find(self, asked: Asked, plan: Plan, said: Wish, key: bytes) -> None:
         answers, failed = self.generation.answers, 0
@@ -100,28 +135,6 @@ class CachedExchange(Exchange):
                 return
             failed += 1
         await self._lead(asked, plan, key)
-
-    def _key(self, asked: Asked, plan: Plan, cache: CacheSettings) -> bytes:
-        """All that may make another answer of a call. What it says of itself counts byte for byte: the order of a
-        schema's properties is the order in which a model writes them."""
-        who, named, headers = self.admission.who, self.admission.named, self.incoming.headers
-        owner = None if cache.scope == "all" else (who.owner, who.key.hash if who.key is not None else None)
-        meant = (
-            self.record.route,
-            owner,
-            self.dialect.name,
-            asked.task,
-            asked.model,
-            sorted(asked.params.items()),
-            sorted((name, value) for name, value in self.incoming.query.items() if name != "key"),
-            [(name, headers.getall(name)) for name in sorted(self.dialect.passes) if name in headers],
-            None if named is None else (named.listed, named.default),
-            plan.on_loss,
-        )
-        digest = blake2b(repr(meant).encode("utf-8", "backslashreplace"), digest_size=32)
-        digest.update(b"\0")
-        digest.update(asked.wire.body)
-        return digest.digest()
 
     # ── limits of the caller's key ─────────────────────────────────────────────────
     def _set_aside(self, asked: Asked, limits: Mapping[Unit, int]) -> None:
@@ -283,24 +296,48 @@ class CachedExchange(Exchange):
             record = self.record
             flight.seals = tape.notes
             flight.end = End(record.outcome, record.error, record.code, record.stream_end)
-            flight.land(self._worth_keeping(flight), self.gateway.clock())
+            is_good = self._is_good(flight) and not await self._says_failed(flight)
+            flight.land(self._to_keep(flight) if is_good else None, self.gateway.clock())
             self.gateway.metrics.cache_bytes(self.generation.answers.size)
         finally:
             flight.fail()
             alarm.stop()
 
-    def _worth_keeping(self, flight: Flight) -> Kept | None:
-        """The answer to be kept: complete, and nothing wrong with it."""
-        record, cache, now = self.record, self._cache, self.gateway.clock()
+    def _is_good(self, flight: Flight) -> bool:
+        """Is the answer complete, and nothing wrong with it?"""
+        record = self.record
         is_whole = record.stream_end == "done" if flight.streamed else record.status == 200
-        if cache is None or not is_whole or record.outcome != "ok" or not self.sound:
-            return None
+        return flight.keeps and is_whole and record.outcome == "ok" and self.sound
+
+    async def _says_failed(self, flight: Flight) -> bool:
+        """Does an answer that is complete say itself that it failed? Where it can be read, in its caller's dialect."""
+        if self.record.operation != "chat":
+            return False
+        try:
+            if not flight.streamed:
+                wire = WireResponse(status=200, headers=dict(flight.same), body=b"".join(flight.pieces))
+                return any(_failed(choice.finish) for choice in self.dialect.decode_response(wire).choices)
+            decoder = self.dialect.stream_decoder(limit=self.generation.settings.limits.sse_event)
+            read = 0
+            while pieces := few(flight.pieces, read):
+                read += len(pieces)
+                if any(_failed(end.finish) for end in decoder.feed(b"".join(pieces)) if isinstance(end, ChoiceEnd)):
+                    return True
+                await asyncio.sleep(0)
+        except UpstreamError:
+            return True
+        except RouterError:
+            return False
+        return False
+
+    def _to_keep(self, flight: Flight) -> Kept:
+        now = self.gateway.clock()
         return Kept(
             headers=flight.same,
             pieces=tuple(flight.pieces),
             streamed=flight.streamed,
             made=now,
-            until=now + cache.ttl,
+            until=now + (self._cache.ttl if self._cache is not None else 0.0),
             losses=tuple(self.losses),
             seals=tuple(flight.seals),
         )
@@ -365,9 +402,8 @@ class _Said:
         """Nothing is connected here."""
 
 
-def is_remembered(asked: Asked) -> bool:
-    """Does the call mean something that only the upstream knows, and which it may change?"""
-    return any(asked.body.get(name) not in (None, False) for name in _REMEMBERED)
+def _failed(finish: Finish | None) -> bool:
+    return finish is not None and finish.reason == "error"
 
 
 class CachedShaped(CachedExchange, ShapedExchange):
