@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from providers.canonical.chat import Finish
 from providers.canonical.errors import RouterError, UpstreamError
 from providers.canonical.loss import Loss
-from providers.canonical.stream import ChoiceEnd
+from providers.canonical.stream import ChoiceEnd, StreamEvent
 from providers.dialect import Asked, WireResponse
 from router.admission import Admission, Plan
 from router.alarm import Alarm, waiting
@@ -214,7 +214,7 @@ class CachedExchange(Exchange):
             self.watch.lap("wait")
             if not opened:
                 return False
-            self._is_again(0, flight.losses, ())
+            self._is_again(0, flight.losses, () if flight.streamed else flight.seals)
             headers = self._headers_again(flight.same)
             if not flight.streamed:
                 await self.door.whole(200, headers, await hearing.whole())
@@ -241,8 +241,9 @@ class CachedExchange(Exchange):
                 return self.door.cut()
             await self.door.write(last)
             return await self.door.end()
-        if flight.end is None:
-            raise RuntimeError("the call that was followed broke")  # and has been told as a bug
+        if flight.end is None:  # it broke, and that has been told; a clean end would be taken for a whole answer
+            self.door.cut()
+            raise CallerGone("limit")
         self._seal_again(flight.seals)
         record.outcome, record.error, record.code, record.stream_end = flight.end
         await self.door.end()
@@ -273,12 +274,13 @@ class CachedExchange(Exchange):
         try:
             try:
                 await self._hear(hearing, door, alarm)
+                await asyncio.wait([call])
             except (asyncio.CancelledError, CallerGone):
                 hearing.leave()
                 while flight.hearings and not call.done():  # it goes on for the others
                     await flight.changed()
                 raise
-            await call
+            call.result()
         finally:
             hearing.leave()
             call.cancel()
@@ -291,10 +293,10 @@ class CachedExchange(Exchange):
         """The attempts, whose answer is said to the flight."""
         alarm = self.alarm = Alarm()
         tape = self.seals = SealTape(self.gateway.seals)
+        flight.seals = tape.notes
         try:
             await super()._attempts(asked, plan)
             record = self.record
-            flight.seals = tape.notes
             flight.end = End(record.outcome, record.error, record.code, record.stream_end)
             is_good = self._is_good(flight) and not await self._says_failed(flight)
             flight.land(self._to_keep(flight) if is_good else None, self.gateway.clock())
@@ -321,14 +323,14 @@ class CachedExchange(Exchange):
             read = 0
             while pieces := few(flight.pieces, read):
                 read += len(pieces)
-                if any(_failed(end.finish) for end in decoder.feed(b"".join(pieces)) if isinstance(end, ChoiceEnd)):
+                if any(_ends_failed(event) for event in decoder.feed(b"".join(pieces))):
                     return True
                 await asyncio.sleep(0)
+            return any(_ends_failed(event) for event in decoder.close())
         except UpstreamError:
             return True
         except RouterError:
             return False
-        return False
 
     def _to_keep(self, flight: Flight) -> Kept:
         now = self.gateway.clock()
@@ -404,6 +406,10 @@ class _Said:
 
 def _failed(finish: Finish | None) -> bool:
     return finish is not None and finish.reason == "error"
+
+
+def _ends_failed(event: StreamEvent) -> bool:
+    return isinstance(event, ChoiceEnd) and _failed(event.finish)
 
 
 class CachedShaped(CachedExchange, ShapedExchange):

@@ -76,7 +76,7 @@ async def test_a_call_that_fails_is_not_kept() -> None:
 
 
 async def test_the_first_one_of_a_key_is_the_one_to_join() -> None:
-    """A later one, of somebody who wanted a fresh answer, leaves it its place, and keeps its own answer all the same."""
+    """A later one, of somebody who wanted a fresh answer, leaves it its place; its own answer is kept all the same."""
     answers = Answers(LIMIT)
     first, second = Flight(answers, KEY), Flight(answers, KEY)
     second.begin({}, {}, streamed=True)
