@@ -733,7 +733,7 @@ async def test_losses_are_told_again() -> None:
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("how", ["later", "at once", "forgotten"])
 async def test_what_is_sealed_in_an_answer_is_remembered_for_whoever_gets_it(stream: bool, how: str) -> None:
-    """Another key, later or while the call is made, or the one whose memory was lost: the seal goes back to the model."""
+    """For another key, later or while the call is made, and where that memory was lost: it goes back to the model."""
     call = {"functionCall": {"name": "look", "args": {"at": "x"}}, "thoughtSignature": "c2lnbmVk"}
     tools = [{"name": "look", "input_schema": {"type": "object", "properties": {"at": {"type": "string"}}}}]
     body = {"model": "g", "max_tokens": 99, "messages": HI, "tools": tools, **({"stream": True} if stream else {})}
