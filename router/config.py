@@ -496,9 +496,7 @@ class File(Rows):
         {},
         description="What models cost, by `PROVIDER/MODEL`, in US dollars per million tokens; `*` stands for anything.",
     )
-    cache: KeptRow = Field(
-        KeptRow.model_construct(), description="Answers kept for the same question, on routes that say `cache`."
-    )
+    cache: KeptRow | None = Field(None, description="Answers kept for the same question, on routes that say `cache`.")
 
 
 # ── reading ────────────────────────────────────────────────────────────────────────────────────

@@ -57,6 +57,8 @@ isthmus_log_lines_dropped_total{}
 isthmus_inflight{route}
 isthmus_breaker_state{provider,model}
 isthmus_queued_total{provider,priority,outcome}
+isthmus_cache_requests_total{route,result}
+isthmus_cache_bytes{}
 isthmus_rejected_total{reason}
 isthmus_stream_end_total{provider,reason}
 isthmus_retries_denied_total{provider,reason}
