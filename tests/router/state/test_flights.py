@@ -211,6 +211,7 @@ async def _any_order(sizes: list[int], paces: list[int], leavers: set[int], fail
     kept = answers.find(KEY, 0.0)
 
     assert {b"".join(pieces)} >= {one for one in got if one is not None}
-    assert (kept is not None) is (not fails and flight.keeps) and {} == answers.flights
+    small = Kept(headers={}, pieces=tuple(pieces), streamed=True, made=0, until=1).size <= LIMIT // SHARE
+    assert (kept is not None) is (not fails and flight.keeps and small) and {} == answers.flights
     assert answers.size == (0 if kept is None else kept.size)
-    assert kept is None or sum(sizes) + PIECE * len(sizes) <= LIMIT // SHARE
+    assert flight.keeps is (sum(sizes) + PIECE * len(sizes) <= LIMIT // SHARE)
