@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 from providers.canonical.chat import Finish
 from providers.canonical.errors import RouterError, UpstreamError
-from providers.canonical.loss import Loss
 from providers.canonical.stream import ChoiceEnd, StreamEvent
 from providers.dialect import Asked, WireResponse
 from router.admission import Admission, Plan
@@ -40,7 +39,7 @@ from router.table import CacheSettings, Limits
 MOST_FAILED = 2  # calls that may fail before those who wait for them go on by themselves, all at once
 #: What of an answer's head belongs to the answer, and is the same for everyone who gets it.
 _SAME = frozenset({"content-type", "cache-control", "x-accel-buffering"})
-_SAME |= {"x-isthmus-provider", "x-isthmus-model", "x-isthmus-lane"}
+_SAME |= {"x-isthmus-provider", "x-isthmus-model", "x-isthmus-lane", "x-isthmus-loss"}
 #: Fields of a body that name what an upstream remembers: the same question is another one there the second time.
 _REMEMBERED = ("background", "container", "conversation")
 
@@ -94,6 +93,7 @@ def key_of(admission: Admission, asked: Asked, plan: Plan, cache: CacheSettings)
         sorted((name, value) for name, value in incoming.query.items() if name != "key"),
         [(name, incoming.headers.getall(name, ())) for name in sorted(admission.dialect.passes)],
         None if named is None else (named.listed, named.default),
+        sorted({(target.provider, target.model or "") for target in plan.targets}),
         plan.on_loss,
     )
     digest = blake2b(repr(meant).encode("utf-8", "backslashreplace"), digest_size=32)
@@ -165,7 +165,9 @@ class CachedExchange(Exchange):
     async def _give_again(self, kept: Kept) -> None:
         """An answer that was given before."""
         self._take_turn()
-        self._is_again(int(self.gateway.clock() - kept.made), kept.losses, kept.seals)
+        self._is_again(int(self.gateway.clock() - kept.made))
+        self.losses = list(kept.losses)
+        self._seal_again(kept.seals)
         headers = self._headers_again(kept.headers)
         if not kept.streamed:
             return await self.door.whole(200, headers, b"".join(kept.pieces))
@@ -178,13 +180,12 @@ class CachedExchange(Exchange):
         self.record.stream_end = "done"
         await self.door.end()
 
-    def _is_again(self, age: int, losses: Sequence[Loss], seals: Sequence[Note]) -> None:
-        """The answer is one that was made for another call; what is sealed in it is remembered for this caller, too."""
+    def _is_again(self, age: int) -> None:
+        """The answer is one that was made for another call."""
         self.record.cache, self.record.status, self._age = "hit", 200, age
-        self.losses = list(losses)
-        self._seal_again(seals)
 
     def _seal_again(self, seals: Sequence[Note]) -> None:
+        """What is sealed in it is remembered for this caller, too."""
         for note in seals:
             self.gateway.seals.keep(self.admission.who.owner, note)
 
@@ -214,15 +215,25 @@ class CachedExchange(Exchange):
             self.watch.lap("wait")
             if not opened:
                 return False
-            self._is_again(0, flight.losses, () if flight.streamed else flight.seals)
-            headers = self._headers_again(flight.same)
             if not flight.streamed:
-                await self.door.whole(200, headers, await hearing.whole())
-            else:
-                await self._follow_stream(hearing, headers, asked, plan)
+                return await self._follow_whole(hearing, plan)
+            self._is_again(0)
+            await self._follow_stream(hearing, self._headers_again(flight.same), asked, plan)
             return True
         finally:
             hearing.leave()
+
+    async def _follow_whole(self, hearing: Hearing, plan: Plan) -> bool:
+        flight = hearing.flight
+        with waiting(self.alarm, plan.deadline, "total"):
+            body = await hearing.whole()
+        if flight.end is None:
+            return False
+        self._is_again(0)
+        self.losses = list(flight.losses)
+        self._seal_again(flight.seals)
+        await self.door.whole(200, self._headers_again(flight.same), body)
+        return True
 
     async def _follow_stream(self, hearing: Hearing, headers: Mapping[str, str], asked: Asked, plan: Plan) -> None:
         flight, record = hearing.flight, self.record
@@ -245,6 +256,7 @@ class CachedExchange(Exchange):
             self.door.cut()
             raise CallerGone("limit")
         self._seal_again(flight.seals)
+        record.losses = list(flight.losses)
         record.outcome, record.error, record.code, record.stream_end = flight.end
         await self.door.end()
 
@@ -269,7 +281,7 @@ class CachedExchange(Exchange):
         flight = Flight(self.generation.answers, key)
         hearing = Hearing(flight)
         door, alarm = self.door, self.alarm
-        self.door = _Said(self, door, flight)
+        self.door = _Said(door, flight)
         call = asyncio.create_task(self._call_out(asked, plan, flight))
         try:
             try:
@@ -297,6 +309,7 @@ class CachedExchange(Exchange):
         try:
             await super()._attempts(asked, plan)
             record = self.record
+            flight.losses = self.losses
             flight.end = End(record.outcome, record.error, record.code, record.stream_end)
             is_good = self._is_good(flight) and not await self._says_failed(flight)
             flight.land(self._to_keep(flight) if is_good else None, self.gateway.clock())
@@ -350,8 +363,9 @@ class CachedExchange(Exchange):
         if not await hearing.opened():
             return
         if not flight.streamed:
-            await door.whole(200, flight.head, await hearing.whole())
-            return hearing.leave()
+            body = b"".join(await hearing.next())
+            hearing.leave()  # however slowly this caller takes it, the call is over
+            return await door.whole(200, flight.head, body)
         await door.begin(200, flight.head, alarm)
         given = 0
         while pieces := await hearing.next(given):
@@ -364,8 +378,7 @@ class CachedExchange(Exchange):
 class _Said:
     """The door of a call whose answer several may hear."""
 
-    def __init__(self, exchange: Exchange, door: Door, flight: Flight) -> None:
-        self._exchange = exchange
+    def __init__(self, door: Door, flight: Flight) -> None:
         self._door = door
         self._flight = flight
 
@@ -388,7 +401,7 @@ class _Said:
 
     def _begin(self, headers: Mapping[str, str], *, streamed: bool) -> None:
         same = {name: value for name, value in headers.items() if name in _SAME}
-        self._flight.begin(headers, same, streamed=streamed, losses=self._exchange.losses)
+        self._flight.begin(headers, same, streamed=streamed)
 
     async def write(self, data: bytes) -> None:
         if data:

@@ -47,9 +47,9 @@ class Flight:
         self.head: Mapping[str, str] = {}  # of the answer, as it is for the caller whose call it is
         self.same: Mapping[str, str] = {}  # what of it is the same for others
         self.streamed = False
-        self.losses: Sequence[Loss] = ()
         self.seals: Sequence[Note] = ()
-        self.end: End | None = None  # known when it has landed
+        self.losses: Sequence[Loss] = ()  # this and the next: known when it has landed
+        self.end: End | None = None
         self.pieces: list[bytes] = []
         self.first = 0  # the number of the first of them
         self.keeps = True  # all that is said can still be kept
@@ -61,11 +61,9 @@ class Flight:
         answers.flights.setdefault(key, self)
 
     # ── saying ─────────────────────────────────────────────────────────────────────
-    def begin(
-        self, head: Mapping[str, str], same: Mapping[str, str], *, streamed: bool, losses: Sequence[Loss] = ()
-    ) -> None:
+    def begin(self, head: Mapping[str, str], same: Mapping[str, str], *, streamed: bool) -> None:
         """The head of the answer is known: nothing else will be given instead."""
-        self.head, self.same, self.streamed, self.losses = head, same, streamed, losses
+        self.head, self.same, self.streamed = head, same, streamed
         self._become("begun")
 
     async def say(self, piece: bytes) -> None:
@@ -172,8 +170,13 @@ class Hearing:
         return pieces
 
     async def whole(self) -> bytes:
-        """All of what is no stream."""
-        return b"".join(await self.next())
+        """All of what is no stream, once it has landed."""
+        pieces: list[bytes] = []
+        taken = 0
+        while more := await self.next(taken):
+            pieces += more
+            taken = len(more)
+        return b"".join(pieces)
 
     def given(self) -> bytes | None:
         """All that has been taken so far. None where some of it is not held any more."""

@@ -640,19 +640,25 @@ async def test_who_wants_a_fresh_answer_joins_nobody() -> None:
         assert ["miss", "miss", "hit"] == [said(answer) for answer in (await first, fresh, kept)]
 
 
-async def test_one_who_reads_slowly_holds_up_nobody() -> None:
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_one_who_reads_slowly_holds_up_nobody(stream: bool) -> None:
     """The one who began takes nothing; the others have all of it meanwhile."""
-    async with caching(most="64MiB") as (gateway, upstream):
-        piece = "x" * 50_000
-        upstream.script(sse(*[chat_chunk(piece)] * 100, *chat_stream("end")))
+    async with caching(most="128MiB") as (gateway, upstream):
+        piece, go = "x" * 50_000, asyncio.Event()
+        many = sse(*[chat_chunk(piece)] * 200, *chat_stream("end"))
+        upstream.script((many if stream else json_answer(chat_answer(piece * 200))).after(Until(go)))
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1)
-        body = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],"stream":true}'
+        body = msgspec.json.encode(STREAM if stream else QUESTION)
         head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ONE}\r\ncontent-length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         await upstream.asked(1)
-        other = await ask(gateway, body)
+        late = asyncio.create_task(ask(gateway, body))
+        while gateway.metric("isthmus_inflight") < 2:
+            await asyncio.sleep(0.01)
+        go.set()
+        other = await late
 
-        assert "hit" == said(other) and 100 * len(piece) < len(other.body) and b"[DONE]" in other.body
+        assert "hit" == said(other) and 200 * len(piece) < len(other.body) and 1 == len(upstream.requests)
         writer.close()
 
 
@@ -716,13 +722,25 @@ async def test_one_who_waited_and_then_makes_the_call_pays_for_it() -> None:
         assert ("0", "88") == tuple(last.headers[f"x-ratelimit-remaining-{unit}"] for unit in ("requests", "tokens"))
 
 
-async def test_losses_are_told_again() -> None:
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("later", [True, False], ids=["later", "at once"])
+async def test_losses_are_told_again(stream: bool, later: bool) -> None:
     """They are of the answer: header, log and metric."""
-    async with caching() as (gateway, _):
-        body = {"model": "m", "max_tokens": 9, "messages": HI, "top_k": 5}
-        answers = [await ask(gateway, body, "/v1/messages") for _ in range(2)]
+    async with caching() as (gateway, upstream):
+        body = {"model": "m", "max_tokens": 9, "messages": HI, "top_k": 5, **({"stream": True} if stream else {})}
+        go = asyncio.Event()
+        upstream.script(_said(body, 1).after(Until(go)))
+        calls = [asyncio.create_task(ask(gateway, body, "/v1/messages")) for _ in range(1 if later else 2)]
+        await upstream.asked(1)
+        while gateway.metric("isthmus_inflight") < len(calls):
+            await asyncio.sleep(0.01)
+        go.set()
+        answers = await asyncio.gather(*calls)
+        if later:
+            answers.append(await ask(gateway, body, "/v1/messages"))
         lines = await gateway.lines()
 
+        assert ["hit", "miss"] == sorted(map(said, answers))
         assert ["top_k=dropped"] * 2 == [answer.headers["x-isthmus-loss"] for answer in answers]
         assert lines[0]["losses"] == lines[1]["losses"] and 2 == gateway.metric("isthmus_losses_total", field="top_k")
 
