@@ -29,7 +29,6 @@ from router.exchange import Exchange
 from router.limiting import Charge
 from router.mended import MendedExchange
 from router.relay import CallerGone, Door, Passing
-from router.settings import Unit
 from router.shaped import ShapedExchange
 from router.state.cache import Kept
 from router.state.flights import End, Flight, Hearing, few
@@ -106,6 +105,7 @@ class CachedExchange(Exchange):
     """One call, which may have been answered before."""
 
     _cache: CacheSettings | None = None
+    _counted: Charge | None = None  # a request that has been counted, whatever becomes of it
     _age: int | None = None  # seconds, of an answer that was made for another call
 
     # ── which way ──────────────────────────────────────────────────────────────────
@@ -117,7 +117,7 @@ class CachedExchange(Exchange):
         said = wish(self.incoming.headers)
         if is_aside(said, asked, plan):
             self.record.cache = "bypass"
-            self._pay(asked)
+            self._pay(asked, plan)
             return await super()._attempts(asked, plan)
         self.record.cache = "miss"
         await self._find(asked, plan, said, key_of(self.admission, asked, plan, cache))
@@ -137,29 +137,27 @@ class CachedExchange(Exchange):
         await self._lead(asked, plan, key)
 
     # ── limits of the caller's key ─────────────────────────────────────────────────
-    def _set_aside(self, asked: Asked, limits: Mapping[Unit, int]) -> None:
+    def _set_aside(self, asked: Asked, plan: Plan) -> None:
         """Later, where it depends on whether anybody is asked."""
         match = self.admission.match
         if match is None or match.route.cache is None:
-            super()._set_aside(asked, limits)
+            super()._set_aside(asked, plan)
 
     def _take_turn(self) -> None:
         """Room for a call that takes nothing but its place among the requests. LimitExceeded."""
         limits = self.admission.who.limits
-        if limits is not None and self.charge is None:
-            self.charge = Charge(self.gateway.accounts.of(self.admission.who.name, limits), self.gateway.clock)
-            self.charge.count()
+        if limits is not None and self._counted is None:
+            self._counted = Charge(self.gateway.accounts.of(self.admission.who.name, limits), self.gateway.clock)
+            self.charges = (self._counted,)
+            self._counted.count()
 
-    def _pay(self, asked: Asked) -> None:
-        """Room for a call that is made. LimitExceeded."""
-        limits = self.admission.who.limits
-        if limits is None:
-            return
-        if self.charge is None:
-            return super()._set_aside(asked, limits)
+    def _pay(self, asked: Asked, plan: Plan) -> None:
+        """Room for a call that is made, within limits and budget. LimitExceeded and its kin."""
+        if self._counted is None:
+            return super()._set_aside(asked, plan)
         self._kept = kept_none
-        operation = self.record.operation
-        self.charge.weigh_in(asked, operation, self._vectors if operation == "embeddings" else self._canonical)
+        self._counted.weigh_in(asked, self.record.operation, self._understand)
+        self._spend(asked, plan)
 
     # ── what is kept ───────────────────────────────────────────────────────────────
     async def _give_again(self, kept: Kept) -> None:
@@ -277,7 +275,7 @@ class CachedExchange(Exchange):
     # ── what is asked ──────────────────────────────────────────────────────────────
     async def _lead(self, asked: Asked, plan: Plan, key: bytes) -> None:
         """The call is made, for this caller and whoever joins."""
-        self._pay(asked)
+        self._pay(asked, plan)
         flight = Flight(self.generation.answers, key)
         hearing = Hearing(flight)
         door, alarm = self.door, self.alarm
