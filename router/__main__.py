@@ -19,9 +19,10 @@ import msgspec
 
 from providers.canonical.prices import PART_OF, Amounts, Price, written
 from router import checks, config, shares
+from router.conditions import written as written_conditions
 from router.prices import price_of, targets_of
 from router.settings import KeyRow, Loaded, Settings, Unit
-from router.table import Route, Target
+from router.table import Route, Rules, Target
 from router.units import read_duration, write_duration, write_size
 
 _FILE = click.option(
@@ -154,7 +155,7 @@ def _effective(settings: Settings) -> dict[str, Any]:
         "access": _access(settings),
         "policies": {name: _policy(msgspec.to_builtins(row)) for name, row in settings.policies.items()},
         "providers": {name: _provider(settings, name) for name in settings.providers},
-        "models": {model.name: [_target(target) for target in model.to] for model in settings.models},
+        "models": {model.name: [_shown(target) for target in model.to] for model in settings.models},
         "prices": {name: _price(price) for name, price in _prices(settings)},
         "routes": [_route(route) for route in settings.table.routes],
         "chats": _chats(settings),
@@ -262,15 +263,27 @@ def _said(amounts: Amounts) -> dict[str, str]:
 
 
 def _route(route: Route) -> dict[str, Any]:
-    return {"path": route.path, "speaks": route.speaks, "to": _to(route), "policy": route.policy or "default"}
+    row = {"path": route.path, "speaks": route.speaks, "to": _to(route), "policy": route.policy or "default"}
+    return {**row, **_ruled(route.rules)}
+
+
+def _ruled(rules: Rules | None) -> dict[str, str]:
+    """What is said of choosing, beyond `choose`."""
+    said = {} if rules is None else {"sticky": rules.sticky, "prefer": rules.prefer}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _to(route: Route) -> str | list[str]:
-    return route.to if isinstance(route.to, str) else [_target(target) for target in route.to]
+    return route.to if isinstance(route.to, str) else [_shown(target) for target in route.to]
 
 
 def _target(target: Target) -> str:
     return f"{target.provider}/{target.model or '*'}"
+
+
+def _shown(target: Target) -> str:
+    """With what it asks of calls."""
+    return f"{_target(target)} when {written_conditions(target.when)}" if target.when else _target(target)
 
 
 def _written(value: Any, indent: str = "") -> Iterable[str]:
@@ -311,7 +324,8 @@ def routes(path: Path) -> None:
             to = _to(route)
             rows.append((route.path, route.speaks, to if isinstance(to, str) else ", ".join(to)))
     for model in settings.models:
-        rows.append((f"  model {model.name}", "", ", ".join(_target(target) for target in model.to)))
+        ruled = "".join(f"; {name}: {value}" for name, value in _ruled(model.rules).items())
+        rows.append((f"  model {model.name}", "", ", ".join(_shown(target) for target in model.to) + ruled))
     rows += [(f"  price {name}", "", _flat(_price(price))) for name, price in _prices(settings)]
     unpriced = dict.fromkeys(
         _target(target)
@@ -360,6 +374,41 @@ def _header(text: str) -> tuple[str, str]:
     if not colon or not name.strip():
         _fail(f"isthmus: --header: expected 'NAME: VALUE', not {text!r}")
     return name.strip().lower(), value.strip()
+
+
+@main.group("config")
+def files() -> None:
+    """Route tables as files."""
+
+
+_TABLE = click.Path(path_type=Path)
+
+
+@files.command("diff")
+@click.argument("old", type=_TABLE)
+@click.argument("new", type=_TABLE)
+@click.option("--json", "as_json", is_flag=True, help="as a JSON list")
+def config_diff(old: Path, new: Path, as_json: bool) -> None:
+    """Which calls would go elsewhere, or be treated otherwise, if NEW took the place of OLD.
+
+    Exit code 0 when none would, 1 when some would, 2 for a file with problems.
+    """
+    from router import comparing
+
+    read = [config.load(path, os.environ) for path in (old, new)]
+    problems = [problem for loaded in read for problem in loaded.problems]
+    for problem in dict.fromkeys(problems):
+        click.echo(str(problem), err=True)
+    before, after = (loaded.settings for loaded in read)
+    if before is None or after is None:
+        sys.exit(2)
+    changes = comparing.compare(before, after)
+    if as_json:
+        click.echo(json.dumps([msgspec.to_builtins(change) for change in changes], indent=2, ensure_ascii=False))
+    else:
+        for line in comparing.lines(changes):
+            click.echo(line)
+    sys.exit(1 if changes else 0)
 
 
 @main.command()

@@ -22,7 +22,8 @@ from providers.canonical.chat import Finish
 from providers.canonical.errors import RouterError, UpstreamError
 from providers.canonical.stream import ChoiceEnd, StreamEvent
 from providers.dialect import Asked, WireResponse
-from router.admission import Admission, Plan
+from router import targeting
+from router.admission import Plan
 from router.alarm import Alarm, waiting
 from router.answers import kept_none, stream_end_of
 from router.exchange import Exchange
@@ -33,7 +34,7 @@ from router.shaped import ShapedExchange
 from router.state.cache import Kept
 from router.state.flights import End, Flight, Hearing, few
 from router.state.seals import Note, SealTape
-from router.table import CacheSettings, Limits
+from router.table import CacheSettings, Limits, Target
 
 MOST_FAILED = 2  # calls that may fail before those who wait for them go on by themselves, all at once
 #: What of an answer's head belongs to the answer, and is the same for everyone who gets it.
@@ -77,9 +78,10 @@ def is_aside(said: Wish, asked: Asked, plan: Plan) -> bool:
     )
 
 
-def key_of(admission: Admission, asked: Asked, plan: Plan, cache: CacheSettings) -> bytes:
+def key_of(exchange: Exchange, asked: Asked, plan: Plan, cache: CacheSettings) -> bytes:
     """All that may make another answer of a call. Its body counts byte for byte: the order of a schema's properties is
     the order in which a model writes them."""
+    admission = exchange.admission
     who, named, incoming = admission.who, admission.named, admission.incoming
     owner = None if cache.scope == "all" else (who.owner, who.key.hash if who.key is not None else None)
     meant = (
@@ -92,13 +94,20 @@ def key_of(admission: Admission, asked: Asked, plan: Plan, cache: CacheSettings)
         sorted((name, value) for name, value in incoming.query.items() if name != "key"),
         [(name, incoming.headers.getall(name, ())) for name in sorted(admission.dialect.passes)],
         None if named is None else (named.listed, named.default),
-        sorted({(target.provider, target.model or "") for target in plan.targets}),
+        sorted({(target.provider, target.model or "") for target in _reachable(exchange, asked, plan)}),
         plan.on_loss,
     )
     digest = blake2b(repr(meant).encode("utf-8", "backslashreplace"), digest_size=32)
     digest.update(b"\0")
     digest.update(asked.wire.body)
     return digest.digest()
+
+
+def _reachable(exchange: Exchange, asked: Asked, plan: Plan) -> Sequence[Target]:
+    """The targets that may answer: those of another caller, or of other headers, may be others."""
+    if plan.rules is None or not plan.rules.conditional:
+        return plan.targets
+    return targeting.fitting(plan.targets, exchange.facts(asked))[0]
 
 
 class CachedExchange(Exchange):
@@ -120,7 +129,7 @@ class CachedExchange(Exchange):
             self._pay(asked, plan)
             return await super()._attempts(asked, plan)
         self.record.cache = "miss"
-        await self._find(asked, plan, said, key_of(self.admission, asked, plan, cache))
+        await self._find(asked, plan, said, key_of(self, asked, plan, cache))
 
     async def _find(self, asked: Asked, plan: Plan, said: Wish, key: bytes) -> None:
         answers, failed = self.generation.answers, 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import TypeAlias
 
+from router.conditions import may_meet
 from router.prices import price_of, targets_of
 from router.settings import Budget, Settings
-from router.table import PolicySettings, Target, Timeouts, covers, fits_star, overlap
+from router.table import PolicySettings, Rules, Target, Timeouts, covers, fits_star, overlap
 
 Path: TypeAlias = tuple[str | int, ...]
 Finding: TypeAlias = tuple[Path, str]  # where (index of a route in the table), what
@@ -36,6 +37,7 @@ def find(settings: Settings) -> Iterator[Finding]:
     if settings.workers > 1:
         yield ("server", "workers"), _workers(settings.workers)
     yield from _budgets(settings)
+    yield from _rules(settings)
     count = series(settings)
     if count > MOST_SERIES:
         yield ("models",), f"metrics: up to {count} time series, which is a lot for one process"
@@ -141,6 +143,36 @@ def _has_cost(settings: Settings, target: Target, budget: Budget) -> bool:
     """In dollars, or in credits where the budget limits those, too."""
     credits = settings.providers[target.provider].credits if budget.credits is not None else {}
     return _has_price(settings, target) or (bool(credits) if target.model is None else target.model in credits)
+
+
+def _rules(settings: Settings) -> Iterator[Finding]:
+    """What is said of targets and has no effect, or not the one that was meant."""
+    for model in settings.models:
+        yield from _ruled(("models", model.name), model.rules, model.to, settings)
+        for target in model.to:
+            names = [when.model for when in target.when if when.model]
+            if any(not any(may_meet(name, model.name) for name in each) for each in names):
+                shown = f"{target.provider}/{target.model or '*'}"
+                yield ("models", model.name), f"{shown} is never tried: its `when.model` does not fit this name"
+    for index, route in enumerate(settings.table.routes):
+        if route.to == "models":
+            yield from _ruled(("routes", index), route.rules, None, settings)
+        elif route.to == "named":
+            yield from _ruled(("routes", index), route.rules, route.egress.default if route.egress else (), settings)
+        else:
+            yield from _ruled(("routes", index), route.rules, route.to, settings)
+
+
+def _ruled(place: Path, rules: Rules | None, targets: Sequence[Target] | None, settings: Settings) -> Iterator[Finding]:
+    """`targets` None: those of any model."""
+    if rules is None:
+        return
+    said = {"sticky": rules.sticky, "prefer": rules.prefer}
+    for name, value in said.items():
+        if value not in (None, "off") and targets is not None and len(targets) < 2:
+            yield (*place, name), f"{name}: has no effect, there is one target"
+    if rules.sticky == "caller" and settings.access is None:
+        yield (*place, "sticky"), "sticky: without `access` all callers are one: all calls go to the same target"
 
 
 def _has_price(settings: Settings, target: Target) -> bool:

@@ -36,21 +36,26 @@ from router.complaints import Partial, Row, near
 from router.kinds import (
     Able,
     Amount,
+    CacheRow,
     CheckSchema,
     Count,
     Day,
     Duration,
+    KeptRow,
     Later,
     Limits2,
     Names,
     OnLoss,
     Positive,
+    Prefer,
     Price,
     Reference,
-    Scope,
+    Rows,
     Share,
     Size,
     Spending,
+    Sticky,
+    TargetRow,
     Text,
     Workers,
     kind,
@@ -58,16 +63,9 @@ from router.kinds import (
 )
 from router.reference import LATER, Says, models_in, write
 from router.secrets import Secrets
-from router.settings import MOST_KEPT, Loaded, Settings
+from router.settings import Loaded, Settings
 from router.strict_yaml import MOST_BYTES, Node, Problem, describe, read
-from router.table import BreakerSettings, CacheSettings, Limits, PolicySettings, Timeouts
-
-
-class Rows(BaseModel):
-    """Every model here: unknown keys are refused, nothing is converted that is not said to be."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
-
+from router.table import BreakerSettings, Limits, PolicySettings, Timeouts
 
 # ── the models, in the order of the file ───────────────────────────────────────────────────────
 
@@ -75,7 +73,6 @@ _LIMITS = Limits()
 _POLICY = PolicySettings()
 _BREAKER = BreakerSettings()
 _TIMEOUTS = Timeouts()
-_CACHE = CacheSettings()
 
 
 class LimitsRow(Rows):
@@ -267,22 +264,14 @@ class ProviderRow(Rows):
     )
 
 
-class TargetRow(Rows):
-    provider: Text | None = Field(None, description="a name of `providers` or of the catalog")
-    model: Text | None = Field(
-        None,
-        description="its model; without it the one that the caller asked for. "
-        "Without `provider`: another name of `models`",
-    )
-    weight: Count = Field(1, description="its share of the calls beside the others', for `weighted` and `least_busy`")
-
-
 Choose: TypeAlias = Annotated[table.Choose, Says(", ".join(f"`{name}`" for name in get_args(table.Choose)))]
 
 
 class ModelRow(Rows):
     to: list[TargetRow] = Field(..., min_length=1, description="targets, tried in this order")
     choose: Choose | None = Field(None, description="which target comes first; without it as the policy says")
+    sticky: Sticky | None = Field(None, description="calls that go to one target while it is well; before the route's")
+    prefer: Prefer | None = Field(None, description="targets that lose least of a call come first; before the route's")
     policy: Text | None = Field(None, description="a name of `policies`; before that of the route")
 
 
@@ -345,14 +334,6 @@ class EgressRow(Rows):
     default: list[TargetRow] = Field([], description="where the head `default` of a path leads")
 
 
-class CacheRow(Rows):
-    ttl: Positive = Field(_CACHE.ttl, description="how long an answer is kept")
-    scope: Scope = Field(
-        _CACHE.scope,
-        description="for whom: `key`, for the key or token that asked; `all`, for all who may call the route",
-    )
-
-
 class RouteRow(Rows):
     path: Text = Field(
         ...,
@@ -370,6 +351,14 @@ class RouteRow(Rows):
         Says("`models`, `named` or list of targets"),
     ] = Field(..., description="by the caller's model, by the URL in the path, or always these")
     policy: Text | None = Field(None, description="a name of `policies`, for models without one of their own")
+    sticky: Sticky | None = Field(
+        None,
+        description="calls that go to one target while it is well: of one caller, with one value of a header, or with "
+        "one beginning of a conversation",
+    )
+    prefer: Prefer | None = Field(
+        None, description="`fidelity`: targets that lose least of a call come first, those that would refuse it last"
+    )
     on_loss: OnLoss | None = Field(None, description="before that of the policy")
     check_schema: CheckSchema | None = Field(None, description="before that of the policy")
     emulate: Annotated[list[Literal["json_schema", "tools"]], Says("list of `json_schema`, `tools`")] = Field(
@@ -443,12 +432,6 @@ class PriceRow(AmountsRow):
         {}, description="other amounts for calls of more input tokens, `{200000: {input: 6}}`; the rest stays"
     )
     as_of: Day | None = Field(None, description="when somebody last looked, to be shown beside the price")
-
-
-class KeptRow(Rows):
-    most: Size = Field(
-        MOST_KEPT, description="memory for all of them, the least recently used first out; one may take an eighth"
-    )
 
 
 class MediaRow(Rows):

@@ -42,6 +42,7 @@ from router.alarm import Alarm, waiting
 from router.answers import cost, head, is_final, kept, kept_none, outcome_of, own_body, stream_end_of, with_own_status
 from router.gateway import UNLISTED, Gateway
 from router.limiting import Charge, likely
+from router.policy.fitting import Facts
 from router.policy.retries import Attempt, GiveUp, next_step
 from router.record import AttemptRecord, Record
 from router.relay import CallerGone, Door
@@ -51,6 +52,9 @@ from router.state.upstreams import Upstream
 from router.streaming import Relayed, Source, Translated, Unfolding, hold, is_whole_answer, opening, pump
 from router.table import Match, Route, Target
 from router.transport import Clocks, UpstreamCall
+
+#: What is lost where a target is not asked for a count of tokens, for it cannot be.
+COUNTED = approximated("totalTokens", "counted by rule of thumb: the target cannot be asked")
 
 
 class Ready(NamedTuple):
@@ -200,7 +204,7 @@ class Exchange:
         budget = self.admission.who.budget
         if budget is None or plan.own_key is not None or self.record.operation == "count_tokens":
             return
-        spend = Spend(self.gateway.budgets, self.admission.who.name, budget, self._foreseen(asked), self.gateway.wall)
+        spend = Spend(self.gateway.budgets, self.admission.who.name, budget, self.foreseen(asked), self.gateway.wall)
         self.charges = (*self.charges, spend)
         plan.targets = spend.set_aside(plan.targets, asked.model, plan.providers, self.generation.prices)
         self.watch.lap("access")
@@ -208,7 +212,7 @@ class Exchange:
     # ── attempts ───────────────────────────────────────────────────────────────────
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
         history: list[Attempt] = []
-        targets = targeting.in_order(self.gateway, asked, plan, self._foreseen)
+        targets = targeting.in_order(self.gateway, asked, plan, self)
         target = targets[0]
         while True:
             try:
@@ -465,9 +469,32 @@ class Exchange:
     def _understand(self, asked: Asked) -> ChatRequest | EmbeddingsRequest:
         return self._vectors(asked) if self.record.operation == "embeddings" else self._canonical(asked)
 
-    def _foreseen(self, asked: Asked) -> dict[str, int]:
+    def foreseen(self, asked: Asked) -> dict[str, int]:
         """About how many tokens the call will take, by kind: for whatever depends on its price."""
         return likely(asked, self._understand)
+
+    def facts(self, asked: Asked) -> Facts:
+        """What conditions of targets, and calls that stick together, look at."""
+        return targeting.facts(self.admission, asked, self.record.operation, lambda: self._as_understood(asked))
+
+    def _as_understood(self, asked: Asked) -> ChatRequest | EmbeddingsRequest | None:
+        """The request; None where only the upstream understands it."""
+        try:
+            return self._understand(asked)
+        except CallerError:
+            return None
+
+    def losses_at(self, asked: Asked, plan: Plan, target: Target) -> Losses:
+        """What a target would lose of the call: made ready for it, and put away. Raises where it would refuse."""
+        record = self.record
+        was = record.provider, record.upstream_model, record.model, record.lane
+        try:
+            if self._prepare(asked, plan, target) is None:
+                return [COUNTED]
+            return self.losses
+        finally:
+            self.losses = []
+            record.provider, record.upstream_model, record.model, record.lane = was
 
     def _vectors(self, asked: Asked) -> EmbeddingsRequest:
         """What is to be made into vectors, understood once."""
@@ -497,8 +524,7 @@ class Exchange:
         """No call: the target cannot be asked, so we count ourselves and say so."""
         request = self._canonical(asked)
         count: TokenCount = estimate(request)
-        losses = [approximated("totalTokens", "counted by rule of thumb: the target cannot be asked")]
-        self.losses = in_callers_words(losses, request, self.dialect.paths)
+        self.losses = in_callers_words([COUNTED], request, self.dialect.paths)
         answer = self.dialect.encode_count(count)
         self.watch.lap("encode")
         await self._give(answer.status, answer.headers, answer.body)

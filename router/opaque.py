@@ -83,7 +83,7 @@ class OpaqueExchange(Exchange):
                 headers[name] = value
         return headers
 
-    def _foreseen(self, asked: Asked) -> dict[str, int]:
+    def foreseen(self, asked: Asked) -> dict[str, int]:
         """Nothing: what is not read has no tokens."""
         return {}
 

@@ -63,6 +63,8 @@ FLOORS = {
     "router.settings": 4,  # what comes of it
     "router.prices": 4,  # what targets cost,
     "router.kinds": 4,  # what single values may be,
+    "router.conditions": 4,  # which calls go where,
+    "router.comparing": 4,  # what another file would change,
     "router.published": 4,  # as the file says, or a list that is installed;
     "router.weighing": 4,  # what they would cost comes before that;
     "router.validating": 4,  # whether schemas can be checked at all is asked when the file is read

@@ -41,6 +41,9 @@ models:
   n: [{provider: up, model: gpt-4o-mini}]
   e: [{provider: up, model: text-embedding-3-small}]
   g: [{provider: gemini-up, model: gemini-3-pro}]
+  w:
+    - {provider: up, model: gpt-4o-mini, when: {key: one, header: {x-tier: {equals: gold}}}}
+    - {provider: twin, model: gpt-4o}
 prices: {up/gpt-4o-mini: {input: 1, output: 2}}
 policies:
   default: {attempts: 1, breaker: null, timeouts: {first_byte: 3s, idle: 500ms, total: 10s}}
@@ -244,6 +247,18 @@ async def test_who_brings_a_key_for_the_upstream_is_given_nothing_that_is_kept()
         assert ["bypass"] * 2 == [said(answer) for answer in mine]
         assert ["miss", "miss", "hit"] == [said(answer) for answer in ours]
         assert 4 == len(upstream.requests)
+
+
+async def test_calls_that_may_go_elsewhere_are_other_questions() -> None:
+    """Where it depends on key or headers which targets there are (`when`), also for those who share."""
+    async with caching() as (gateway, upstream):
+        body, path = {**QUESTION, "model": "w"}, f"/shared{CHAT}"
+        tiers = [("gold", ONE), ("gold", ONE), ("tin", ONE), ("gold", OTHER), ("lead", OTHER)]
+        answers = [await ask(gateway, body, path, key=key, headers={"x-tier": tier}) for tier, key in tiers]
+
+        assert ["miss", "hit", "miss", "hit", "hit"] == [said(answer) for answer in answers]
+        assert ["up"] * 2 + ["twin"] * 3 == [answer.headers["x-isthmus-provider"] for answer in answers]
+        assert 2 == len(upstream.requests)
 
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -703,6 +718,24 @@ async def test_a_hit_takes_a_place_among_the_requests_of_its_key_and_no_tokens()
         assert ["3", "2", "1", "0"] == [
             answer.headers["x-ratelimit-remaining-requests"] for answer in [*answers, *again[:2]]
         ]
+
+
+async def test_a_hit_takes_nothing_of_a_budget() -> None:
+    """A key that has spent it still gets what is kept; one that waited and then makes the call has it set aside."""
+    async with caching(limits="rpm: 100, budget: {usd: 0.001, per: month}") as (gateway, upstream):
+        go = asyncio.Event()
+        upstream.script(status(500).after(Until(go)), json_answer(chat_answer("dear", usage=(9, 3000))))
+        body = {**QUESTION, "max_tokens": 50}
+        calls = [asyncio.create_task(ask(gateway, body)) for _ in range(2)]
+        await upstream.asked(1)
+        while gateway.metric("isthmus_inflight") < 2:
+            await asyncio.sleep(0.01)
+        go.set()
+        statuses = sorted([answer.status for answer in await asyncio.gather(*calls)])
+        hit, refused = await ask(gateway, body), await ask(gateway, {**body, "seed": 1})
+
+        assert [200, 502] == statuses and "hit" == said(hit) and 429 == refused.status
+        assert abs(0.006009 - gateway.metric("isthmus_cost_usd_total", key="one")) < 1e-9
 
 
 async def test_one_who_waited_and_then_makes_the_call_pays_for_it() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from providers import auth
-from router import config, strict_yaml
+from router import config, kinds, strict_yaml
 from router.config import load, reference, schema
 from router.reference import models_in
 from router.table import Limits, PolicySettings
@@ -359,8 +359,11 @@ def test_no_content_makes_it_raise(tmp_path: Path, content: dict[str, Any]) -> N
 
 def models() -> set[type[BaseModel]]:
     return {config.File, *models_in(config.File)} | {
-        model for model in vars(config).values() if isinstance(model, type) and issubclass(model, config.Rows)
-    } - {config.Rows}
+        model
+        for module in (config, kinds)
+        for model in vars(module).values()
+        if isinstance(model, type) and issubclass(model, kinds.Rows)
+    } - {kinds.Rows}
 
 
 def test_every_key_is_explained() -> None:

@@ -214,6 +214,20 @@ routes:
     ]
 
 
+def test_conditions_and_rules_are_shown(run: Run) -> None:
+    """`check` and `routes` say which targets take which calls, and what calls stick to."""
+    text = """
+models:
+  m: {sticky: conversation, prefer: fidelity, to: [{provider: demo, model: a, when: {tools: true}}, {provider: demo}]}
+routes: [{path: /x, speaks: openai.chat, to: models, sticky: header:X-Session}]
+"""
+    effective = yaml.safe_load(run("check", text=text).stdout)
+
+    assert ["demo/a when tools", "demo/*"] == effective["models"]["m"]
+    assert "header:x-session" == effective["routes"][0]["sticky"]
+    assert "demo/a when tools, demo/*; sticky: conversation; prefer: fidelity" in run("routes", text=text).stdout
+
+
 def test_schema(run: Run) -> None:
     """One JSON document."""
     found = json.loads(run("schema", text=None).stdout)
