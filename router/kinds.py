@@ -204,5 +204,6 @@ class CacheRow(Rows):
 
 class KeptRow(Rows):
     most: Size = Field(
-        MOST_KEPT, description="memory for all of them, the least recently used first out; one may take an eighth"
+        MOST_KEPT,
+        description="memory for all of them in each worker, the least recently used first out; one may take an eighth",
     )

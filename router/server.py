@@ -518,6 +518,8 @@ class Life:
     def _take(self, generation: Generation) -> None:
         """A table comes into force: from now on every new call sees it."""
         settings = generation.settings
+        if generation is not self.gateway.generation:
+            generation.follows(self.gateway.generation)
         self.gateway.generation = generation
         self.metrics.cache_bytes(generation.answers.size)
         self._http.keep_only(generation.providers.values())
@@ -546,9 +548,7 @@ class Life:
             self.state.refused(now())
             self.log.event("error", "reload_refused", problems=problems)
             return
-        generation = Generation(self.gateway.generation.number + 1, loaded.settings)
-        generation.follows(self.gateway.generation)
-        self._take(generation)
+        self._take(Generation(self.gateway.generation.number + 1, loaded.settings))
         self.log.event("info", "reloaded", generation=self.gateway.generation.number)
 
     def heed(self, loop: asyncio.AbstractEventLoop) -> None:
