@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ models:
     - {provider: twin, model: gpt-4o}
 prices: {up/gpt-4o-mini: {input: 1, output: 2}}
 policies:
-  default: {attempts: 1, breaker: null, timeouts: {first_byte: 3s, idle: 500ms, total: 10s}}
+  default: {attempts: 1, breaker: null, timeouts: {first_byte: 3s, idle: 2s, total: 10s}}
 cache: {most: $most}
 routes:
   - {path: /v1/chat/completions, speaks: openai.chat, to: models, cache: {$cache}}
@@ -376,7 +375,7 @@ async def test_errors_are_not_kept() -> None:
 
 @pytest.mark.parametrize(
     "end",
-    [HANG_UP, Sleep(1.0), b"data: {\n\n", b'data: {"error": {"message": "it broke"}}\n\n'],
+    [HANG_UP, Sleep(3.0), b"data: {\n\n", b'data: {"error": {"message": "it broke"}}\n\n'],
     ids=["truncated", "stalled", "garbage", "error"],
 )
 @pytest.mark.parametrize("path", [CHAT, "/v1/messages"], ids=["relay", "translate"])
@@ -570,17 +569,18 @@ async def test_those_who_wait_do_not_wait_for_one_failure_after_the_other() -> N
     """After the second one each makes its own call, as it would without a cache."""
     async with caching() as (gateway, upstream):
         go = asyncio.Event()
-        upstream.always(lambda request: status(500).after(Until(go) if len(upstream.requests) < 3 else Sleep(0.3)))
+        all_there = asyncio.Event()
+        upstream.always(lambda request: status(500).after(Until(go if len(upstream.requests) < 3 else all_there)))
         calls = [asyncio.create_task(ask(gateway)) for _ in range(8)]
         await upstream.asked(1)
         while gateway.metric("isthmus_inflight") < 8:
             await asyncio.sleep(0.01)
-        began = time.monotonic()
         go.set()
+        await upstream.asked(8)
+        all_there.set()
         answers = await asyncio.gather(*calls)
 
         assert {502} == {answer.status for answer in answers} and 8 == len(upstream.requests)
-        assert time.monotonic() - began < 1.5
 
 
 async def test_everybody_waits_for_as_long_as_it_says_itself() -> None:
@@ -613,7 +613,7 @@ async def test_a_deadline_within_a_stream_is_told_in_its_own_language(path: str,
         upstream.script(sse(chat_chunk("one"), Until(go), *chat_stream("two")))
         patient = asyncio.create_task(ask(gateway, body, path))
         await upstream.asked(1)
-        hasty = await ask(gateway, body, path, headers={"x-isthmus-timeout": "300ms"})
+        hasty = await ask(gateway, body, path, headers={"x-isthmus-timeout": "1s"})
         go.set()
         whole = await patient
         lines = await gateway.lines()
