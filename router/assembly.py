@@ -26,13 +26,14 @@ from router.conditions import When
 from router.prices import price_lists, targets_of
 from router.rows import ProviderRows, shown_reference
 from router.secrets import Secret, Secrets, Unresolved
-from router.settings import AccessSettings, Address, Budget, JwtSettings, KeyRow, Settings, Unit
+from router.settings import MOST_KEPT, AccessSettings, Address, Budget, JwtSettings, KeyRow, Settings, Unit
 from router.strict_yaml import Node
 from router.table import (
     OPAQUE,
     OPAQUE_METHODS,
     BadPattern,
     BreakerSettings,
+    CacheSettings,
     Egress,
     HedgeSettings,
     Limits,
@@ -134,6 +135,7 @@ class Assembly:
             table=table,
             secrets=self._secrets,
             log=self._sections.get("telemetry", {}).get("log", "json"),
+            kept=self._most_kept(routes),
             chats=self._chats(table),
             state_file=self._state_file(),
             asked=self._asked,
@@ -151,6 +153,13 @@ class Assembly:
         if not self._say.has("chats"):
             return None
         return ChatRows(self._sections.get("chats", Partial()), table, Path(self._path).parent, self._say).settings()
+
+    def _most_kept(self, routes: Sequence[Route]) -> int:
+        """Bytes of the answers that are kept."""
+        if self._say.has("cache") and self._whole and not any(route.cache for route in routes):
+            self._say.warn(("cache",), "has no effect: no route has `cache`", key=True)
+        most: int = self._sections.get("cache", {}).get("most", MOST_KEPT)
+        return most
 
     def _state_file(self) -> Path | None:
         name = self._sections.get("state", {}).get("file")
@@ -447,6 +456,7 @@ class Assembly:
         to = row.get("to", ())
         to = to if isinstance(to, str) else self._targets((*place, "to"), to)
         egress = self._egress((*place, "egress"), row["egress"]) if row.get("egress") is not None else None
+        cache = self._cache((*place, "cache"), row, egress)
         good = self._check_pattern(place, row)
         if not to and len(self._say.problems) == before and not isinstance(row, Partial):
             self._say.warn((*place, "to"), "no target of this route can be called")
@@ -461,6 +471,7 @@ class Assembly:
             check_schema=row.get("check_schema"),
             emulate=frozenset(row.get("emulate", ())),
             egress=egress,
+            cache=cache,
             methods=OPAQUE_METHODS if row.get("speaks") == OPAQUE else ("POST",),
             rules=Rules.of(_own_targets(to, egress), row.get("sticky"), row.get("prefer")),
             line=self._say.line(place),
@@ -521,6 +532,23 @@ class Assembly:
             self._say.problem((*place, name), message)
         if row.get("on_loss") is not None:
             self._say.warn((*place, "on_loss"), "has no effect: nothing is translated", key=True)
+
+    def _cache(self, place: Place, row: Row, egress: Egress | None) -> CacheSettings | None:
+        """How answers are kept; a problem where none ever could be."""
+        said = row.get("cache")
+        if said is None:
+            return None
+        if row.get("speaks") == OPAQUE:
+            self._say.problem(place, "`cache` is not for `speaks: opaque`: what is not read is not kept", key=True)
+        elif egress is not None and not egress.default and not any(map(self._has_key, egress.listed)):
+            message = "`cache` has nothing to keep here: every call brings its own key, and such answers are never kept"
+            self._say.problem(place, message, key=True)
+        return CacheSettings(**said)
+
+    def _has_key(self, provider: str) -> bool:
+        """Can a row be called without a key of the caller's?"""
+        row = self._rows.get(provider, ())
+        return row is not None and (row.auth == "none" or bool(row.secrets))
 
     def _egress(self, place: Place, row: Row) -> Egress:
         listed = row.get("listed", ())

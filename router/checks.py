@@ -22,7 +22,7 @@ MOST_NAMED = 8  # targets, in one warning
 _CHATS = re.compile(r"/api/v1/(?:chat(?:/.*)?|personas)")
 _CHAT_PATHS = 11
 #: Series that one row can make, at the worst: label values other than route, provider and model, and buckets.
-_PER_ROUTE = 60
+_PER_ROUTE = 63
 _PER_ROUTE_AND_MODEL = 8
 _PER_MODEL = 180
 

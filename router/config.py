@@ -36,10 +36,12 @@ from router.complaints import Partial, Row, near
 from router.kinds import (
     Able,
     Amount,
+    CacheRow,
     CheckSchema,
     Count,
     Day,
     Duration,
+    KeptRow,
     Later,
     Limits2,
     Names,
@@ -304,6 +306,9 @@ class RouteRow(Rows):
         [], description="what is asked for in words of upstreams whose rows reject or ignore it"
     )
     egress: EgressRow | None = Field(None, description="which upstreams callers may name, on `to: named`")
+    cache: CacheRow | None = Field(
+        None, description="answers kept for the same question: `{}` is enough; not for `speaks: opaque`"
+    )
 
 
 class ResearchRow(Rows):
@@ -433,7 +438,7 @@ class File(Rows):
         {},
         description="What models cost, by `PROVIDER/MODEL`, in US dollars per million tokens; `*` stands for anything.",
     )
-    cache: Later = Field(None, description="Answers kept for the same question.")
+    cache: KeptRow | None = Field(None, description="Answers kept for the same question, on routes that say `cache`.")
 
 
 # ── reading ────────────────────────────────────────────────────────────────────────────────────

@@ -49,9 +49,8 @@ from router.policy.throughput import Throughput
 from router.racing import Race
 from router.record import AttemptRecord, Record
 from router.relay import CallerGone, Door
-from router.settings import Budget
 from router.spending import Spend
-from router.state.seals import SealWatch
+from router.state.seals import Keeping, SealWatch
 from router.state.upstreams import Upstream
 from router.streaming import Relayed, Source, Translated, Unfolding, hold, is_whole_answer, opening, pump
 from router.table import Match, Route, Target
@@ -108,6 +107,8 @@ class Exchange:
         self.dialect: Dialect = self.admission.dialect  # the caller's; known once the route is
         self.losses: Losses = []
         self.charges: tuple[Charge | Spend, ...] = ()  # of a key that has limits, a budget
+        self.seals: Keeping = gateway.seals  # where what answers have sealed is kept
+        self.sound = True  # nothing is wrong with the answer, so that it may be given to others, too
         self._kept = kept  # what of an upstream's headers goes on
         self._request: ChatRequest | None = None
         self._embedding: EmbeddingsRequest | None = None  # in its place, where vectors are asked for
@@ -205,11 +206,13 @@ class Exchange:
             self._kept = kept_none  # the upstream's limits are not this key's
             charge.set_aside(asked, self.record.operation, self._understand)
             self.watch.lap("access")
-        if who.budget is not None and plan.own_key is None and self.record.operation != "count_tokens":
-            self._reserve(asked, plan, who.budget)
+        self._spend(asked, plan)
 
-    def _reserve(self, asked: Asked, plan: Plan, budget: Budget) -> None:
-        """Leaves those targets that the budget allows. BudgetSpent, PriceUnknown."""
+    def _spend(self, asked: Asked, plan: Plan) -> None:
+        """Leaves those targets that the key's budget allows. BudgetSpent, PriceUnknown."""
+        budget = self.admission.who.budget
+        if budget is None or plan.own_key is not None or self.record.operation == "count_tokens":
+            return
         spend = Spend(self.gateway.budgets, self.admission.who.name, budget, self.foreseen(asked), self.gateway.wall)
         self.charges = (*self.charges, spend)
         plan.targets = spend.set_aside(plan.targets, asked.model, plan.providers, self.generation.prices)
@@ -593,7 +596,7 @@ class Exchange:
     def _translated(self, asked: Asked, response: ChatResponse) -> WireResponse:
         response = self._completed(response)
         self.record.usage = response.usage
-        self.gateway.seals.keep_all(self.admission.who.owner, response)
+        self.seals.keep_all(self.admission.who.owner, response)
         return self.dialect.encode_response(response, self._canonical(asked), self.losses)
 
     def _embedded(self, asked: Asked, upstream: Dialect, wire: WireResponse) -> WireResponse:
@@ -678,7 +681,7 @@ class Exchange:
             self.record,
             attempt,
             self.gateway.clock,
-            watch=SealWatch(self.gateway.seals, self.admission.who.owner),
+            watch=SealWatch(self.seals, self.admission.who.owner),
             id=self.record.id,
             created=int(self.gateway.wall()),
         )

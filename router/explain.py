@@ -24,6 +24,7 @@ from router import targeting
 from router.access import LOCAL
 from router.admission import Incoming, Plan
 from router.alarm import Alarm
+from router.caching import is_aside, key_of, wish
 from router.exchange import Exchange, Ready
 from router.gateway import Gateway, Generation
 from router.logs import Log
@@ -225,6 +226,7 @@ class _DryRun(Exchange):
             "model": None if self._asked is None else self._asked.model,
             "candidates": self._candidates,
             "plan": None if self._plan is None else _plan(self._plan, self.record.started),
+            "cache": self._kept_before(),
             "lane": None,
             "losses": [],
             "upstream_request": None,
@@ -239,6 +241,24 @@ class _DryRun(Exchange):
         if self._given.given is not None:
             answer["refused"] = self._refusal(*self._given.given)
         return answer
+
+    def _kept_before(self) -> dict[str, Json] | None:
+        """How the route keeps answers, and whether there is one now. None where it keeps none."""
+        match, asked, plan = self.admission.match, self._asked, self._plan
+        if match is None or match.route.cache is None:
+            return None
+        cache = match.route.cache
+        told: dict[str, Json] = {"ttl": cache.ttl, "scope": cache.scope}
+        if asked is None or plan is None:
+            return told
+        said = wish(self.incoming.headers)
+        if is_aside(said, asked, plan):
+            return {**told, "result": "bypass"}
+        now = self.gateway.clock()
+        kept = self.generation.answers.look(key_of(self, asked, plan, cache), now) if said.looks else None
+        if kept is None or (said.newest is not None and now - kept.made > said.newest):
+            return {**told, "result": "miss"}
+        return {**told, "result": "hit", "age": int(now - kept.made)}
 
     def _cost(self, ready: Ready) -> dict[str, Json] | None:
         """What an answer would cost: in the upstream's own unit, where its row says it, and in US dollars."""

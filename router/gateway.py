@@ -21,6 +21,7 @@ from router.policy.retries import RetryBudget, Row
 from router.settings import Budget, Settings
 from router.state.accounts import Accounts
 from router.state.budgets import Budgets
+from router.state.flights import Answers
 from router.state.places import AllPlaces
 from router.state.seals import SealMemory
 from router.state.upstreams import Upstreams
@@ -57,7 +58,16 @@ class Generation:
         modes = {policy.check_schema for policy in settings.policies.values()}
         modes |= {route.check_schema or "off" for route in settings.table.routes}
         self.mends = any(_mends(row) for row in settings.providers.values())
+        self.caches = any(route.cache is not None for route in settings.table.routes)
+        self.answers = Answers(settings.kept)
         self.shapes = modes != {"off"} or any(route.emulate for route in settings.table.routes)
+
+    def follows(self, before: Generation) -> None:
+        """Takes the place of another one. What that has kept goes on to be given, if it would be the same here."""
+        if _meaning(before.settings) == _meaning(self.settings):
+            self.answers = before.answers
+        else:
+            before.answers.close()
 
     def key_budgets(self) -> dict[str, Budget]:
         """By key, of those that have one."""
@@ -135,6 +145,12 @@ class Generation:
             if common > most:
                 best, most = route, common
         return best
+
+
+def _meaning(settings: Settings) -> tuple[object, ...]:
+    """What of a table answers depend on, wherever in the file it stands."""
+    routes = [msgspec.structs.replace(route, line=0) for route in settings.table.routes]
+    return settings.kept, settings.limits, settings.providers, settings.models, settings.policies, routes
 
 
 def _mends(provider: Provider) -> bool:

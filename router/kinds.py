@@ -15,9 +15,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from router.conditions import CREDENTIALS
 from router.prices import read_amount, read_budget, read_day
 from router.reference import LATER, Says
+from router.settings import MOST_KEPT
 from router.shares import MOST_WORKERS
 from router.strict_yaml import describe
-from router.table import Refusal
+from router.table import CacheSettings, Refusal
 from router.units import (
     DURATION,
     SHARE,
@@ -80,6 +81,7 @@ Names: TypeAlias = Annotated[list[str], Says("list of names")]
 Text: TypeAlias = Annotated[str, Says("text")]
 CheckSchema: TypeAlias = Annotated[Literal["off", "flag", "repair"], Says("`off`, `flag` or `repair`")]
 OnLoss: TypeAlias = Annotated[Literal["report", "allow", "reject"], Says("`report`, `allow` or `reject`")]
+Scope: TypeAlias = Annotated[Literal["key", "all"], Says("`key` or `all`")]
 
 
 Refusals: TypeAlias = Annotated[list[Refusal], Says("list of `context_too_long`, `content_filter`")]
@@ -195,4 +197,24 @@ class TargetRow(Rows):
     )
     when: WhenRow | None = Field(
         None, description="what calls must be like that go there, all of it; without it any call may"
+    )
+
+
+# ── answers that are kept ──────────────────────────────────────────────────────────────────────
+
+_CACHE = CacheSettings()
+
+
+class CacheRow(Rows):
+    ttl: Positive = Field(_CACHE.ttl, description="how long an answer is kept")
+    scope: Scope = Field(
+        _CACHE.scope,
+        description="for whom: `key`, for the key or token that asked; `all`, for all who may call the route",
+    )
+
+
+class KeptRow(Rows):
+    most: Size = Field(
+        MOST_KEPT,
+        description="memory for all of them in each worker, the least recently used first out; one may take an eighth",
     )

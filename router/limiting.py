@@ -55,16 +55,30 @@ class Charge:
 
     def set_aside(self, asked: Asked, operation: str, understand: Understand) -> None:
         """LimitExceeded where there is no room."""
-        amounts: dict[Unit, float] = {"requests": 1}
-        if operation in _WEIGHED and "tokens" in self._account.limits:
-            self._weight = weigh(asked, understand)
-            amounts["tokens"] = sum(self._weight)
+        self._take({"requests": 1, **self._amounts(asked, operation, understand)})
+
+    def count(self) -> None:
+        """The request alone, of a call that may need no other. LimitExceeded."""
+        self._take({"requests": 1})
+
+    def weigh_in(self, asked: Asked, operation: str, understand: Understand) -> None:
+        """The rest of a request that has been counted. LimitExceeded."""
+        self._take(self._amounts(asked, operation, understand))
+
+    def _amounts(self, asked: Asked, operation: str, understand: Understand) -> dict[Unit, float]:
+        """What the call takes besides its place among the requests."""
+        if operation not in _WEIGHED or "tokens" not in self._account.limits:
+            return {}
+        self._weight = weigh(asked, understand)
+        return {"tokens": sum(self._weight)}
+
+    def _take(self, amounts: Mapping[Unit, float]) -> None:
         taken = self._account.take(amounts, self._clock())
         if isinstance(taken, Full):
             limit = self._account.limits[taken.unit]
             message = f"this key's limit is reached: {limit} {taken.unit} a minute"
             raise LimitExceeded(message, retry_after=taken.wait, reason=taken.unit)
-        self._taken = taken
+        self._taken = {**self._taken, **taken}
 
     def settle(self, record: Record) -> None:
         """The call is over, however it came out."""

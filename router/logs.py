@@ -209,6 +209,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
     losses: list[_Loss] = []
     losses_not_shown: int = 0
     cost_usd: Decimal | None = None
+    cache: str | None = None
 
 
 def _ms(seconds: float) -> float:
@@ -271,6 +272,8 @@ def _line(record: Record, now: str) -> _Line:
     attempts = record.attempts
     if attempts and (attempts[-1].price is not None or len(attempts) > 1):
         line.cost_usd = record.cost()
+    if record.cache is not None:
+        line.cache = record.cache
     if record.losses:
         line.losses = [_Loss(_clean(loss.field), loss.kind, _clean(loss.reason)) for loss in record.losses[:MOST_ITEMS]]
         line.losses_not_shown = max(0, len(record.losses) - MOST_ITEMS)

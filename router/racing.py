@@ -20,12 +20,12 @@ from router import targeting
 from router.admission import Plan
 from router.alarm import Alarm
 from router.gateway import UNLISTED, Gateway, Generation
-from router.metrics import CLIENT_LEFT
 from router.policy.hedging import patience, second
 from router.policy.retries import Attempt, is_refusal
 from router.record import OUTPACED, AttemptRecord, Hedged, Record
 from router.relay import Door, Passing
 from router.table import Limits, Target
+from router.vocabulary import CLIENT_LEFT
 
 
 class Attempts(list[AttemptRecord]):

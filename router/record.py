@@ -15,6 +15,8 @@ Outcome: TypeAlias = Literal["ok", "rejected", "upstream_error", "timeout", "she
 Priority: TypeAlias = Literal["normal", "nice"]
 #: How a wait for a place ended: with one, refused because too many waited, too late, or its caller left.
 Waited: TypeAlias = Literal["served", "full", "late", "left"]
+#: Of a route that keeps answers: from there, asked anew, or a call that has nothing to do with it.
+Cached: TypeAlias = Literal["hit", "miss", "bypass"]
 StreamEnd: TypeAlias = Literal["done", "upstream_error", "idle", "client_left", "drain", "limit"]
 
 
@@ -64,6 +66,7 @@ class Record(msgspec.Struct, kw_only=True):
     upstream_model: str | None = None  # as sent
     lane: str = "none"
     stream: bool = False
+    cache: Cached | None = None  # None: the route keeps no answers
     attempts: list[AttemptRecord] = []
     queued: list[tuple[str, Priority, Waited]] = []  # waits for a place: of which provider, and how they ended
     hedges: list[tuple[str, Hedged]] = []  # second attempts: of which provider, and how they came out

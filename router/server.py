@@ -36,6 +36,7 @@ from router.access import allowed, split_credentials
 from router.admission import Incoming
 from router.alarm import Alarm
 from router.answers import outcome_of
+from router.caching import CachedExchange, CachedMended, CachedShaped
 from router.chats.exchange import PATHS, ChatExchange, is_ours
 from router.chats.prompting import NAME
 from router.chats.store import NewerStore
@@ -311,6 +312,8 @@ def _kind(generation: Generation, incoming: Incoming) -> type[Exchange]:
         return ChatExchange
     if generation.table.is_opaque(incoming.target):
         return OpaqueExchange
+    if generation.caches:
+        return CachedMended if generation.mends else CachedShaped if generation.shapes else CachedExchange
     if generation.mends:
         return MendedExchange
     return ShapedExchange if generation.shapes else Exchange
@@ -516,7 +519,10 @@ class Life:
     def _take(self, generation: Generation) -> None:
         """A table comes into force: from now on every new call sees it."""
         settings = generation.settings
+        if generation is not self.gateway.generation:
+            generation.follows(self.gateway.generation)
         self.gateway.generation = generation
+        self.metrics.cache_bytes(generation.answers.size)
         self._http.keep_only(generation.providers.values())
         self.metrics.configured(
             generation.number,

@@ -44,6 +44,9 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         return {coin: limit for coin, limit in said.items() if limit is not None}
 
 
+MOST_KEPT = 64 << 20  # bytes
+
+
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     """A caller's key. `hash` is the SHA-256 of the whole key; `models` are names or patterns with `*`.
 
@@ -100,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     table: Table
     secrets: Secrets
     log: Literal["json", "text"]
+    kept: int  # bytes of answers that are kept for the same question, on routes with `cache`
     chats: ChatSettings | None  # None: there is no chat service
     state_file: Path | None  # where spending outlives the process; None: nowhere
     asked: Mapping[str, str]  # `listen`, `admin`, `workers` of the command line: a reload passes them to `load` again

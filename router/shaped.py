@@ -147,6 +147,7 @@ class ShapedExchange(Exchange):
 
     def _flag(self, found: list[Breach]) -> None:
         if found and self._request is not None:
+            self.sound = False
             self.losses += in_callers_words(flags(found), self._request, self.dialect.paths)
 
     async def _second(

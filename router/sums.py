@@ -19,7 +19,8 @@ from prometheus_client.registry import Collector
 
 from providers.canonical.prices import total, written
 from router.instruments import Counter, Family, Gauge, Histogram
-from router.metrics import INSTRUMENTS, Metrics
+from router.metrics import Metrics
+from router.vocabulary import INSTRUMENTS
 
 Labels: TypeAlias = tuple[str, ...]
 

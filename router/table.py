@@ -29,6 +29,7 @@ OnLoss: TypeAlias = Literal["report", "allow", "reject"]
 #: An upstream's no to a call that another model may take.
 Refusal: TypeAlias = Literal["context_too_long", "content_filter"]
 CheckSchema: TypeAlias = Literal["off", "flag", "repair"]
+Scope: TypeAlias = Literal["key", "all"]
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +171,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     write_stall: float = 60.0
 
 
+class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How long answers are kept, in seconds, and for whom: for the caller's key alone, or for all who may call."""
+
+    ttl: float = 600.0
+    scope: Scope = "key"
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `routes`. `speaks` is the dialect of whoever calls it."""
 
@@ -181,6 +189,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     check_schema: CheckSchema | None = None  # None: as the policy says
     emulate: frozenset[Emulated] = frozenset()
     egress: Egress | None = None
+    cache: CacheSettings | None = None
     methods: tuple[str, ...] = ("POST",)
     rules: Rules | None = None  # of its own targets, and for models that do not say
     line: int = 0  # in routes.yaml

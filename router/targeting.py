@@ -141,7 +141,7 @@ def choice(gateway: Gateway, asked: Asked, plan: Plan, inquiry: Inquiry) -> Choi
     fit: Sequence[Target] = plan.targets
     left_out: list[tuple[Target, str]] = []
     if rules.conditional and facts is not None:
-        fit, left_out = _fitting(plan.targets, facts)
+        fit, left_out = fitting(plan.targets, facts)
     now = gateway.clock()
     known = [_known(gateway, asked, plan, target, now) for target in fit]
     if plan.policy.outliers is not None:
@@ -159,7 +159,7 @@ def choice(gateway: Gateway, asked: Asked, plan: Plan, inquiry: Inquiry) -> Choi
     return Choice(targets=targets, left_out=left_out, fit=fit, known=known, lost=lost, sticks=sticks)
 
 
-def _fitting(targets: Sequence[Target], facts: Facts) -> tuple[list[Target], list[tuple[Target, str]]]:
+def fitting(targets: Sequence[Target], facts: Facts) -> tuple[list[Target], list[tuple[Target, str]]]:
     """Those that take such a call, each upstream once, and the others with what speaks against them."""
     fit: dict[tuple[str, str | None, str | None], Target] = {}
     left_out: list[tuple[Target, str]] = []

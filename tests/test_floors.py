@@ -73,6 +73,7 @@ FLOORS = {
     "router.policy": 5,
     "router.record": 5,
     "router.instruments": 5,
+    "router.vocabulary": 5,
     "router.metrics": 5,
     "router.sums": 5,
     "router.logs": 5,
@@ -102,6 +103,7 @@ FLOORS = {
     "router.opaque": 7,
     "router.shaped": 7,
     "router.mended": 7,
+    "router.caching": 7,
     "router.explain": 7,
     "router.chats": 7,
     "router.chats.personas": 4,  # values

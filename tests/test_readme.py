@@ -22,7 +22,7 @@ import pytest
 from providers.canonical.errors import RouterError
 from router.config import load
 from router.logs import _Line
-from router.metrics import INSTRUMENTS
+from router.vocabulary import INSTRUMENTS
 from tests.conftest import program
 
 ROOT = Path(__file__).parent.parent

@@ -62,8 +62,8 @@ class _Said:
 
     __slots__ = ("_hash", "_pieces", "nothing")
 
-    def __init__(self, caller: str) -> None:
-        self._hash = blake2b(_encoded(f"text\0{caller}\0"), digest_size=16)
+    def __init__(self) -> None:
+        self._hash = blake2b(b"text\0", digest_size=16)
         self._pieces: list[str] = []
         self.nothing = True
 
@@ -79,12 +79,84 @@ class _Said:
         self._pieces.clear()
 
     @property
-    def key(self) -> bytes:
+    def known_by(self) -> bytes:
         self._digest()
         return self._hash.digest()
 
 
-class SealMemory:
+class Note(NamedTuple):
+    """What was sealed in one place of an answer, whoever it was given to."""
+
+    known_by: bytes
+    kept: _Kept
+
+    @property
+    def size(self) -> int:
+        return self.kept.size
+
+
+class Keeping:
+    """What an answer has sealed, on its way into a memory."""
+
+    def keep(self, caller: str, note: Note) -> None:
+        raise NotImplementedError
+
+    def kept(self, caller: str, known_by: bytes) -> _Kept | None:
+        raise NotImplementedError
+
+    def keep_text(self, caller: str, said: _Said, length: int, seal: Seal) -> None:
+        """`said`: the text of the answer up to and with the part that is sealed, which has `length` characters.
+
+        What says nothing at all is not remembered: nothing tells it from another answer without text.
+        """
+        if not said.nothing:
+            self.keep(caller, Note(said.known_by, _Kept(seal, length)))
+
+    def keep_call(self, caller: str, identifier: str, *, seal: Seal | None, thoughts: tuple[Reasoning, ...]) -> None:
+        """Of a call: its own seal, and the thinking since the call before it. Only what is sealed is remembered."""
+        sealed = tuple(_bare(thought) for thought in thoughts if thought.seal is not None)
+        if seal is not None or sealed:
+            self.keep(caller, Note(_call(identifier), _Kept(seal, 0, sealed)))
+
+    def keep_words(self, caller: str, call: ToolCall) -> None:
+        """The same of a call that was kept and is complete now, by what it says."""
+        kept = self.kept(caller, _call(call.id))
+        if kept is not None:
+            self.keep(caller, Note(_words(call), kept))
+
+    def keep_all(self, caller: str, response: ChatResponse) -> None:
+        for choice in response.choices:
+            said = _Said()
+            thoughts: list[Reasoning] = []
+            for part in choice.parts:
+                if isinstance(part, Reasoning):
+                    thoughts.append(part)
+                elif isinstance(part, Text):
+                    said.add(part.text)
+                    if part.seal is not None:
+                        self.keep_text(caller, said, len(part.text), part.seal)
+                elif isinstance(part, ToolCall):
+                    self.keep_call(caller, part.id, seal=part.seal, thoughts=tuple(thoughts))
+                    self.keep_words(caller, part)
+                    thoughts.clear()
+
+
+class SealTape(Keeping):
+    """Passes on to a memory what an answer has sealed, and notes it for those who are given the same answer later."""
+
+    def __init__(self, memory: SealMemory) -> None:
+        self.notes: list[Note] = []
+        self._memory = memory
+
+    def keep(self, caller: str, note: Note) -> None:
+        self.notes.append(note)
+        self._memory.keep(caller, note)
+
+    def kept(self, caller: str, known_by: bytes) -> _Kept | None:
+        return self._memory.kept(caller, known_by)
+
+
+class SealMemory(Keeping):
     """What was sealed, by (caller, call id) and (caller, all that the answer had said up to there)."""
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -95,28 +167,11 @@ class SealMemory:
     def __len__(self) -> int:
         return len(self._kept)
 
-    # ── keeping ────────────────────────────────────────────────────────────────────
-    def keep_text(self, said: _Said, length: int, seal: Seal) -> None:
-        """`said`: the text of the answer up to and with the part that is sealed, which has `length` characters.
+    def kept(self, caller: str, known_by: bytes) -> _Kept | None:
+        return self._kept.get(_key(caller, known_by))
 
-        What says nothing at all is not remembered: nothing tells it from another answer without text.
-        """
-        if not said.nothing:
-            self._put(said.key, _Kept(seal, length))
-
-    def keep_call(self, caller: str, identifier: str, *, seal: Seal | None, thoughts: tuple[Reasoning, ...]) -> None:
-        """Of a call: its own seal, and the thinking since the call before it. Only what is sealed is remembered."""
-        sealed = tuple(_bare(thought) for thought in thoughts if thought.seal is not None)
-        if seal is not None or sealed:
-            self._put(_call_key(caller, identifier), _Kept(seal, 0, sealed))
-
-    def keep_words(self, caller: str, call: ToolCall) -> None:
-        """The same of a call that was kept and is complete now, by what it says."""
-        kept = self._kept.get(_call_key(caller, call.id))
-        if kept is not None:
-            self._put(_words_key(caller, call), kept)
-
-    def _put(self, key: bytes, kept: _Kept) -> None:
+    def keep(self, caller: str, note: Note) -> None:
+        key, kept = _key(caller, note.known_by), note.kept
         if kept.size > LARGEST:
             return
         old = self._kept.pop(key, None)
@@ -127,22 +182,6 @@ class SealMemory:
         while self._size > self._limit:
             _, oldest = self._kept.popitem(last=False)
             self._size -= oldest.size
-
-    def keep_all(self, caller: str, response: ChatResponse) -> None:
-        for choice in response.choices:
-            said = _Said(caller)
-            thoughts: list[Reasoning] = []
-            for part in choice.parts:
-                if isinstance(part, Reasoning):
-                    thoughts.append(part)
-                elif isinstance(part, Text):
-                    said.add(part.text)
-                    if part.seal is not None:
-                        self.keep_text(said, len(part.text), part.seal)
-                elif isinstance(part, ToolCall):
-                    self.keep_call(caller, part.id, seal=part.seal, thoughts=tuple(thoughts))
-                    self.keep_words(caller, part)
-                    thoughts.clear()
 
     # ── putting back ───────────────────────────────────────────────────────────────
     def restore(self, caller: str, request: ChatRequest, origins: Collection[str] | None = None) -> ChatRequest:
@@ -175,16 +214,16 @@ class _Restoring:
             return message
         parts: list[AnyPart] = []
         step = 0  # where the parts since the last call begin
-        said = _Said(self._caller)
+        said = _Said()
         brought = {part.seal.value for part in message.parts if part.seal is not None}
         for part in message.parts:
             if isinstance(part, Text):
                 said.add(part.text)
                 parts += self._text(part, said, brought)
             elif isinstance(part, ToolCall):
-                kept = self._take(_call_key(self._caller, part.id))
+                kept = self._take(_call(part.id))
                 if kept is None and part.invented_id:
-                    kept = self._take(_words_key(self._caller, part))
+                    kept = self._take(_words(part))
                 if kept is not None:
                     parts[step:] = self._thought_of(kept, parts[step:], brought)
                     part = self._sealed(part, kept)
@@ -196,8 +235,9 @@ class _Restoring:
             return message
         return msgspec.structs.replace(message, parts=tuple(parts))
 
-    def _take(self, key: bytes) -> _Kept | None:
-        """What is kept under the key, if this request has not had it yet: a history has each answer once."""
+    def _take(self, known_by: bytes) -> _Kept | None:
+        """What is kept of that, if this request has not had it yet: a history has each answer once."""
+        key = _key(self._caller, known_by)
         kept = self._kept.get(key)
         if kept is None or key in self._used:
             return None
@@ -206,7 +246,7 @@ class _Restoring:
 
     def _text(self, part: Text, said: _Said, brought: set[str]) -> list[AnyPart]:
         """The text with its seal; one that was sealed in its last piece only is taken apart there again."""
-        kept = self._take(said.key) if part.seal is None and part.text else None
+        kept = self._take(said.known_by) if part.seal is None and part.text else None
         seal = None if kept is None else kept.seal
         if kept is None or seal is None or seal.value in brought or not _readable(seal, self._origins):
             return [part]
@@ -249,17 +289,22 @@ def _bare(thought: Reasoning) -> Reasoning:
     return Reasoning(text=thought.text, seal=thought.seal, redacted=thought.redacted)
 
 
-def _call_key(caller: str, identifier: str) -> bytes:
-    return blake2b(_encoded(f"call\0{caller}\0{identifier}"), digest_size=16).digest()
+def _key(caller: str, known_by: bytes) -> bytes:
+    """Of what one caller was given."""
+    return blake2b(_encoded(caller) + b"\0" + known_by, digest_size=16).digest()
 
 
-def _words_key(caller: str, call: ToolCall) -> bytes:
+def _call(identifier: str) -> bytes:
+    return blake2b(_encoded(f"call\0{identifier}"), digest_size=16).digest()
+
+
+def _words(call: ToolCall) -> bytes:
     """However the arguments are spelled: a client that reads them writes them anew."""
     try:
         arguments = msgspec.json.encode(msgspec.json.decode(call.arguments), order="sorted").decode()
     except msgspec.DecodeError:
         arguments = call.arguments
-    return blake2b(_encoded(f"words\0{caller}\0{call.name}\0{arguments}"), digest_size=16).digest()
+    return blake2b(_encoded(f"words\0{call.name}\0{arguments}"), digest_size=16).digest()
 
 
 def _encoded(text: str) -> bytes:
@@ -269,7 +314,7 @@ def _encoded(text: str) -> bytes:
 class SealWatch:
     """Looks on as a stream passes, and keeps what was sealed in it."""
 
-    def __init__(self, memory: SealMemory, caller: str) -> None:
+    def __init__(self, memory: Keeping, caller: str) -> None:
         self._memory = memory
         self._caller = caller
         self._calls: dict[tuple[int, int], _Call] = {}
@@ -308,7 +353,7 @@ class SealWatch:
         self._lengths[place] = self._lengths.get(place, 0) + len(event.text)
         said = self._said.get(event.choice)
         if said is None:
-            said = self._said[event.choice] = _Said(self._caller)
+            said = self._said[event.choice] = _Said()
         said.add(event.text)
 
     def _thought(self, choice: int, index: int) -> _Thought:
@@ -333,7 +378,7 @@ class SealWatch:
         elif event.index in thoughts or place not in self._lengths:
             self._thought(event.choice, event.index).seal = event.seal
         else:
-            self._memory.keep_text(self._said[event.choice], self._lengths[place], event.seal)
+            self._memory.keep_text(self._caller, self._said[event.choice], self._lengths[place], event.seal)
 
 
 class _Call:

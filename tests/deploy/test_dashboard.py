@@ -24,7 +24,8 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from router.metrics import INSTRUMENTS, Metrics
+from router.metrics import Metrics
+from router.vocabulary import INSTRUMENTS
 from tests.answers import chat_answer, chat_stream, gemini_answer, gemini_stream, openai_error
 from tests.conftest import program
 from tests.fakes import RESET, FakeUpstream, Received, Reply, json_answer, sse, status

@@ -25,9 +25,9 @@ from router.access import (
     new_key,
     split_credentials,
 )
-from router.metrics import AUTH_REASONS
 from router.secrets import Secret
 from router.settings import AccessSettings, JwtSettings, KeyRow
+from router.vocabulary import AUTH_REASONS
 
 NOW = 1_800_000_000.0
 SECRET = "0123456789abcdef0123456789abcdef"

@@ -209,7 +209,6 @@ def test_problems_say_what_was_expected(tmp_path: Path, text: str, expected: str
         ("telemetry: {otlp: http://x}", "telemetry.otlp"),
         ("telemetry: {record: x}", "telemetry.record"),
         ("guards: []", "guards"),
-        ("cache: {}", "cache"),
         ("access: {jwt: {jwks_url: https://x}}", "access.jwt.jwks_url"),
         ("access: {jwt: {require_scopes: true}}", "access.jwt.require_scopes"),
     ],
@@ -414,7 +413,7 @@ def test_the_shipped_file_names_every_key() -> None:
     """Whoever opens routes.yaml sees all there is, commented out where it is an example."""
     text = (ROOT / "routes.yaml").read_text()
     rare = {"jwks_url", "require_scopes"}  # refused as yet
-    rare |= {"guards", "cache"}
+    rare |= {"guards"}
     names = {name for model in models() for name in model.model_fields} - rare
 
     assert [name for name in sorted(names) if f"{name}:" not in text and f"{name} " not in text] == []

@@ -9,11 +9,11 @@ import pytest
 
 from providers.canonical.errors import ConnectionLost, Overloaded, RouterError, UpstreamRejected
 from router.alarm import DRAIN, Alarm, waiting
-from router.metrics import CLIENT_LEFT
 from router.racing import Attempts, Gate, Race, Side
 from router.record import OUTPACED, AttemptRecord, Record
 from router.relay import CallerGone, Passing
 from router.table import Limits
+from router.vocabulary import CLIENT_LEFT
 
 
 class Caller:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from router.instruments import Gauge
-from router.metrics import INSTRUMENTS, Metrics
+from router.metrics import Metrics
 from router.record import AttemptRecord, Record
 from router.sums import Sum, Told, of_process, told
+from router.vocabulary import INSTRUMENTS
 
 ROUTE = "/v1/chat/completions"
 

@@ -330,6 +330,6 @@ def test_where_nothing_was_spent_there_is_nothing_to_share_out(tmp_path: Path) -
 
 def test_operations_are_those_that_metrics_know() -> None:
     """Labels are a closed set."""
-    from router.metrics import STORE_OPERATIONS
+    from router.vocabulary import STORE_OPERATIONS
 
     assert set(OPERATIONS) <= STORE_OPERATIONS
