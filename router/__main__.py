@@ -18,10 +18,10 @@ import click
 import msgspec
 
 from providers.canonical.prices import PART_OF, Amounts, Price, written
-from router import checks, config
+from router import checks, config, shares
 from router.conditions import written as written_conditions
 from router.prices import price_of, targets_of
-from router.settings import Loaded, Settings
+from router.settings import KeyRow, Loaded, Settings, Unit
 from router.table import Route, Rules, Target
 from router.units import read_duration, write_duration, write_size
 
@@ -51,6 +51,18 @@ class _Duration(click.ParamType[float]):
             self.fail(str(error), parameter, context)
 
 
+class _Workers(click.ParamType[str]):
+    """As in routes.yaml: a number, or `auto`."""
+
+    name = "workers"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        text = str(value)
+        if text != "auto" and not (text.isascii() and text.isdigit() and 1 <= int(text) <= shares.MOST_WORKERS):
+            self.fail(f"expected a number from 1 to {shares.MOST_WORKERS}, or auto", parameter, context)
+        return text
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="isthmus", message="isthmus %(version)s")
 def main() -> None:
@@ -64,14 +76,16 @@ def main() -> None:
 @_FILE
 @click.option("--listen", metavar="HOST:PORT", help="in the place of server.listen")
 @click.option("--admin", metavar="HOST:PORT", help="in the place of server.admin")
-@click.option("--workers", default=1, show_default=True, help="processes that share the port")
-def serve(path: Path, listen: str | None, admin: str | None, workers: int) -> None:
+@click.option("--workers", type=_Workers(), metavar="N|auto", help="in the place of server.workers")
+def serve(path: Path, listen: str | None, admin: str | None, workers: str | None) -> None:
     """Serve until a signal ends it. Exit code 2 for a file with problems."""
-    if workers != 1:
-        _fail("isthmus: --workers: not available in this version, expected 1")
-    loaded = config.load(path, os.environ, listen=listen, admin=admin)
+    loaded = config.load(path, os.environ, listen=listen, admin=admin, workers=workers)
     settings = _good(loaded)
     _print_warnings(loaded)
+    if settings.workers > 1:
+        from router import supervisor
+
+        sys.exit(supervisor.run(path, settings))
     from router import server
 
     sys.exit(server.run(path, settings))
@@ -133,6 +147,8 @@ def _effective(settings: Settings) -> dict[str, Any]:
             "admin": _address(settings.admin) if settings.admin else None,
             "admin_token": "***" if settings.admin_token else None,
             "max_body": write_size(limits.pop("max_body")),
+            "workers": settings.workers,
+            **({"each_worker": shares.told(settings)} if settings.workers > 1 else {}),
             "drain": write_duration(settings.drain),
             "limits": {name: _limit(name, value) for name, value in limits.items()},
         },
@@ -143,6 +159,7 @@ def _effective(settings: Settings) -> dict[str, Any]:
         "prices": {name: _price(price) for name, price in _prices(settings)},
         "routes": [_route(route) for route in settings.table.routes],
         "chats": _chats(settings),
+        "state": {"file": str(settings.state_file) if settings.state_file else None},
         "metrics": {"series_at_most": checks.series(settings)},
     }
 
@@ -164,7 +181,7 @@ def _access(settings: Settings) -> dict[str, Any] | None:
         return None
     jwt = access.jwt
     return {
-        "keys": [{"name": key.name, "models": list(key.models)} for key in access.keys],
+        "keys": [{"name": key.name, "models": list(key.models), **_limits_of(key)} for key in access.keys],
         "jwt": jwt
         and {
             "algorithms": list(jwt.algorithms),
@@ -175,6 +192,17 @@ def _access(settings: Settings) -> dict[str, Any] | None:
             "leeway": write_duration(jwt.leeway),
         },
     }
+
+
+def _limits_of(key: KeyRow) -> dict[str, Any]:
+    """What is limited of a key, in the words of routes.yaml."""
+    limits, budget = key.limits or {}, key.budget
+    words: dict[str, Unit] = {"rpm": "requests", "tpm": "tokens"}
+    found: dict[str, Any] = {word: limits[unit] for word, unit in words.items() if unit in limits}
+    if budget is not None:
+        amounts = {coin: written(amount) for coin, amount in budget.limits().items()}
+        found["budget"] = {**amounts, "per": budget.per, "unpriced": budget.unpriced}
+    return found
 
 
 def _chats(settings: Settings) -> dict[str, Any] | None:

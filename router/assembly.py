@@ -18,7 +18,7 @@ import msgspec
 from providers.dialect import Dialect
 from providers.dialects.upstream_only import UpstreamOnly
 from providers.provider import PLANNED
-from router import checks, conditions, validating
+from router import checks, conditions, shares, validating
 from router.chats.personas import ChatSettings
 from router.chats.rows import ChatRows
 from router.complaints import Complaints, Partial, Place, Row, near
@@ -26,7 +26,7 @@ from router.conditions import When
 from router.prices import price_lists, targets_of
 from router.rows import ProviderRows, shown_reference
 from router.secrets import Secret, Secrets, Unresolved
-from router.settings import AccessSettings, Address, JwtSettings, KeyRow, Settings, Unit
+from router.settings import AccessSettings, Address, Budget, JwtSettings, KeyRow, Settings, Unit
 from router.strict_yaml import Node
 from router.table import (
     OPAQUE,
@@ -114,6 +114,7 @@ class Assembly:
             listen=listen,
             admin=admin,
             admin_token=self._admin_token(server, admin),
+            workers=shares.cores() if server.get("workers", 1) == "auto" else int(server.get("workers", 1)),
             drain=server.get("drain", 30.0),
             limits=Limits(**limits),
             access=access,
@@ -132,8 +133,11 @@ class Assembly:
             secrets=self._secrets,
             log=self._sections.get("telemetry", {}).get("log", "json"),
             chats=self._chats(table),
+            state_file=self._state_file(),
             asked=self._asked,
         )
+        for place, message in shares.problems(settings):
+            self._say.problem(place, message)
         if self._whole and not self._say.problems:
             for place, message in checks.find(settings):
                 if place[0] == "routes" and len(place) > 1:
@@ -145,6 +149,12 @@ class Assembly:
         if not self._say.has("chats"):
             return None
         return ChatRows(self._sections.get("chats", Partial()), table, Path(self._path).parent, self._say).settings()
+
+    def _state_file(self) -> Path | None:
+        name = self._sections.get("state", {}).get("file")
+        if name == "":
+            self._say.problem(("state", "file"), "state.file: expected the name of a file, found nothing")
+        return Path(self._path).parent / name if name else None
 
     # ── server ────────────────────────────────────────────────────────────────────────────
 
@@ -206,9 +216,20 @@ class Assembly:
                 self._say.problem((*place, "hash"), f"this is the same key as '{same}'")
             models = tuple(row.get("models", ("*",)))
             self._check_key_models((*place, "models"), models)
-            nice, limits = row.get("nice", False), _limits(row)
-            keys.append(KeyRow(name=row["name"], hash=digest, models=models, nice=nice, limits=limits))
+            nice, limits, budget = row.get("nice", False), _limits(row), self._budget(place, row.get("budget"))
+            keys.append(KeyRow(name=row["name"], hash=digest, models=models, nice=nice, limits=limits, budget=budget))
         return tuple(keys)
+
+    def _budget(self, place: Place, row: Row | None) -> Budget | None:
+        if row is None:
+            return None
+        budget = Budget(**row)
+        if not budget.limits():
+            self._say.problem((*place, "budget"), "budget: expected an amount, `usd` or `credits`", key=True)
+        if budget.usd is None and budget.unpriced == "allow":
+            message = "budget.unpriced has no effect: without `usd` it does not matter what targets cost"
+            self._say.problem((*place, "budget", "unpriced"), message)
+        return budget
 
     def _check_key_models(self, place: Place, models: Sequence[str]) -> None:
         known = self._say.names("models")

@@ -64,7 +64,11 @@ class Question(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 async def explain(gateway: Gateway, question: Question) -> dict[str, Json]:
     """The answer, as JSON values. A call that would be refused has `refused`, with what its caller would read."""
     run = _kind(gateway.generation, question)(gateway, question)
-    await run.run()
+    try:
+        await run.run()
+    finally:
+        for charge in run.charges:
+            charge.settle(run.record)
     return run.told()
 
 
@@ -313,6 +317,7 @@ def _aside(gateway: Gateway) -> Gateway:
     )
     aside.seals = gateway.seals
     aside.upstreams = gateway.upstreams
+    aside.budgets = gateway.budgets
     aside.places = gateway.places
     return aside
 

@@ -13,8 +13,10 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from router.conditions import CREDENTIALS
-from router.prices import read_amount, read_day
+from router.prices import read_amount, read_budget, read_day
 from router.reference import LATER, Says
+from router.shares import MOST_WORKERS
+from router.strict_yaml import describe
 from router.units import (
     DURATION,
     SHARE,
@@ -65,6 +67,9 @@ Price: TypeAlias = Annotated[float, BeforeValidator(_as_float), Field(ge=0), Say
 Amount: TypeAlias = Annotated[
     Decimal, BeforeValidator(read_amount), WithJsonSchema({"type": "number", "minimum": 0}), Says("US dollars")
 ]
+Spending: TypeAlias = Annotated[
+    Decimal, BeforeValidator(read_budget), WithJsonSchema({"type": "number", "minimum": 0}), Says("amount")
+]
 Day: TypeAlias = Annotated[str, BeforeValidator(read_day), Says("date")]
 Able: TypeAlias = Annotated[bool | list[str], Says("true, or list of models")]
 Names: TypeAlias = Annotated[list[str], Says("list of names")]
@@ -73,11 +78,19 @@ CheckSchema: TypeAlias = Annotated[Literal["off", "flag", "repair"], Says("`off`
 OnLoss: TypeAlias = Annotated[Literal["report", "allow", "reject"], Says("`report`, `allow` or `reject`")]
 
 
-def one(value: object) -> object:
-    """One process: more are not there yet."""
-    if value == "auto" or (isinstance(value, int) and value > 1):
-        raise ValueError("not available in this version, expected 1")
-    return value
+def _read_workers(value: object) -> object:
+    """A number of processes, or `auto`."""
+    if value == "auto" or (type(value) is int and 1 <= value <= MOST_WORKERS):
+        return value
+    raise ValueError(f"expected a whole number from 1 to {MOST_WORKERS}, or auto, found {describe(value)}")
+
+
+Workers: TypeAlias = Annotated[
+    int | str,
+    BeforeValidator(_read_workers),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_WORKERS}, {"const": "auto"}]}),
+    Says("number or `auto`"),
+]
 
 
 def kind(value: object) -> str:
