@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from pathlib import PurePath
 from typing import Any, TypeAlias
 
 import msgspec
@@ -27,6 +28,9 @@ Json: TypeAlias = Any
 HIDDEN = "***"
 MADE_UP = "0"  # what stands for the `*` of a pattern, and for a parameter of a path
 
+#: Fields of Settings that have a section of their own, or say nothing of calls.
+_COMPARED = frozenset({"access", "chats", "limits", "models", "policies", "prices", "providers", "table"})
+_COMPARED |= {"asked", "path", "secrets"}
 #: Fields whose values are not shown.
 _SECRET = frozenset({"admin_token", "hash", "headers", "jwks", "public_keys", "query", "secret", "secrets"})
 _SIZES = frozenset({"max_body", "upstream_body", "sse_event", "stream_buffer"})
@@ -60,10 +64,9 @@ def compare(old: Settings, new: Settings) -> list[Change]:
         *_rows("providers", _providers(old), _providers(new)),
         *_access(old, new),
         *_values("server", "limits", _said(old.limits), _said(new.limits)),
-        *_values("server", "", _server(old), _server(new)),
+        *_values("server", "", _others(old), _others(new)),
         *_rows("prices", _prices(old), _prices(new)),
         *_chats(old, new),
-        *_values("telemetry", "", {"log": old.log}, {"log": new.log}),
     ]
 
 
@@ -209,13 +212,10 @@ def _access(old: Settings, new: Settings) -> Iterator[Change]:
     yield from _rows("access", tokens[0], tokens[1])
 
 
-def _server(settings: Settings) -> dict[str, Json]:
-    return {
-        "listen": _address(settings.listen),
-        "admin": _address(settings.admin),
-        "admin_token": settings.admin_token,
-        "drain": settings.drain,
-    }
+def _others(settings: Settings) -> dict[str, Json]:
+    """Everything that is compared nowhere else, whatever comes to it."""
+    fields = {name: value for name, value in _said(settings).items() if name not in _COMPARED}
+    return {**fields, "listen": _address(settings.listen), "admin": _address(settings.admin)}
 
 
 def _address(address: tuple[str, int] | None) -> str | None:
@@ -293,7 +293,7 @@ def _told(key: str, value: Any) -> Json:
         return write_size(value) if key in _SIZES else value
     if isinstance(value, frozenset):
         return sorted(value)
-    if isinstance(value, str | Decimal):
+    if isinstance(value, str | Decimal | PurePath):
         text = _USER.sub(f"//{HIDDEN}@", str(value))
         return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     if isinstance(value, list | tuple):

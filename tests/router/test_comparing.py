@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router import comparing
 from router.__main__ import main
 from router.comparing import Change, compare, lines, probe_of
 from router.config import load
@@ -152,7 +153,13 @@ ACCESS = "access: {keys: [{name: a, hash: 'sha256:%s', models: [m], rpm: 5}]%s}\
             (ACCESS % ("00" * 32, "")).replace("rpm: 5", "tpm: 9").replace("[m]", "[gpt-*]"),
             ["access", "  key a", "    models:", "      - m", "      + gpt-*"],
         ),
-        ("", "telemetry: {log: text}\n", ["telemetry", "    log: json -> text"]),
+        ("", "telemetry: {log: text}\n", ["server", "    log: json -> text"]),
+        ("", "server: {workers: 2}\n", ["server", "    workers: 1 -> 2"]),
+        (
+            ACCESS % ("00" * 32, ""),
+            (ACCESS % ("00" * 32, "")).replace("rpm: 5", "rpm: 5, budget: {usd: 5, per: day}"),
+            ["access", "  key a", "    budget: none -> usd 5; credits none; per day; unpriced refuse"],
+        ),
     ],
 )
 def test_the_rest_is_compared_value_by_value(tmp_path: Path, old: str, new: str, told: list[str]) -> None:
@@ -216,6 +223,16 @@ def test_secrets_that_come_and_go_are_not_told(tmp_path: Path) -> None:
         told = msgspec.json.encode(found).decode() + "\n".join(lines(found))
 
         assert "access" in told and "canary" not in told and "1" * 8 not in told
+
+
+def test_every_value_of_a_table_is_compared() -> None:
+    """What comes to the settings later is found different without a word here; secrets of it are named as such."""
+    here = {name: name in comparing._COMPARED for name in Settings.__struct_fields__}
+
+    assert {"listen", "admin", "admin_token", "drain", "log", "workers", "state_file"} <= {
+        name for name, elsewhere in here.items() if not elsewhere
+    }
+    assert comparing._COMPARED <= here.keys()
 
 
 @pytest.mark.parametrize(
