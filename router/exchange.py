@@ -24,23 +24,19 @@ from providers.canonical.chat import ChatRequest, ChatResponse, TokenCount
 from providers.canonical.count import CHARACTERS_PER_TOKEN, USUAL_OUTPUT, estimate, estimate_inputs, foreseen
 from providers.canonical.embeddings import EmbeddingsRequest
 from providers.canonical.errors import (
-    BadUpstreamBytes,
     Bug,
     CallerError,
     MalformedRequest,
     RouterError,
-    TransportError,
-    UnsupportedMediaType,
     UnsupportedParameter,
     Untranslatable,
-    UpstreamDenied,
     UpstreamError,
     UpstreamTimeout,
 )
 from providers.canonical.loss import Losses, approximated, blame, in_callers_words
-from providers.dialect import Asked, Dialect, EmbeddingsCodec, StreamDecoder, Traits, WireRequest, WireResponse
+from providers.dialect import Asked, Dialect, StreamDecoder, Traits, WireRequest, WireResponse
 from providers.provider import Provider, address
-from router import targeting
+from router import outgoing, targeting
 from router.admission import Admission, Incoming, Plan
 from router.alarm import Alarm, waiting
 from router.answers import cost, head, kept, kept_none, outcome_of, own_body, stream_end_of, with_own_status
@@ -49,19 +45,12 @@ from router.limiting import Charge
 from router.policy.retries import Attempt, GiveUp, next_step
 from router.record import AttemptRecord, Record
 from router.relay import CallerGone, Door
-from router.secrets import scrubbed
 from router.settings import Unit
 from router.state.seals import SealWatch
 from router.state.upstreams import Upstream
 from router.streaming import Relayed, Source, Translated, Unfolding, hold, is_whole_answer, opening, pump
 from router.table import Match, Route, Target
 from router.transport import Clocks, UpstreamCall
-
-ERROR_BODY = 64 << 10
-_PASSED = frozenset({"idempotency-key", "traceparent", "tracestate"})
-_LISTS = frozenset({"anthropic-beta", "openai-beta", "tracestate"})  # may stand in several headers (RFC 9110, 5.3)
-_ANSWERS = frozenset({200, 201, 202, 203})
-_JSON_TYPES = ("application/json", "text/json")
 
 
 class Ready(NamedTuple):
@@ -166,7 +155,7 @@ class Exchange:
     async def _read(self, match: Match) -> Asked:
         """The body, whole and checked."""
         incoming, limits = self.incoming, self.generation.settings.limits
-        self._check_type()
+        outgoing.check_type(incoming.headers)
         body = await self.door.body(limits, self.alarm)
         self.record.bytes_in = len(body)
         self.watch.lap("read")
@@ -194,21 +183,6 @@ class Exchange:
                 error.code = "invalid_messages"
             raise
 
-    def _check_type(self) -> None:
-        header = self.incoming.headers.get("content-type")
-        if header is None:
-            return
-        kind, _, parameters = header.partition(";")
-        kind = kind.strip().lower()
-        charset = _parameter(parameters, "charset") if parameters else ""
-        if not (kind in _JSON_TYPES or kind.endswith("+json")) or charset not in (
-            "",
-            "utf-8",
-            "utf8",
-            "us-ascii",
-        ):
-            raise UnsupportedMediaType("the body must be application/json in UTF-8")
-
     def _set_aside(self, asked: Asked, limits: Mapping[Unit, int]) -> None:
         """Room for the call within its key's limits, before anything is sent. LimitExceeded."""
         operation = self.record.operation
@@ -230,7 +204,7 @@ class Exchange:
                     raise
                 # Without its frames: what they hold (bodies) must not wait for the collector of cycles.
                 error.with_traceback(None)
-                history.append(Attempt(target=target, error=_for_key(error, plan.own_key), sent=self._sent))
+                history.append(Attempt(target=target, error=outgoing.for_key(error, plan.own_key), sent=self._sent))
             step = next_step(
                 targets,
                 history,
@@ -376,7 +350,7 @@ class Exchange:
                 await self._whole(asked, upstream, call)
         except RouterError as error:
             attempt.error = error.kind
-            _scrub(error, secret)
+            outgoing.scrub(error, secret)
             self.watch.lap("first_byte" if call is None else "body")  # the wait was the upstream's, not ours
             raise
         except (asyncio.CancelledError, CallerGone):
@@ -423,17 +397,7 @@ class Exchange:
             self.record.resent += 1
 
     async def _check_status(self, call: UpstreamCall, upstream: Dialect, secret: str | None) -> None:
-        status = call.status
-        if status in _ANSWERS:
-            return
-        if status < 400:
-            raise BadUpstreamBytes("the upstream answered with something that is no answer")
-        if status > 599:
-            raise BadUpstreamBytes("the upstream answered with an unknown status")
-        body = await _bounded(call, ERROR_BODY)
-        if secret:
-            body = scrubbed(body.decode("latin-1"), secret).encode("latin-1")
-        raise upstream.decode_error(WireResponse(status=status, headers=dict(call.headers), body=body))
+        await outgoing.check_status(call, upstream, secret)
 
     # ── encode ─────────────────────────────────────────────────────────────────────
     def _encoded(self, asked: Asked, upstream: Dialect, provider: Provider, model: str, plan: Plan) -> WireRequest:
@@ -447,7 +411,7 @@ class Exchange:
             if model != request.model:
                 request = msgspec.structs.replace(request, model=model)
             try:
-                wire = _encoded(request, upstream, losses, traits)
+                wire = outgoing.encoded(request, upstream, losses, traits)
             except CallerError as error:
                 blame(error, request, self.dialect.paths)
                 raise
@@ -496,29 +460,15 @@ class Exchange:
     def _vectors(self, asked: Asked) -> EmbeddingsRequest:
         """What is to be made into vectors, understood once."""
         if self._embedding is None:
-            self._embedding = _codec(self.dialect).decode_embeddings(asked)
+            self._embedding = outgoing.codec(self.dialect).decode_embeddings(asked)
         return self._embedding
 
     def _addressed(
         self, wire: WireRequest, upstream: Dialect, provider: Provider, secret: str | None, asked: Asked
     ) -> WireRequest:
         """Headers: our own, what the caller may pass on, the row's, the credential. Nothing else goes out."""
-        incoming = self.incoming.headers
-        headers = {
-            "content-type": "application/json",
-            "accept": "text/event-stream" if asked.stream else "application/json",
-            "accept-encoding": "identity",
-            "user-agent": "isthmus",
-            "x-request-id": self.record.id,
-        }
-        passed = _PASSED
-        if upstream is self.dialect:
-            passed = passed | upstream.passes
-            if self._has_own_key:
-                passed = passed | upstream.passes_with_key
-        for name in passed:
-            if name in incoming and (value := said(incoming, name)) is not None:
-                headers[name] = value
+        names = outgoing.passed(self.dialect, upstream, own_key=self._has_own_key)
+        headers = outgoing.headers(self.incoming.headers, names, request_id=self.record.id, stream=asked.stream)
         if provider.name == UNLISTED:
             headers["via"] = f"1.1 {self.gateway.instance}"
         headers.update(wire.headers)
@@ -568,9 +518,9 @@ class Exchange:
         return self.dialect.encode_response(response, self._canonical(asked), self.losses)
 
     def _embedded(self, asked: Asked, upstream: Dialect, wire: WireResponse) -> WireResponse:
-        response = _codec(upstream).decode_embeddings_response(wire)
+        response = outgoing.codec(upstream).decode_embeddings_response(wire)
         self.record.usage = response.usage
-        return _codec(self.dialect).encode_embeddings(response, self._vectors(asked), self.losses)
+        return outgoing.codec(self.dialect).encode_embeddings(response, self._vectors(asked), self.losses)
 
     def _completed(self, response: ChatResponse) -> ChatResponse:
         """Id and time where the upstream gave none: every answer has them in some dialects."""
@@ -621,7 +571,7 @@ class Exchange:
             self.record.stream_end = "done"
         except RouterError as error:
             attempt.error = error.kind
-            _scrub(error, self._secret)
+            outgoing.scrub(error, self._secret)
             self._broke = error
             self._note_error(error)
             self.record.stream_end = stream_end_of(error)
@@ -722,73 +672,3 @@ class Exchange:
     def _shown(self, error: RouterError) -> RouterError:
         """What the caller may see: an upstream's own status when the key is the caller's own."""
         return with_own_status(error) if self._has_own_key and isinstance(error, UpstreamError) else error
-
-
-def said(headers: Any, name: str) -> str | None:
-    """A caller's header as it goes on; None where there is none. MalformedRequest for what is not ASCII."""
-    value: str | None = headers.get(name)
-    if value is None:
-        return None
-    if name in _LISTS:
-        value = ", ".join(headers.getall(name))
-    if not value.isascii():
-        raise MalformedRequest(f"the header {name} must be ASCII", param=name)
-    return value
-
-
-def _encoded(
-    request: ChatRequest | EmbeddingsRequest, upstream: Dialect, losses: Losses, traits: Traits
-) -> WireRequest:
-    if isinstance(request, ChatRequest):
-        return upstream.encode_request(request, losses, traits)
-    return _codec(upstream).encode_embeddings_request(request, losses, traits)
-
-
-def _codec(dialect: Dialect) -> EmbeddingsCodec:
-    """The embeddings of a dialect that has the operation."""
-    codec = dialect.embeddings
-    if codec is None:
-        raise UnsupportedParameter("this target has no embeddings", param="model")
-    return codec
-
-
-def _scrub(error: RouterError, secret: str | None) -> None:
-    """An upstream's words must not tell the key that it was called with."""
-    if secret is None or not isinstance(error, UpstreamError):
-        return
-    error.message = scrubbed(error.message, secret)
-    error.raw = scrubbed(error.raw.decode("latin-1"), secret).encode("latin-1")
-    for name in ("upstream_type", "upstream_code", "param"):
-        if type(told := getattr(error, name)) is str:
-            setattr(error, name, scrubbed(told, secret))
-
-
-def _parameter(parameters: str, name: str) -> str:
-    """One parameter of a content type, in lower case; "" when it is not there."""
-    for parameter in parameters.split(";"):
-        key, _, value = parameter.partition("=")
-        if key.strip().lower() == name:
-            return value.strip(' "').lower()
-    return ""
-
-
-def _for_key(error: RouterError, own_key: str | None) -> RouterError:
-    """With the caller's own key, a refusal of that key is nobody else's: it is not tried elsewhere."""
-    if own_key is not None and isinstance(error, UpstreamDenied):
-        error.retry = "never"
-    return error
-
-
-async def _bounded(call: UpstreamCall, limit: int) -> bytes:
-    """The body of an error, as much of it as is worth reading."""
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        async for data in call.chunks():
-            pieces.append(data)
-            size += len(data)
-            if size >= limit:
-                break
-    except TransportError:
-        pass  # the status has been said; the text is a courtesy
-    return b"".join(pieces)[:limit]

@@ -19,8 +19,9 @@ from providers.dialect import Asked, Dialect, WireRequest
 from providers.provider import Provider
 from router.admission import Plan
 from router.answers import stream_end_of
-from router.exchange import Exchange, Ready, said
+from router.exchange import Exchange, Ready
 from router.gateway import OTHER
+from router.outgoing import said
 from router.record import AttemptRecord
 from router.relay import Passing
 from router.secrets import scrubbed

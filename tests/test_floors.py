@@ -88,6 +88,7 @@ FLOORS = {
     "router.limiting": 7,
     "router.targeting": 7,
     "router.streaming": 7,
+    "router.outgoing": 7,
     "router.exchange": 7,
     "router.opaque": 7,
     "router.shaped": 7,

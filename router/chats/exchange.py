@@ -33,6 +33,7 @@ from router.chats.speaking import CallersSide, Speech, last_words, replayed, usa
 from router.chats.store import Draft, NewChat, Once, Saved, Store, StoreUnavailable
 from router.gateway import Gateway
 from router.mended import MendedExchange
+from router.outgoing import check_type
 from router.record import Record
 from router.relay import Door
 from router.table import Match, Route, Table, plain_path
@@ -136,7 +137,7 @@ class ChatExchange(MendedExchange):
     async def _object(self) -> dict[str, Json]:
         """The body, whole and checked."""
         limits = self.generation.settings.limits
-        self._check_type()
+        check_type(self.incoming.headers)
         data = await self.door.body(limits, self.alarm)
         self.record.bytes_in = len(data)
         self.watch.lap("read")
