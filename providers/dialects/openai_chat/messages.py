@@ -352,8 +352,29 @@ def read_audio(audio: Object, at: str) -> Media:
     file_id = _take_text(left, "id") if data is None else None
     extra, keep = leftovers(left)
     return Media(
-        kind="audio", base64=data, file_id=file_id, transcript=transcript, extra=extra, form=make_form(keep=keep), at=at
+        kind="audio",
+        mime_type=sound_type(data) if data else None,
+        base64=data,
+        file_id=file_id,
+        transcript=transcript,
+        extra=extra,
+        form=make_form(keep=keep),
+        at=at,
     )
+
+
+#: How sounds begin, in base64: files by their heads, frames of MPEG and of AAC by their first twelve bits and layer.
+_SOUNDS = {"UklGR": "audio/wav", "SUQz": "audio/mpeg", "T2dnU": "audio/ogg", "ZkxhQ": "audio/flac"}
+_SOUNDS |= {f"//{layer}": "audio/mpeg" for layer in "IJKLMNOPopqrstuv"}
+_SOUNDS |= {f"//{layer}": "audio/aac" for layer in "EFGHklmn"}
+
+
+def sound_type(base64: str) -> str:
+    """The type of a sound that the model made, which answers do not say: by its first bytes. What has no head is
+    `pcm16`, the only form of streams: 24,000 samples a second, mono. It has the name that Google's models give it.
+    """
+    found = (mime for begin, mime in _SOUNDS.items() if base64.startswith(begin))
+    return next(found, "audio/L16;codec=pcm;rate=24000")
 
 
 def read_call(raw: Object, at: str, fallback_id: str) -> ToolCall:
