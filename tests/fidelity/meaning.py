@@ -13,9 +13,21 @@ from typing import NamedTuple
 from .neutral import Fact, Function, Json, Request, Said, frozen
 from .schemas import Normal, differences, normal
 
-#: What may be replaced by something that no field says: a choice by fewer tools, JSON mode by an instruction, a
-#: number by the one that is usual.
-_MAY_CHANGE = ("tool_choice", "validated", "json", "presence_penalty", "frequency_penalty", "temperature", "top_p")
+#: What an approximation may leave unsaid, and why. Everything else that is gone must be declared as dropped.
+_MAY_CHANGE = {
+    "json": "an instruction asks for it (canonical.md, response format)",
+    "validated": "arguments are checked in one dialect only; the choice of tools itself arrives",
+    "presence_penalty": "clamped to the target's least, 0, which is its default (others.md, Cohere)",
+    "frequency_penalty": "as presence_penalty",
+    "temperature": "clamped to 1, the target's most and its default (canonical.md, temperature)",
+}
+#: What an approximation adds to the conversation: an instruction for the form of the answer, media of a result that
+#: follow it with a line that says so.
+_SAYS_MORE = re.compile(r"response_format|text\.format|responseMimeType|responseJsonSchema|responseSchema|format$")
+
+
+#: A parameter that has another word in the losses.
+_ALSO = {"max_tokens": ("max_tokens", "max_output_tokens", "max_completion_tokens", "num_predict")}
 
 
 class Lost(NamedTuple):
@@ -68,7 +80,7 @@ class Comparing:
     def named(self, at: str, *, gone: bool = False) -> bool:
         """Is what stands at this path, or something in it, declared as a loss? What is `gone` is not approximated."""
         return any(
-            below(at, loss.field) or below(loss.field, at)
+            below(at, loss.field)
             for loss in self.losses
             if self.may_cover(loss) and not (gone and loss.kind == "approximated")
         )
@@ -87,8 +99,24 @@ class Comparing:
         """The whole conversation may be named only where its turns were repaired."""
         return loss.field not in ("messages", "contents", "input") or loss.kind != "dropped"
 
-    def invented(self) -> int:
-        return sum(1 for loss in self.losses if loss.kind in ("invented", "approximated"))
+    def additions(self) -> int:
+        """How many things may stand in the conversation that the caller did not say."""
+        return sum(
+            1
+            for loss in self.losses
+            if loss.kind == "invented"
+            or (loss.kind == "approximated" and (_SAYS_MORE.search(loss.field) or self.of_result(loss.field)))
+        )
+
+    def of_result(self, field: str) -> bool:
+        """Does it name media of a tool's result?"""
+        return any(
+            below(field, mark.at)
+            for one in self.asked.said
+            if one.kind == "result"
+            for name, mark in one.marks.items()
+            if name.startswith("media")
+        )
 
     # ── the conversation ───────────────────────────────────────────────────────────
 
@@ -117,7 +145,7 @@ class Comparing:
                         f"{a.at}: {a.core[:120]} did not arrive; instead {[b.core[:120] for b in arrived[j1:j2]]}"
                     )
             added += max(0, (j2 - j1) - (i2 - i1))
-        if added > self.invented():
+        if added > self.additions():
             self.complain(
                 f"{added} things in the conversation that the caller did not say: {[b.core[:80] for b in arrived]}"
             )
@@ -145,7 +173,7 @@ class Comparing:
             if not self.named(mark.at):
                 self.complain(f"{mark.at}: {name} did not arrive and is not named")
         for name in theirs.keys() - one.marks.keys():
-            if not any(loss.kind in ("invented", "approximated") for loss in self.losses):
+            if not any(below(loss.field, one.at) for loss in self.losses if loss.kind == "invented"):
                 self.complain(f"{one.at}: {name} was added and not named")
 
     # ── tools ──────────────────────────────────────────────────────────────────────
@@ -154,7 +182,7 @@ class Comparing:
         names = [one.name for one in self.asked.functions if not self.named_all(one.at) and self.may_use(one.name)]
         arrived = [one.name for one in self.sent.functions]
         added = len(arrived) - len(self.asked.functions)
-        if names != [name for name in arrived if name in names] or (added > 0 and not self.invented()):
+        if names != [name for name in arrived if name in names] or (added > 0 and not any(loss.kind == "invented" for loss in self.losses)):
             self.complain(f"functions: {names} arrived as {arrived}")
         theirs = {one.name: one for one in self.sent.functions}
         for one in self.asked.functions:
@@ -208,8 +236,6 @@ class Comparing:
             node = one.at + path
             if any(_says(field, node, keyword) for field in inside):
                 continue
-            if keyword == "description" and inside:
-                continue  # a constraint that moved into the description is named under its own keyword
             self.complain(f"{what}{path}: {keyword} did not arrive and is not named (named: {inside})")
 
     def closed(self, one: Fact, what: str, theirs: Normal | None, path: str) -> bool:
@@ -244,15 +270,26 @@ class Comparing:
                 continue  # nothing to choose from
             if name == "json_schema.description" and self.described(str(fact.value)):
                 continue
-            if other is not None and same(name, fact.value, other.value):
+            if other is not None and same(name, self.without_named(fact), other.value):
                 continue
-            if not self.named(fact.at, gone=other is None and name not in _MAY_CHANGE):
+            if not self.named(fact.at, gone=other is None and not self.may_change(name, fact)):
                 self.complain(
                     f"{fact.at}: {frozen(fact.value)[:120]} arrived as {other and frozen(other.value)[:120]}, not named"
                 )
         for name, fact in theirs.items():
             if not self.explained(name):
                 self.complain(f"{name} = {frozen(fact.value)[:120]} was added and is not named")
+
+    def may_change(self, name: str, fact: Fact) -> bool:
+        """May an approximation leave it unsaid? One of some tools must be called: fewer tools say so, too."""
+        return name in _MAY_CHANGE or (name == "tool_choice" and bool(fact.value["names"]))
+
+    def without_named(self, fact: Fact) -> Json:
+        """A fact without the keys of it that are declared as lost."""
+        if not isinstance(fact.value, dict):
+            return fact.value
+        lost = {loss.field for loss in self.losses if loss.kind == "dropped"}
+        return {key: value for key, value in fact.value.items() if f"{fact.at}.{key}" not in lost}
 
     def calls_nothing(self) -> bool:
         """Did the caller say that no tool is called?"""
@@ -289,9 +326,11 @@ class Comparing:
         if name == "validated":
             choice = self.asked.facts.get("tool_choice")
             return strict or (choice is not None and choice.value["mode"] == "auto")
+        if name == "tool_choice" and self.sent.facts[name].value["mode"] == "none" and not self.asked.functions:
+            return True  # tools that are described for the history alone are called by nobody
+        words = tuple(map(_word, _ALSO.get(name, (name,))))
         return any(
-            loss.kind == "invented" or (loss.kind == "approximated" and _word(loss.field).endswith(_word(name)))
-            for loss in self.losses
+            loss.kind in ("invented", "approximated") and _word(loss.field).endswith(words) for loss in self.losses
         )
 
 
@@ -313,11 +352,17 @@ def _untyped(one: Said) -> Said:
 
 
 def _says(field: str, node: str, keyword: str) -> bool:
-    """Does a loss name this keyword, a keyword of this node, or all of the node?"""
-    if keyword == "schema":  # the whole of it
-        return below(node, field)
-    parent, _, last = field.rpartition(".")
-    return parent == node or below(node, field) or last.lower() == keyword.lower()
+    """Does a loss name this keyword, or all of the node? A constraint that moved into the description of its node is
+    named under its own keyword.
+    """
+    parent, _, last = _one_or_null(field, node).rpartition(".")
+    stands_for = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
+    return below(node, field) or (parent == node and keyword in ("description", last, stands_for.get(last)))
+
+
+def _one_or_null(field: str, node: str) -> str:
+    """The normal form of a union of one and null is the one: a path in it has a step less."""
+    return node + re.sub(r"^\.(anyOf|oneOf|allOf)\[\d+\]", "", field[len(node) :]) if field.startswith(node) else field
 
 
 def _sibling(field: str, at: str) -> bool:

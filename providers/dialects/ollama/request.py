@@ -254,7 +254,7 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool) 
             tools = tuple(tool for tool in tools if isinstance(tool, Tool) and tool.name in choice.names)
             losses.append(approximated("tool_choice", "the target cannot be made to call: it is told of these alone"))
         elif choice.mode == "required":
-            losses.append(approximated("tool_choice", "the target cannot be made to call a tool"))
+            losses.append(dropped("tool_choice", "the target cannot be made to call a tool"))
         else:
             losses.append(dropped("tool_choice", "the target has no such parameter"))
     if request.parallel_tool_calls is False:
