@@ -87,10 +87,8 @@ class Comparing:
 
     def gone(self, one: Said, *, replaced: bool) -> bool:
         """Is it declared that this is lost, or changed where something stands in its place?"""
-        marks = [mark.at for mark in one.marks.values()]
         return any(
-            below(one.at, loss.field)
-            or (below(loss.field, one.at) and not any(below(loss.field, m) for m in marks if m != one.at))
+            below(one.at, loss.field) or (replaced and one.kind == "result" and below(loss.field, one.at))
             for loss in self.losses
             if self.may_cover(loss) and (replaced or loss.kind != "approximated")
         )
@@ -204,12 +202,8 @@ class Comparing:
             self.complain(f"{one.at}.description: {one.description!r} arrived as {other.description!r}")
         for name, mark in one.marks.items():
             same = name in other.marks and frozen(other.marks[name].value) == frozen(mark.value)
-            checked = name == "strict" and "validated" in self.sent.facts
-            forced = name == "strict" and self.sent.facts.get("tool_choice", Fact({}, "")).value.get("mode") in (
-                "required",
-                "none",
-            )
-            if not same and not checked and not forced and not self.named(mark.at):
+            checked = name == "strict" and self.sent.checks
+            if not same and not checked and not self.named(mark.at):
                 self.complain(f"{mark.at} did not arrive and is not named")
         for name in other.marks.keys() - one.marks.keys():
             self.complain(f"{one.at}.{name} was added")
@@ -231,24 +225,20 @@ class Comparing:
             if below(loss.field, one.at) or below(one.at, loss.field) or _sibling(loss.field, one.at)
         ]
         for path, keyword in differences(ours, theirs):
-            if keyword == "additionalProperties" and self.closed(one, what, theirs, path):
+            if keyword == "additionalProperties" and self.closed(one, what, ours, theirs, path):
                 continue
             node = one.at + path
             if any(_says(field, node, keyword) for field in inside):
                 continue
             self.complain(f"{what}{path}: {keyword} did not arrive and is not named (named: {inside})")
 
-    def closed(self, one: Fact, what: str, theirs: Normal | None, path: str) -> bool:
-        """Targets that constrain what the model writes want objects that say so: nothing is lost by it."""
-        node: Json = theirs
-        for step in re.findall(r"\.properties\.([^.\[]+)|\.(items|additionalProperties)|\.(\w+)\[(\d+)\]", path):
-            name, key, listed, index = step
-            if not isinstance(node, dict):
-                return False
-            node = dict(node.get("properties") or ()).get(name) if name else node.get(key or listed)
-            node = node[int(index)] if index and isinstance(node, list) else node
+    def closed(self, one: Fact, what: str, ours: Normal | None, theirs: Normal | None, path: str) -> bool:
+        """Targets that constrain what the model writes want objects that say so (schemas.md: "forced"). What fits then
+        fits the caller's schema, too, unless that said what else there may be.
+        """
         strict = one is self.asked.schema or any("strict" in f.marks for f in self.sent.functions if f.name in what)
-        return strict and isinstance(node, dict) and node.get("additionalProperties") is False
+        mine, other = _node(ours, path), _node(theirs, path)
+        return strict and "additionalProperties" not in mine and other.get("additionalProperties") is False
 
     # ── everything else ────────────────────────────────────────────────────────────
 
@@ -365,6 +355,19 @@ def _one_or_null(field: str, node: str) -> str:
     return node + re.sub(r"^\.(anyOf|oneOf|allOf)\[\d+\]", "", field[len(node) :]) if field.startswith(node) else field
 
 
+def _node(schema: Normal | None, path: str) -> Normal:
+    """What stands at a path of a schema in its normal form; nothing where there is no such place."""
+    node: Json = schema
+    for name, key, listed, index in re.findall(
+        r"\.properties\.([^.\[]+)|\.(items|additionalProperties)|\.(\w+)\[(\d+)\]", path
+    ):
+        if not isinstance(node, dict):
+            return {}
+        node = dict(node.get("properties") or ()).get(name) if name else node.get(key or listed)
+        node = node[int(index)] if index and isinstance(node, list) else node
+    return node if isinstance(node, dict) else {}
+
+
 def _sibling(field: str, at: str) -> bool:
     """`parametersJsonSchema` and `parameters` name the same schema."""
     return field.replace("parametersJsonSchema", "parameters").startswith(
@@ -396,18 +399,22 @@ def aligned(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[str, i
 
 
 def joined(turn: Sequence[Said]) -> Iterator[Said]:
-    """The pieces of one text as one: a client of a stream may keep every piece on its own."""
+    """The pieces of one text as one: a client of a stream may keep every piece on its own. Thoughts are paragraphs: where
+    they are one text, a blank line is between them.
+    """
     open_: Said | None = None
     for one in turn:
-        if open_ is not None and one.kind == "text":
+        if open_ is not None and one.kind == open_.kind:
+            between = "\n\n" if one.kind == "reasoning" else ""
             marks = {
                 f"{name} {len(open_.marks)}" if name in open_.marks else name: mark for name, mark in one.marks.items()
             }
-            open_ = Said(open_.role, "text", open_.value + one.value, open_.at, {**open_.marks, **marks})
+            said = open_.value + between + one.value
+            open_ = Said(open_.role, open_.kind, said, open_.at, {**open_.marks, **marks})
             continue
         if open_ is not None:
             yield open_
-        open_ = one if one.kind == "text" else None
+        open_ = one if one.kind in ("text", "reasoning") else None
         if open_ is None:
             yield one
     if open_ is not None:

@@ -236,6 +236,7 @@ def _tool_config(out: Request, config: Json, at: str) -> None:
         word = {"ANY": "required", "NONE": "none", "AUTO": "auto", "VALIDATED": "auto"}.get(mode, mode)
         if word != "auto" or allowed:
             out.fact("tool_choice", {"mode": word, "names": allowed}, where)
+        out.checks = mode in ("VALIDATED", "ANY", "NONE")
         if mode == "VALIDATED":
             out.fact("validated", True, where)
         for key, value in calling.items():

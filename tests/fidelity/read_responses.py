@@ -132,7 +132,7 @@ class _Conversation(Conversation):
 
     def read_reasoning(self, rest: Json, at: str) -> None:
         pieces = [*(rest.pop("summary", None) or ()), *(rest.pop("content", None) or ())]
-        text = "".join(piece.get("text", "") for piece in pieces)
+        text = "\n\n".join(piece.get("text", "") for piece in pieces)  # they are paragraphs
         sealed = rest.pop("encrypted_content", None)
         one = self.add("assistant", "reasoning", text, at) if text else self.add("assistant", "nothing", None, at)
         if sealed:
