@@ -246,8 +246,8 @@ class Comparing:
         theirs = dict(self.sent.facts)
         for name, fact in self.asked.facts.items():
             other = theirs.pop(name, None)
-            if name == "reasoning" and fact.value in ({"effort": "none"}, {"budget": -1}) and other is None:
-                continue  # a model that does not think, or that decides for itself
+            if name == "reasoning" and other is None and self.unsaid(fact.value):
+                continue
             if name == "parallel_tool_calls" and other is None and self.calls_nothing():
                 continue  # one call at a time of none
             if name == "tool_choice" and self.chosen(fact, other):
@@ -280,6 +280,10 @@ class Comparing:
             return fact.value
         lost = {loss.field for loss in self.losses if loss.kind == "dropped"}
         return {key: value for key, value in fact.value.items() if f"{fact.at}.{key}" not in lost}
+
+    def unsaid(self, wanted: Json) -> bool:
+        """Is it what the target does when nothing is said: not think, or as much as it likes?"""
+        return bool(wanted == ({"effort": "none"} if self.sent.asleep else {"budget": -1}))
 
     def calls_nothing(self) -> bool:
         """Did the caller say that no tool is called?"""
@@ -439,15 +443,15 @@ def in_turns(said: Sequence[Said]) -> list[Said]:
     return [*out, *flush()]
 
 
-#: Tokens of thought that a word stands for: the least and the most.
+#: Tokens of thought that a word stands for, by the project's tables (anthropic.md and gemini.md, reasoning_effort).
 EFFORTS = {
-    "none": (0, 0),
-    "minimal": (1, 1024),
-    "low": (513, 2048),
-    "medium": (1025, 10240),
-    "high": (8193, 32768),
-    "xhigh": (24576, 10**9),
-    "max": (24576, 10**9),
+    "none": (0,),
+    "minimal": (512, 1024),
+    "low": (1024, 2048),
+    "medium": (8192,),
+    "high": (16384, 24576),
+    "xhigh": (24576, 32768),
+    "max": (24576, 32768),
 }
 
 
@@ -463,6 +467,5 @@ def _same_reasoning(one: Json, other: Json) -> bool:
     if one == other:
         return True
     if "effort" in one and "budget" in other:
-        low, high = EFFORTS.get(one["effort"], (1, 0))
-        return low <= int(other["budget"]) <= high
+        return int(other["budget"]) in EFFORTS.get(one["effort"], ())
     return False

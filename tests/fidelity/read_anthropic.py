@@ -34,7 +34,7 @@ _NAMES = {"stop_sequences": "stop"}
 
 
 def read_request(body: Json) -> Request:
-    out = Request()
+    out = Request(asleep="-4-5" in str(body.get("model")))
     rest = dict(body)
     for key in ("model", "stream", "anthropic_version"):
         rest.pop(key, None)

@@ -52,7 +52,7 @@ _TYPES = {
 
 
 def read_request(body: Json) -> Request:
-    out = Request()
+    out = Request(asleep=True)
     rest = dict(body)
     conversation = _Conversation(out)
     for i, block in enumerate(rest.pop("system", None) or ()):

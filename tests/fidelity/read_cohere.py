@@ -38,7 +38,7 @@ _NAMES = {"p": "top_p", "k": "top_k", "stop_sequences": "stop"}
 
 
 def read_request(body: Json) -> Request:
-    out = Request()
+    out = Request(asleep=True)
     rest = dict(body)
     rest.pop("model", None)
     rest.pop("stream", None)
