@@ -180,7 +180,9 @@ class Comparing:
         names = [one.name for one in self.asked.functions if not self.named_all(one.at) and self.may_use(one.name)]
         arrived = [one.name for one in self.sent.functions]
         added = len(arrived) - len(self.asked.functions)
-        if names != [name for name in arrived if name in names] or (added > 0 and not any(loss.kind == "invented" for loss in self.losses)):
+        if names != [name for name in arrived if name in names] or (
+            added > 0 and not any(loss.kind == "invented" for loss in self.losses)
+        ):
             self.complain(f"functions: {names} arrived as {arrived}")
         theirs = {one.name: one for one in self.sent.functions}
         for one in self.asked.functions:
@@ -403,8 +405,8 @@ def aligned(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[str, i
 
 
 def joined(turn: Sequence[Said]) -> Iterator[Said]:
-    """The pieces of one text as one: a client of a stream may keep every piece on its own. Thoughts are paragraphs: where
-    they are one text, a blank line is between them.
+    """The pieces of one text as one: a client of a stream may keep every piece on its own. Thoughts are paragraphs:
+    where they are one text, a blank line is between them.
     """
     open_: Said | None = None
     for one in turn:
