@@ -405,18 +405,18 @@ def aligned(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[str, i
 
 
 def joined(turn: Sequence[Said]) -> Iterator[Said]:
-    """The pieces of one text as one: a client of a stream may keep every piece on its own. Thoughts are paragraphs:
-    where they are one text, a blank line is between them.
+    """The pieces of one text as one: a client of a stream may keep each on its own. Thoughts come in pieces or in
+    paragraphs: blanks in them are nobody's words.
     """
     open_: Said | None = None
     for one in turn:
+        if one.kind == "reasoning":
+            one = Said(one.role, one.kind, "".join(one.value.split()), one.at, one.marks)
         if open_ is not None and one.kind == open_.kind:
-            between = "\n\n" if one.kind == "reasoning" else ""
             marks = {
                 f"{name} {len(open_.marks)}" if name in open_.marks else name: mark for name, mark in one.marks.items()
             }
-            said = open_.value + between + one.value
-            open_ = Said(open_.role, open_.kind, said, open_.at, {**open_.marks, **marks})
+            open_ = Said(open_.role, open_.kind, open_.value + one.value, open_.at, {**open_.marks, **marks})
             continue
         if open_ is not None:
             yield open_

@@ -165,6 +165,9 @@ class Usage:
     total: int = 0
     cached: int = 0
     reasoning: int = 0
+    kept: int = 0  # what of the input went into a cache
+    sound: tuple[int, int] = (0, 0)  # of the input, of the output
+    pictures: tuple[int, int] = (0, 0)
 
 
 @dataclass

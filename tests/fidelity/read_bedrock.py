@@ -234,7 +234,7 @@ def _hear(choice: Choice, block: Json) -> None:
     elif "image" in block:
         choice.media.append(medium("image", block["image"]))
     else:
-        choice.foreign += list(block)
+        choice.foreign += [kind for kind in block if kind != "citations"]  # of no words of its own
 
 
 def _source(choice: Choice, citation: Json) -> None:
@@ -254,7 +254,7 @@ def _usage(raw: Json) -> Usage | None:
         return None
     cached, kept = raw.get("cacheReadInputTokens") or 0, raw.get("cacheWriteInputTokens") or 0
     asked, answered = (raw.get("inputTokens") or 0) + cached + kept, raw.get("outputTokens") or 0
-    return Usage(input=asked, output=answered, total=asked + answered, cached=cached)
+    return Usage(input=asked, output=answered, total=asked + answered, cached=cached, kept=kept)
 
 
 def read_stream(data: bytes) -> Answer:

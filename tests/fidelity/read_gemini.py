@@ -447,7 +447,13 @@ def _usage(raw: Json) -> Usage:
         total=total,
         cached=count("cachedContentTokenCount"),
         reasoning=thoughts,
+        sound=(_of("AUDIO", raw, "promptTokensDetails"), _of("AUDIO", raw, "candidatesTokensDetails")),
+        pictures=(_of("IMAGE", raw, "promptTokensDetails"), _of("IMAGE", raw, "candidatesTokensDetails")),
     )
+
+
+def _of(kind: str, raw: Json, key: str) -> int:
+    return sum(one.get("tokenCount") or 0 for one in raw.get(key) or () if one.get("modality") == kind)
 
 
 __all__ = ["read_answer", "read_request", "read_stream"]

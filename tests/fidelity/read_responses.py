@@ -308,6 +308,7 @@ def _usage(raw: Json) -> Usage | None:
         total=raw.get("total_tokens") or 0,
         cached=(raw.get("input_tokens_details") or {}).get("cached_tokens") or 0,
         reasoning=(raw.get("output_tokens_details") or {}).get("reasoning_tokens") or 0,
+        kept=(raw.get("input_tokens_details") or {}).get("cache_write_tokens") or 0,
     )
 
 

@@ -237,6 +237,8 @@ def foreign_block(part: AnyPart, at: str, losses: Losses) -> Object | None:
                         f"{at}.signature", f"the caller's dialect has no place for a signature of {part.seal.origin}"
                     )
                 )
+            if not part.text and part.citations:
+                losses.append(dropped(f"{at}.citations", "a citation without a text"))
             return _told_text(part, at, losses) if part.text else None
         case Reasoning():
             return told_reasoning(part)

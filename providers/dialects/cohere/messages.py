@@ -81,7 +81,7 @@ class Writer:
         """What a model without thinking of its own said before its calls is its plan."""
         thought = [one for one in self._content if one["type"] == "thinking"]
         if thought and not self._thinks:
-            self._out["tool_plan"] = "\n\n".join(one["thinking"] for one in thought)
+            self._out["tool_plan"] = "".join(one["thinking"] for one in thought)
             self._content = [one for one in self._content if one["type"] != "thinking"]
         texts = [i for i, part in enumerate(message.parts) if isinstance(part, Text) and part.text]
         calls = [i for i, part in enumerate(message.parts) if isinstance(part, ToolCall)]

@@ -351,8 +351,9 @@ def encode_usage(usage: Usage | None, *, own: bool) -> dict[str, Json] | None:
     if usage.total_tokens is None and given is not None and made is not None:
         counts["totalTokenCount"] = given + made
     result = {key: value for key, value in counts.items() if value is not None}
-    _add_details(result, "promptTokensDetails", given, usage.input_audio_tokens, usage.input_image_tokens)
-    _add_details(result, "candidatesTokensDetails", made, usage.output_audio_tokens, usage.output_image_tokens)
+    asked, answered = counts["promptTokenCount"], counts["candidatesTokenCount"]
+    _add_details(result, "promptTokensDetails", asked, usage.input_audio_tokens, usage.input_image_tokens)
+    _add_details(result, "candidatesTokensDetails", answered, usage.output_audio_tokens, usage.output_image_tokens)
     return result
 
 

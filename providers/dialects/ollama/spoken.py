@@ -160,8 +160,7 @@ class Writer:
         if part.redacted or self._out["role"] != "assistant":
             self._losses.append(dropped(part.at or "reasoning", "the target cannot read this thinking"))
         elif part.text:
-            before = self._out.get("thinking")
-            self._out["thinking"] = f"{before}\n\n{part.text}" if before else part.text
+            self._out["thinking"] = self._out.get("thinking", "") + part.text
 
     def _say_media(self, part: Media) -> None:
         at = part.at or "messages"

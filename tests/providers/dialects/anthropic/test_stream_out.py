@@ -233,7 +233,7 @@ def test_a_part_that_waits_goes_on_live_once_it_is_its_turn() -> None:
     [
         (Media(kind="image", base64="AA=="), [], "content[0].image"),
         (Opaque(dialect="gemini", kind="x", raw={}), [], "content[0].x"),
-        (Media(kind="audio", base64="AA==", transcript="Hi"), [{"type": "text", "text": "Hi"}], "content[0]"),
+        (Media(kind="audio", base64="AA==", transcript="Hi"), [{"type": "text", "text": "Hi"}], "content[0].audio"),
         (
             Opaque(
                 dialect="anthropic.messages", kind="container_upload", raw={"type": "container_upload", "file_id": "f"}
