@@ -103,8 +103,8 @@ def meant(value: Json) -> Json:
     return bare
 
 
-#: What some languages cannot leave open, or do not tell, and no caller hears: marks that are the default, labels.
-_LABELS = {"detail": "auto", "validated": True, "strict": True, "additionalProperties": False}
+#: Marks that are the default.
+_LABELS = {"detail": "auto"}
 
 
 def _bare(raw: Json, numbers: dict[str, int]) -> Json:
@@ -118,6 +118,8 @@ def _bare(raw: Json, numbers: dict[str, int]) -> Json:
             continue
         if _LABELS.get(key) == value and key in _LABELS:
             continue
+        if key == "strict" and raw.get("kind") == "json_schema":
+            continue  # where there is no such mark, answers are held to their schema in any case
         if key == "mime_type" and ("url" in raw or raw.get("kind") == "audio"):
             continue  # in an address, or in what was asked for
         bare = _bare(value, numbers)

@@ -56,7 +56,7 @@ def test_requests_are_understood(meaning: str) -> None:
             continue
         request = stone.read_request(meaning, name)
         if not lost_in(meaning, name).get("request"):
-            wanted = stone.meant(stone.request_of(meaning, ""))
+            wanted = _carried(stone.meant(stone.request_of(meaning, "")), name)
             if not _same(stone.meant(request), wanted):
                 wrong.append(f"{name}: {stone.meant(request)} is not {wanted}")
         body = load(meaning, f"{name}.request.json")
@@ -65,6 +65,14 @@ def test_requests_are_understood(meaning: str) -> None:
             wrong.append(f"{name}: {body} becomes {again}")
 
     assert [] == wrong
+
+
+def _carried(wanted: Json, name: str) -> Json:
+    """Gemini has no strict tools, but a mode that holds all calls to their schemas (gemini.md: VALIDATED)."""
+    if name != "gemini" or not any(tool.get("strict") for tool in wanted.get("tools", ())):
+        return wanted
+    tools = [{key: value for key, value in tool.items() if key != "strict"} for tool in wanted["tools"]]
+    return {**wanted, "tools": tools, "tool_choice": {"mode": "auto", "validated": True}}
 
 
 def _same(one: Json, other: Json) -> bool:

@@ -164,6 +164,7 @@ KEPT_OTHERWISE: list[tuple[str, str, str, str]] = [
     ("json-mode", "anthropic.messages", "said.text", "named as response_format: the model is told to answer so"),
     ("must-call-this", "ollama.chat", "tools.*", "named as tool_choice: only the one that must be called is shown"),
     ("must-not-call", "ollama.chat", "tools.*", "named as tool_choice: the model is told of no tools"),
+    ("strict-tool", "gemini", "tools.strict", "carried as the mode that holds all calls to their schemas"),
     ("picture-in-answer", ".*", "modalities", "text, the default: the picture was lost before"),
 ]
 
