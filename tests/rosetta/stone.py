@@ -97,12 +97,13 @@ def meant(value: Json) -> Json:
         if bare.get(key) in (False, {"mode": "auto"}):
             del bare[key]
     reasoning = bare.get("reasoning") or {}
-    reasoning.pop("show", None)
     if reasoning in ({"effort": "none"}, {"budget": 0}):
         bare.pop("reasoning")
     return bare
 
 
+#: What has a name that matters, by what else it has: calls, tools, turns. A file's, a schema's, a result's do not.
+_NAMED = {"arguments", "description", "parameters", "role"}
 #: Marks that are the default.
 _LABELS = {"detail": "auto"}
 
@@ -114,7 +115,7 @@ def _bare(raw: Json, numbers: dict[str, int]) -> Json:
         return raw
     out = {}
     for key, value in raw.items():
-        if key in VOLATILE and not (key == "name" and ("arguments" in raw or "description" in raw)):
+        if key in VOLATILE and not (key == "name" and raw.keys() & _NAMED):
             continue
         if _LABELS.get(key) == value and key in _LABELS:
             continue

@@ -68,7 +68,11 @@ def test_requests_are_understood(meaning: str) -> None:
 
 
 def _carried(wanted: Json, name: str) -> Json:
-    """Gemini has no strict tools, but a mode that holds all calls to their schemas (gemini.md: VALIDATED)."""
+    """Gemini has no strict tools, but a mode that holds all calls to their schemas (gemini.md: VALIDATED). Ollama and
+    older models of Anthropic's show their thinking unasked (canonical.md, show the reasoning).
+    """
+    if name in ("ollama.chat", "anthropic.messages") and "show" in wanted.get("reasoning", {}):
+        return {**wanted, "reasoning": {key: value for key, value in wanted["reasoning"].items() if key != "show"}}
     if name != "gemini" or not any(tool.get("strict") for tool in wanted.get("tools", ())):
         return wanted
     tools = [{key: value for key, value in tool.items() if key != "strict"} for tool in wanted["tools"]]

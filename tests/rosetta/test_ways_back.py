@@ -63,6 +63,11 @@ def aspects(request: ChatRequest) -> Aspects:
     if "schema" in wanted:
         out |= {f"response_format.schema{path}": [value] for path, value in _leaves(wanted.pop("schema"))}
     out |= {f"response_format.{key}": [value] for key, value in wanted.items()}
+    thinking = dict(meant.pop("reasoning", {}))
+    if "show" in thinking:
+        out["show_reasoning"] = [thinking.pop("show")]
+    if thinking:
+        out["reasoning"] = [thinking]
     return out | {key: [value] for key, value in meant.items()}
 
 
@@ -114,7 +119,10 @@ def named_by(loss: Loss, request: ChatRequest, paths: Mapping[str, str]) -> set[
             f"response_format.schema{schema[1]}",
             f"response_format.schema{schema[1].rpartition('.')[0]}.description",
         }
-    return {word for word, path in paths.items() if "." not in word and below(field, path)} or {head}
+    found = {word for word, path in paths.items() if "." not in word and below(field, path)} or {head}
+    if "reasoning" in found and loss.kind == "dropped":
+        found.add("show_reasoning")  # there is no thinking to show
+    return found
 
 
 def _named(part: Any) -> str:
@@ -164,6 +172,8 @@ KEPT_OTHERWISE: list[tuple[str, str, str, str]] = [
     ("json-mode", "anthropic.messages", "said.text", "named as response_format: the model is told to answer so"),
     ("must-call-this", "ollama.chat", "tools.*", "named as tool_choice: only the one that must be called is shown"),
     ("must-not-call", "ollama.chat", "tools.*", "named as tool_choice: the model is told of no tools"),
+    ("think-hard", "ollama.chat|anthropic.messages", "show_reasoning", "thinking is shown unasked"),
+    ("think-in-tokens", "ollama.chat|anthropic.messages", "show_reasoning", "thinking is shown unasked"),
     ("strict-tool", "gemini", "tools.strict", "carried as the mode that holds all calls to their schemas"),
     ("picture-in-answer", ".*", "modalities", "text, the default: the picture was lost before"),
 ]
