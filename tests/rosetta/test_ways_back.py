@@ -174,6 +174,7 @@ KEPT_OTHERWISE: list[tuple[str, str, str, str]] = [
     ("must-not-call", "ollama.chat", "tools.*", "named as tool_choice: the model is told of no tools"),
     ("think-hard", "ollama.chat|anthropic.messages", "show_reasoning", "thinking is shown unasked"),
     ("think-in-tokens", "ollama.chat|anthropic.messages", "show_reasoning", "thinking is shown unasked"),
+    ("thinking-and-tools", "gemini", "show_reasoning", "shown to callers whose dialect has a place for it (gemini.md)"),
     ("strict-tool", "gemini", "tools.strict", "carried as the mode that holds all calls to their schemas"),
     ("picture-in-answer", ".*", "modalities", "text, the default: the picture was lost before"),
 ]
