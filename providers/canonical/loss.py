@@ -78,6 +78,11 @@ def schema_place(wanted: ResponseFormat) -> str:
     return wanted.at if "schema" in (wanted.form or {}) else join(wanted.at, "schema")
 
 
+def name_place(media: Part) -> str:
+    """Where the caller wrote the name of a file."""
+    return (media.form or {}).get("name_at") or join(media.at, "filename")
+
+
 class Worded(Protocol):
     """A request that knows where its caller wrote a parameter."""
 

@@ -26,6 +26,8 @@ _MAY_CHANGE = {
 _SAYS_MORE = re.compile(r"response_format|text\.format|responseMimeType|responseJsonSchema|responseSchema|format$")
 
 
+#: Where conversations stand.
+TURNS = ("messages", "contents", "input")
 #: A parameter that has another word in the losses.
 _ALSO = {"max_tokens": ("max_tokens", "max_output_tokens", "max_completion_tokens", "num_predict")}
 
@@ -66,7 +68,11 @@ class Comparing:
         self.problems: list[str] = []
 
     def run(self) -> list[str]:
-        self.compare_said()
+        self.compare_said(apart=False)
+        if self.problems:  # where a blank turn is left out, something may stand in its place, or its neighbours join
+            joined_, self.problems = self.problems, []
+            self.compare_said(apart=True)
+            self.problems = min(joined_, self.problems, key=len)
         self.compare_functions()
         self.compare_facts()
         self.compare_schema(self.asked.schema, self.sent.schema, "the schema of the answer")
@@ -95,10 +101,14 @@ class Comparing:
 
     def may_cover(self, loss: Lost) -> bool:
         """The whole conversation may be named only where its turns were repaired."""
-        return loss.field not in ("messages", "contents", "input") or loss.kind != "dropped"
+        return loss.field not in TURNS or loss.kind != "dropped"
 
     def additions(self) -> int:
-        """How many things may stand in the conversation that the caller did not say."""
+        """How many things may stand in the conversation that the caller did not say. A loss of the same place is named
+        once: one of the whole conversation may stand for several.
+        """
+        if any(loss.kind == "invented" and loss.field in TURNS for loss in self.losses):
+            return len(self.sent.said)
         return sum(
             1
             for loss in self.losses
@@ -118,14 +128,21 @@ class Comparing:
 
     # ── the conversation ───────────────────────────────────────────────────────────
 
-    def compare_said(self) -> None:
-        arrived_blocks = {one.core for one in self.sent.said if one.kind == "block"}
-        left = [
-            one for one in self.asked.said if one.kind != "block" or one.core in arrived_blocks or not self.lost(one)
-        ]
-        ours, theirs = in_turns([self.retold(one) for one in left]), in_turns(self.sent.said)
+    def compare_said(self, *, apart: bool) -> None:
+        there = {_squeezed(one) for one in self.sent.said if one.kind in ("block", "reasoning")}
+        left = []
+        for one in self.asked.said:
+            if _squeezed(one) in there or not (_small(one) and self.lost(one)):
+                left.append(one)
+            elif self.replaced(one, apart=apart):
+                left.append(Said(one.role, "nothing", None, one.at))
+        said = self.beside(left)
+        ours = in_turns([self.retold(one) for one in left])
+        theirs = in_turns([self.unprompted(one) for one in said])
         if any(one.kind == "media" and one.value.get("type") == "image/*" for one in [*ours, *theirs]):
             ours, theirs = [_untyped(one) for one in ours], [_untyped(one) for one in theirs]
+        if self.sent.heaped or self.asked.heaped:
+            ours, theirs = _heaped(ours), _heaped(theirs)
         mine = [one for one in ours if one.kind != "nothing"]
         for one in ours:
             if one.kind == "nothing":
@@ -148,9 +165,34 @@ class Comparing:
                 f"{added} things in the conversation that the caller did not say: {[b.core[:80] for b in arrived]}"
             )
 
+    def beside(self, left: list[Said]) -> list[Said]:
+        """What was sent in the conversation. Documents that are declared to stand beside it (Cohere's) are taken out,
+        also of `left`.
+        """
+        stand = {one.core for one in self.sent.said if one.at.startswith("documents[")}
+        told = [one for one in left if one.kind == "media" and one.core in stand and self.approximated(one.at)]
+        left[:] = [one for one in left if one not in told]
+        cores = {one.core for one in told}
+        said = [one for one in self.sent.said if not (one.at.startswith("documents[") and one.core in cores)]
+        return said
+
+    def unprompted(self, one: Said) -> Said:
+        """Without the sentence about JSON that OpenAI insists on in JSON mode, where that is declared as invented."""
+        told = any(loss.kind == "invented" and _SAYS_MORE.search(loss.field) for loss in self.losses)
+        if not told or one.kind != "text" or not one.value.endswith(f"\n{PROMPT}"):
+            return one
+        return Said(one.role, one.kind, one.value.removesuffix(f"\n{PROMPT}"), one.at, one.marks)
+
     def lost(self, one: Said) -> bool:
         """Is it declared that this was left out? Then what stood around it may have come together."""
         return any(below(one.at, loss.field) and loss.kind == "dropped" for loss in self.losses)
+
+    def replaced(self, one: Said, *, apart: bool) -> bool:
+        """Is something invented where it stood, which keeps its neighbours apart? `apart`: also if that is said of the
+        conversation as a whole.
+        """
+        fields = [loss.field for loss in self.losses if loss.kind == "invented"]
+        return any(below(one.at, field) or (apart and field in TURNS) for field in fields)
 
     def retold(self, one: Said) -> Said:
         """A refusal that is declared to go as text is text, a system text that goes as the user's is the user's."""
@@ -293,13 +335,10 @@ class Comparing:
         return choice is not None and choice.value["mode"] == "none"
 
     def chosen(self, fact: Fact, other: Fact | None) -> bool:
-        """Must one of some tools be called, and were these alone sent?"""
+        """Is it about some of the tools, and were these alone sent?"""
         names = sorted(one.name for one in self.sent.functions)
-        return (
-            other is not None
-            and other.value == {"mode": fact.value["mode"], "names": []}
-            and names == sorted(fact.value["names"])
-        )
+        said = other.value if other is not None else {"mode": "auto", "names": []}
+        return said == {"mode": fact.value["mode"], "names": []} and names == sorted(fact.value["names"])
 
     def thoughtless(self) -> bool:
         """Does the model not think, as asked or as declared? Then there is nothing to show."""
@@ -317,6 +356,8 @@ class Comparing:
         strict = any("strict" in one.marks for one in self.asked.functions)
         if name == "show_reasoning":
             return "reasoning" in self.asked.facts
+        if name == "logprobs":
+            return "top_logprobs" in self.asked.facts  # elsewhere these are told only to who asks for the others
         if name == "reasoning" and self.sent.facts[name].value == {"budget": -1}:
             return "show_reasoning" in self.asked.facts
         if name == "validated":
@@ -330,6 +371,22 @@ class Comparing:
         )
 
 
+#: What OpenAI's JSON mode wants a message to say.
+PROMPT = "Answer in JSON."
+
+
+def _small(one: Said) -> bool:
+    """Is it a block of the provider's own, a thought, or nothing but blanks? What stands around it comes together
+    without it.
+    """
+    return one.kind in ("block", "reasoning") or (one.kind in ("text", "refusal") and not one.value.strip())
+
+
+def _squeezed(one: Said) -> str:
+    """What it is, without the blanks of thoughts."""
+    return f"{one.role} {one.kind} {''.join(one.value.split())}" if one.kind == "reasoning" else one.core
+
+
 def _word(path: str) -> str:
     """A parameter by its letters: `generationConfig.topP` ends as `top_p` does."""
     return re.sub(r"[^a-z0-9]", "", path.lower())
@@ -338,6 +395,20 @@ def _word(path: str) -> str:
 def _bare(value: Json) -> Json:
     """A medium that hangs on a result: by its bytes, where they stand."""
     return {"bytes": value["bytes"]} if isinstance(value, dict) and value.keys() == {"type", "bytes"} else value
+
+
+def _heaped(said: Sequence[Said]) -> list[Said]:
+    """What a user says in a row with its pictures first: Ollama's messages do not tell where among the texts."""
+    out: list[Said] = []
+    run: list[Said] = []
+    for one in said:
+        if one.role == "user" and one.kind in ("text", "media"):
+            run.append(one)
+            continue
+        out += sorted(run, key=lambda two: two.kind == "text")
+        run.clear()
+        out.append(one)
+    return [*out, *sorted(run, key=lambda two: two.kind == "text")]
 
 
 def _untyped(one: Said) -> Said:
@@ -352,7 +423,7 @@ def _says(field: str, node: str, keyword: str) -> bool:
     named under its own keyword.
     """
     parent, _, last = _one_or_null(field, node).rpartition(".")
-    stands_for = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
+    stands_for = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum", "enum": "type"}  # of texts alone
     return below(node, field) or (parent == node and keyword in ("description", last, stands_for.get(last)))
 
 

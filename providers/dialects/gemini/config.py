@@ -138,6 +138,8 @@ def _thinking(wanted: ReasoningConfig, model: Family, losses: Losses) -> dict[st
     if not model.thinking:
         if wanted.effort not in (None, "none") or wanted.budget:
             losses.append(dropped("reasoning", "this model does not think"))
+        elif wanted.show:
+            losses.append(dropped("show_reasoning", "this model does not think"))
         return {}
     effort = wanted.effort
     if effort is not None and effort not in EFFORTS:
