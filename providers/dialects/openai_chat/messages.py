@@ -304,6 +304,13 @@ def details_text(details: Json) -> str:
     return "".join(text for text in texts if type(text) is str)
 
 
+def sealed_details(details: Json) -> list[Json]:
+    """Those that are more than text: signatures and encrypted thinking of the model behind the server."""
+    if type(details) is not list:
+        return []
+    return [one for one in details if type(one) is dict and (one.get("signature") or one.get("data"))]
+
+
 def _annotated(spoken: tuple[AnyPart, ...], annotations: list[Json], at: str) -> tuple[AnyPart, ...]:
     citations = tuple(read_citation(raw) for raw in annotations)
     for i in reversed(range(len(spoken))):
