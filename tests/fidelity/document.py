@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .known import KNOWN
+from .known import KNOWN, SAME
 from .languages import LANGUAGES
 from .meaning import Lost
 from .tally import totals
@@ -50,6 +50,10 @@ LIVES = """## Conversations
 A quarter of the answers each, sent back as history by a client that remembers everything, and by one that keeps only
 what all versions of its types have: texts, calls, ids, results and signatures are those that the model made:
 right · wrong.
+"""
+ALIKE = """## What counts as the same
+
+No named loss is asked for these. Everything else that differs must be declared, by the path of the very field.
 """
 RELAYED = """## Relayed
 
@@ -147,6 +151,14 @@ def summary() -> Iterator[str]:
         yield f"| {title} | {case} | {why} |"
 
 
+def alike() -> Iterator[str]:
+    """What the comparisons let pass."""
+    yield "| difference | why it is none |"
+    yield "| --- | --- |"
+    for what, why in SAME:
+        yield f"| {what} | {why} |"
+
+
 # ── features ───────────────────────────────────────────────────────────────────────────
 
 
@@ -203,7 +215,7 @@ def document() -> str:
         *("\n".join(summary()), REQUESTS, "\n".join(table("request", asked, list(NAMES)))),
         *(ANSWERS, "\n".join(table("answer", files, CALLERS)), STREAMS, "\n".join(table("stream", files, CALLERS))),
         *(ERRORS, "\n".join(table("error", files, CALLERS)), LIVES, "\n".join(lives())),
-        *(RELAYED, "\n".join(relayed()), FEATURES),
+        *(RELAYED, "\n".join(relayed()), ALIKE, "\n".join(alike()), FEATURES),
     ]
     for target in NAMES:
         kind = "" if target in CALLERS else ", spoken to upstreams only"
