@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .known import KNOWN, SAME
+from .known import KNOWN, RECORDED, SAME
 from .languages import LANGUAGES
 from .meaning import Lost
 from .tally import totals
@@ -143,6 +143,12 @@ def summary() -> Iterator[str]:
         f"In all {tried:,} checks: {count['relayed']:,} relayed unchanged, {count['faithful']:,} translated faithfully"
         f" {named}, {count['refused']:,} refused by name, {count['errors']:,} errors told as errors,"
         f" {count['failing']:,} failures, each of them known:"
+    )
+    every, chats = RECORDED
+    yield ""
+    yield (
+        f"They are made of {chats:,} of the {every:,} recorded cases; the others are no chats (embeddings, counts,"
+        " lists, older interfaces). A case counts once in each row that it is tried in: a way, a cut, a lane."
     )
     yield ""
     yield "| what | case | why |"
