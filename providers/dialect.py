@@ -12,6 +12,7 @@ common to both, so both are equally strict.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -21,6 +22,7 @@ from providers.canonical.embeddings import EmbeddingsRequest, EmbeddingsResponse
 from providers.canonical.errors import RouterError, UpstreamError
 from providers.canonical.loss import Losses
 from providers.canonical.stream import StreamEvent
+from providers.wire.json import decode
 
 Json: TypeAlias = Any
 Range: TypeAlias = tuple[float | None, float | None]
@@ -48,21 +50,31 @@ class WireResponse(msgspec.Struct, kw_only=True):
     body: bytes = b""
 
 
-class Asked(msgspec.Struct, kw_only=True, frozen=True):
+class Asked(msgspec.Struct, kw_only=True, frozen=True, dict=True):
     """A caller's request, read and checked, not yet understood: what routing and the relay lane need.
 
     `params` are the route's path parameters (`model`, `task`); `top` the top-level fields as they were written.
-    `task` is the dialect's own word for the operation (`chat`, `generateContent`, `countTokens`).
+    `fields` are their values. Where the messages have the shape that nearly all have they are `usual`, as Structs of
+    the dialect's own, and not among the fields. `task` is the dialect's own word for the operation (`chat`,
+    `generateContent`, `countTokens`).
     """
 
     wire: WireRequest
     params: Mapping[str, str]
-    body: dict[str, Json]
+    fields: dict[str, Json]
     top: Mapping[str, msgspec.Raw]
+    usual: list[Any] | None = None
     model: str
     task: str
     stream: bool = False
     include_usage: bool = False  # the caller wants to see usage in the stream
+
+    @cached_property
+    def body(self) -> dict[str, Json]:
+        """All fields, in the order in which they stand."""
+        if self.usual is None:
+            return self.fields
+        return {key: self.fields[key] if key in self.fields else decode(raw) for key, raw in self.top.items()}
 
 
 class Traits(msgspec.Struct, kw_only=True, frozen=True):

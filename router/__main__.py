@@ -18,10 +18,11 @@ import click
 import msgspec
 
 from providers.canonical.prices import PART_OF, Amounts, Price, written
-from router import checks, config
+from router import checks, config, shares
+from router.conditions import written as written_conditions
 from router.prices import price_of, targets_of
-from router.settings import Loaded, Settings
-from router.table import Route, Target
+from router.settings import KeyRow, Loaded, Settings, Unit
+from router.table import Route, Rules, Target
 from router.units import read_duration, write_duration, write_size
 
 _FILE = click.option(
@@ -50,6 +51,18 @@ class _Duration(click.ParamType[float]):
             self.fail(str(error), parameter, context)
 
 
+class _Workers(click.ParamType[str]):
+    """As in routes.yaml: a number, or `auto`."""
+
+    name = "workers"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        text = str(value)
+        if text != "auto" and not (text.isascii() and text.isdigit() and 1 <= int(text) <= shares.MOST_WORKERS):
+            self.fail(f"expected a number from 1 to {shares.MOST_WORKERS}, or auto", parameter, context)
+        return text
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="isthmus", message="isthmus %(version)s")
 def main() -> None:
@@ -63,14 +76,16 @@ def main() -> None:
 @_FILE
 @click.option("--listen", metavar="HOST:PORT", help="in the place of server.listen")
 @click.option("--admin", metavar="HOST:PORT", help="in the place of server.admin")
-@click.option("--workers", default=1, show_default=True, help="processes that share the port")
-def serve(path: Path, listen: str | None, admin: str | None, workers: int) -> None:
+@click.option("--workers", type=_Workers(), metavar="N|auto", help="in the place of server.workers")
+def serve(path: Path, listen: str | None, admin: str | None, workers: str | None) -> None:
     """Serve until a signal ends it. Exit code 2 for a file with problems."""
-    if workers != 1:
-        _fail("isthmus: --workers: not available in this version, expected 1")
-    loaded = config.load(path, os.environ, listen=listen, admin=admin)
+    loaded = config.load(path, os.environ, listen=listen, admin=admin, workers=workers)
     settings = _good(loaded)
     _print_warnings(loaded)
+    if settings.workers > 1:
+        from router import supervisor
+
+        sys.exit(supervisor.run(path, settings))
     from router import server
 
     sys.exit(server.run(path, settings))
@@ -132,16 +147,19 @@ def _effective(settings: Settings) -> dict[str, Any]:
             "admin": _address(settings.admin) if settings.admin else None,
             "admin_token": "***" if settings.admin_token else None,
             "max_body": write_size(limits.pop("max_body")),
+            "workers": settings.workers,
+            **({"each_worker": shares.told(settings)} if settings.workers > 1 else {}),
             "drain": write_duration(settings.drain),
             "limits": {name: _limit(name, value) for name, value in limits.items()},
         },
         "access": _access(settings),
         "policies": {name: _policy(msgspec.to_builtins(row)) for name, row in settings.policies.items()},
         "providers": {name: _provider(settings, name) for name in settings.providers},
-        "models": {model.name: [_target(target) for target in model.to] for model in settings.models},
+        "models": {model.name: [_shown(target) for target in model.to] for model in settings.models},
         "prices": {name: _price(price) for name, price in _prices(settings)},
         "routes": [_route(route) for route in settings.table.routes],
         "chats": _chats(settings),
+        "state": {"file": str(settings.state_file) if settings.state_file else None},
         "metrics": {"series_at_most": checks.series(settings)},
     }
 
@@ -163,7 +181,7 @@ def _access(settings: Settings) -> dict[str, Any] | None:
         return None
     jwt = access.jwt
     return {
-        "keys": [{"name": key.name, "models": list(key.models)} for key in access.keys],
+        "keys": [{"name": key.name, "models": list(key.models), **_limits_of(key)} for key in access.keys],
         "jwt": jwt
         and {
             "algorithms": list(jwt.algorithms),
@@ -174,6 +192,17 @@ def _access(settings: Settings) -> dict[str, Any] | None:
             "leeway": write_duration(jwt.leeway),
         },
     }
+
+
+def _limits_of(key: KeyRow) -> dict[str, Any]:
+    """What is limited of a key, in the words of routes.yaml."""
+    limits, budget = key.limits or {}, key.budget
+    words: dict[str, Unit] = {"rpm": "requests", "tpm": "tokens"}
+    found: dict[str, Any] = {word: limits[unit] for word, unit in words.items() if unit in limits}
+    if budget is not None:
+        amounts = {coin: written(amount) for coin, amount in budget.limits().items()}
+        found["budget"] = {**amounts, "per": budget.per, "unpriced": budget.unpriced}
+    return found
 
 
 def _chats(settings: Settings) -> dict[str, Any] | None:
@@ -234,15 +263,27 @@ def _said(amounts: Amounts) -> dict[str, str]:
 
 
 def _route(route: Route) -> dict[str, Any]:
-    return {"path": route.path, "speaks": route.speaks, "to": _to(route), "policy": route.policy or "default"}
+    row = {"path": route.path, "speaks": route.speaks, "to": _to(route), "policy": route.policy or "default"}
+    return {**row, **_ruled(route.rules)}
+
+
+def _ruled(rules: Rules | None) -> dict[str, str]:
+    """What is said of choosing, beyond `choose`."""
+    said = {} if rules is None else {"sticky": rules.sticky, "prefer": rules.prefer}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _to(route: Route) -> str | list[str]:
-    return route.to if isinstance(route.to, str) else [_target(target) for target in route.to]
+    return route.to if isinstance(route.to, str) else [_shown(target) for target in route.to]
 
 
 def _target(target: Target) -> str:
     return f"{target.provider}/{target.model or '*'}"
+
+
+def _shown(target: Target) -> str:
+    """With what it asks of calls."""
+    return f"{_target(target)} when {written_conditions(target.when)}" if target.when else _target(target)
 
 
 def _written(value: Any, indent: str = "") -> Iterable[str]:
@@ -283,7 +324,8 @@ def routes(path: Path) -> None:
             to = _to(route)
             rows.append((route.path, route.speaks, to if isinstance(to, str) else ", ".join(to)))
     for model in settings.models:
-        rows.append((f"  model {model.name}", "", ", ".join(_target(target) for target in model.to)))
+        ruled = "".join(f"; {name}: {value}" for name, value in _ruled(model.rules).items())
+        rows.append((f"  model {model.name}", "", ", ".join(_shown(target) for target in model.to) + ruled))
     rows += [(f"  price {name}", "", _flat(_price(price))) for name, price in _prices(settings)]
     unpriced = dict.fromkeys(
         _target(target)
@@ -332,6 +374,41 @@ def _header(text: str) -> tuple[str, str]:
     if not colon or not name.strip():
         _fail(f"isthmus: --header: expected 'NAME: VALUE', not {text!r}")
     return name.strip().lower(), value.strip()
+
+
+@main.group("config")
+def files() -> None:
+    """Route tables as files."""
+
+
+_TABLE = click.Path(path_type=Path)
+
+
+@files.command("diff")
+@click.argument("old", type=_TABLE)
+@click.argument("new", type=_TABLE)
+@click.option("--json", "as_json", is_flag=True, help="as a JSON list")
+def config_diff(old: Path, new: Path, as_json: bool) -> None:
+    """Which calls would go elsewhere, or be treated otherwise, if NEW took the place of OLD.
+
+    Exit code 0 when none would, 1 when some would, 2 for a file with problems.
+    """
+    from router import comparing
+
+    read = [config.load(path, os.environ) for path in (old, new)]
+    problems = [problem for loaded in read for problem in loaded.problems]
+    for problem in dict.fromkeys(problems):
+        click.echo(str(problem), err=True)
+    before, after = (loaded.settings for loaded in read)
+    if before is None or after is None:
+        sys.exit(2)
+    changes = comparing.compare(before, after)
+    if as_json:
+        click.echo(json.dumps([msgspec.to_builtins(change) for change in changes], indent=2, ensure_ascii=False))
+    else:
+        for line in comparing.lines(changes):
+            click.echo(line)
+    sys.exit(1 if changes else 0)
 
 
 @main.command()

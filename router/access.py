@@ -22,7 +22,7 @@ from multidict import MultiMapping
 
 from providers.auth import is_sendable
 from providers.canonical.errors import MalformedRequest, NotAllowed, NotAuthenticated
-from router.settings import AccessSettings, JwtSettings, KeyRow, Unit
+from router.settings import AccessSettings, Budget, JwtSettings, KeyRow, Unit
 from router.table import fits_star
 from router.tokens import LONGEST_TOKEN, Tokens
 
@@ -60,6 +60,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     key: KeyRow | None = None
     models: tuple[str, ...] = ("*",)
     limits: Mapping[Unit, int] | None = None  # the key's
+    budget: Budget | None = None  # the key's
 
     @property
     def owner(self) -> str:
@@ -210,7 +211,8 @@ def _digest(value: str) -> bytes:
 
 
 def _caller(row: KeyRow) -> Caller:
-    return Caller(name=row.name, subject=f"key:{row.name}", key=row, models=row.models, limits=row.limits)
+    subject = f"key:{row.name}"
+    return Caller(name=row.name, subject=subject, key=row, models=row.models, limits=row.limits, budget=row.budget)
 
 
 # ── for the command line ───────────────────────────────────────────────────────────────

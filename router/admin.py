@@ -3,6 +3,7 @@
     GET /healthz    200 while the process answers at all
     GET /readyz     200, or 503 while draining and before the first route table stands
     GET /metrics    Prometheus' text format
+    GET /budgets    what keys may spend, and have spent
     POST /explain   what would become of a call: router/explain.py
 
 It has its own port, on loopback by default; with `admin_token` set, everything but the first two asks for it.
@@ -23,7 +24,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from router.explain import Question
-from router.metrics import CONTENT_TYPE, Metrics
+from router.metrics import CONTENT_TYPE, Gauged
 from router.policy.breaker import State as Breaking
 
 # No version, and nothing to guess one by.
@@ -35,6 +36,8 @@ _HEADERS = {"Server": SERVER, "Cache-Control": "no-store", "X-Content-Type-Optio
 LONGEST_QUESTION = 4 << 20  # bytes of a question; a body of callers in it included
 
 Page: TypeAlias = Callable[[], web.Response]
+Scrape: TypeAlias = Callable[[], Awaitable[bytes]]
+Spent: TypeAlias = Callable[[], Awaitable[list[dict[str, Any]]]]
 Explain: TypeAlias = Callable[[Question], Awaitable[dict[str, Any]]]
 
 
@@ -46,7 +49,11 @@ class State(msgspec.Struct, kw_only=True):
     reload_at: str | None = None  # when it was last read
     draining: bool = False
     degraded: set[str] = msgspec.field(default_factory=set)  # parts that do not work, while the rest does
+    complete: bool = True  # of several processes: whether all have come up, once
+    elsewhere: list[str] = []  # parts that do not work in others of them
     breakers: Callable[[], Iterable[tuple[str, str, Breaking]]] = tuple  # provider, model and state of each
+    budgets: Callable[[], list[dict[str, Any]]] = list  # what keys may spend, and have spent
+    gauges: Callable[[], Iterable[Gauged]] = tuple  # the same, as metrics show it
 
     def loaded(self, generation: int, at: str) -> None:
         """A table has come into use."""
@@ -57,16 +64,21 @@ class State(msgspec.Struct, kw_only=True):
         self.reload_ok, self.reload_at = False, at
 
     @property
-    def degraded_parts(self) -> list[str]:
-        """What does not work, upstreams that are left alone among it."""
+    def own_parts(self) -> list[str]:
+        """What does not work in this process, upstreams that are left alone among it."""
         resting = (f"{provider}/{model}" for provider, model, state in self.breakers() if state != "closed")
         return sorted({*self.degraded, *resting})
+
+    @property
+    def degraded_parts(self) -> list[str]:
+        """What does not work, here or in another process."""
+        return sorted({*self.own_parts, *self.elsewhere})
 
     @property
     def status(self) -> str:
         if self.draining:
             return "draining"
-        return "ready" if self.generation else "starting"
+        return "ready" if self.generation and self.complete else "starting"
 
 
 def health_response() -> web.Response:
@@ -91,18 +103,21 @@ def ready_response(state: State) -> web.Response:
 class Admin:
     """The handler of the admin listener, for `aiohttp.web.Server`.
 
-    `token` None: the listener answers everybody who reaches it.
+    `scrape` gives the page of metrics, `budgets` what keys have spent, or they raise TimeoutError. `token` None: the
+    listener answers everybody who reaches it.
     """
 
-    def __init__(self, metrics: Metrics, state: State, explain: Explain, token: str | None = None) -> None:
-        self._metrics = metrics
+    def __init__(
+        self, scrape: Scrape, budgets: Spent, state: State, explain: Explain, token: str | None = None
+    ) -> None:
+        self._scrape = scrape
+        self._budgets = budgets
         self._state = state
         self._explain = explain
         self._token = _digest(token) if token else None
         self._pages: Mapping[str, Page] = {
             "/healthz": health_response,
             "/readyz": self._ready,
-            "/metrics": self._scrape,
         }
 
     async def __call__(self, request: web.BaseRequest) -> web.Response:
@@ -112,11 +127,18 @@ class Admin:
         if path == "/explain":
             return await self._explained(request)
         page = self._pages.get(path)
-        if page is None:
+        if page is None and path not in ("/metrics", "/budgets"):
             return _refusal(404, "not_found", "there is nothing here")
         if request.method not in ("GET", "HEAD"):
             return _refusal(405, "method_not_allowed", "GET or HEAD is asked for", {"Allow": "GET, HEAD"})
-        return page()
+        if page is not None:
+            return page()
+        try:
+            if path == "/budgets":
+                return _json(200, {"budgets": await self._budgets()})
+            return web.Response(body=await self._scrape(), headers={"Content-Type": CONTENT_TYPE, **_HEADERS})
+        except TimeoutError:
+            return _refusal(503, "gateway_overloaded", "not all processes have answered")
 
     def _allowed(self, request: web.BaseRequest) -> bool:
         if self._token is None:
@@ -147,11 +169,6 @@ class Admin:
 
     def _ready(self) -> web.Response:
         return ready_response(self._state)
-
-    def _scrape(self) -> web.Response:
-        return web.Response(
-            body=self._metrics.render(self._state.breakers()), headers={"Content-Type": CONTENT_TYPE, **_HEADERS}
-        )
 
 
 def _digest(token: str) -> bytes:

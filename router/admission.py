@@ -27,7 +27,7 @@ from providers.dialect import Asked, Dialect
 from providers.provider import Provider
 from router.access import LOCAL, Caller, Credential, split_credentials
 from router.gateway import UNLISTED, Gateway
-from router.table import Choose, Match, PolicySettings, Route, Target
+from router.table import Choose, Match, PolicySettings, Route, Rules, Target
 from router.upstream_path import Listed, PathProblem, UpstreamPath, parse, redacted
 
 
@@ -48,6 +48,7 @@ class Plan(msgspec.Struct, kw_only=True):
     policy: PolicySettings
     choose: Choose
     providers: Mapping[str, Provider]
+    rules: Rules | None = None  # beyond `choose`
     own_key: str | None = None  # the caller's own upstream key
     on_loss: str = "report"  # or allow, reject
     nice: bool = False  # it yields its place where calls wait for one
@@ -157,15 +158,16 @@ class Admission:
         """Targets, policy and clocks of the call. UnknownModel, NotAllowed, UpstreamKeyMissing and their kin."""
         generation, named = self.generation, self.named
         providers = generation.providers
-        policy_name, own_key, choose = route.policy, None, None
+        policy_name, own_key, choose, rules = route.policy, None, None, route.rules
         targets: Sequence[Target]
         pays_itself = named is not None and self._upstream_key is not None
         if route.to in ("models", "named") and not pays_itself:
             generation.access.allow(self.who, asked.model)
         if named is None:
-            targets, policy_name, choose = generation.table.targets(route, asked.model)
+            targets, policy_name, choose, rules = generation.table.targets(route, asked.model)
         else:
             targets, providers, own_key = self._named_targets(route, named)
+            rules = rules if named.default else None
         policy = generation.policy(policy_name)
         total = self._timeout(policy.timeouts.total)
         return Plan(
@@ -173,6 +175,7 @@ class Admission:
             policy=policy,
             choose=choose or policy.choose,
             providers=providers,
+            rules=rules,
             own_key=own_key,
             on_loss=self._on_loss(policy),
             nice=self._is_nice(),

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from providers.canonical.errors import (
+    BudgetSpent,
     CallerError,
     Category,
     Overloaded,
@@ -83,6 +84,23 @@ def kept(headers: Mapping[str, str], secret: str | None) -> dict[str, str]:
 def kept_none(headers: Mapping[str, str], secret: str | None) -> dict[str, str]:
     """In the place of `kept` where the caller has limits of its own."""
     return {}
+
+
+def is_final(record: Record, error: RouterError) -> bool:
+    """Is it useless that the caller tries again what clients try again by themselves?
+
+    So where a budget is used up; and where we have tried what there is to try, so that its attempts were multiplied by
+    ours. Not where one attempt is all that the policy allows, or the upstream has said when it will be ready.
+    """
+    if isinstance(error, BudgetSpent):
+        return True
+    if error.fault != "upstream" or not record.attempts or not (error.status in _TRIED_AGAIN or error.status >= 500):
+        return False
+    why = record.denied_retries[-1] if record.denied_retries else "attempts"
+    return why != "retry_after" and (why != "attempts" or len(record.attempts) > 1)
+
+
+_TRIED_AGAIN = frozenset({408, 409, 429})  # by the official clients, besides 5xx
 
 
 def own_body(error: UpstreamError, dialect: Dialect) -> WireResponse | None:

@@ -18,14 +18,15 @@ import msgspec
 from providers.dialect import Dialect
 from providers.dialects.upstream_only import UpstreamOnly
 from providers.provider import PLANNED
-from router import checks, validating
+from router import checks, conditions, shares, validating
 from router.chats.personas import ChatSettings
 from router.chats.rows import ChatRows
 from router.complaints import Complaints, Partial, Place, Row, near
+from router.conditions import When
 from router.prices import price_lists, targets_of
 from router.rows import ProviderRows, shown_reference
 from router.secrets import Secret, Secrets, Unresolved
-from router.settings import AccessSettings, Address, JwtSettings, KeyRow, Settings, Unit
+from router.settings import AccessSettings, Address, Budget, JwtSettings, KeyRow, Settings, Unit
 from router.strict_yaml import Node
 from router.table import (
     OPAQUE,
@@ -38,6 +39,7 @@ from router.table import (
     Pattern,
     PolicySettings,
     Route,
+    Rules,
     Table,
     Target,
     compile_pattern,
@@ -112,6 +114,7 @@ class Assembly:
             listen=listen,
             admin=admin,
             admin_token=self._admin_token(server, admin),
+            workers=shares.cores() if server.get("workers", 1) == "auto" else int(server.get("workers", 1)),
             drain=server.get("drain", 30.0),
             limits=Limits(**limits),
             access=access,
@@ -130,8 +133,11 @@ class Assembly:
             secrets=self._secrets,
             log=self._sections.get("telemetry", {}).get("log", "json"),
             chats=self._chats(table),
+            state_file=self._state_file(),
             asked=self._asked,
         )
+        for place, message in shares.problems(settings):
+            self._say.problem(place, message)
         if self._whole and not self._say.problems:
             for place, message in checks.find(settings):
                 if place[0] == "routes" and len(place) > 1:
@@ -143,6 +149,12 @@ class Assembly:
         if not self._say.has("chats"):
             return None
         return ChatRows(self._sections.get("chats", Partial()), table, Path(self._path).parent, self._say).settings()
+
+    def _state_file(self) -> Path | None:
+        name = self._sections.get("state", {}).get("file")
+        if name == "":
+            self._say.problem(("state", "file"), "state.file: expected the name of a file, found nothing")
+        return Path(self._path).parent / name if name else None
 
     # ── server ────────────────────────────────────────────────────────────────────────────
 
@@ -204,9 +216,20 @@ class Assembly:
                 self._say.problem((*place, "hash"), f"this is the same key as '{same}'")
             models = tuple(row.get("models", ("*",)))
             self._check_key_models((*place, "models"), models)
-            nice, limits = row.get("nice", False), _limits(row)
-            keys.append(KeyRow(name=row["name"], hash=digest, models=models, nice=nice, limits=limits))
+            nice, limits, budget = row.get("nice", False), _limits(row), self._budget(place, row.get("budget"))
+            keys.append(KeyRow(name=row["name"], hash=digest, models=models, nice=nice, limits=limits, budget=budget))
         return tuple(keys)
+
+    def _budget(self, place: Place, row: Row | None) -> Budget | None:
+        if row is None:
+            return None
+        budget = Budget(**row)
+        if not budget.limits():
+            self._say.problem((*place, "budget"), "budget: expected an amount, `usd` or `credits`", key=True)
+        if budget.usd is None and budget.unpriced == "allow":
+            message = "budget.unpriced has no effect: without `usd` it does not matter what targets cost"
+            self._say.problem((*place, "budget", "unpriced"), message)
+        return budget
 
     def _check_key_models(self, place: Place, models: Sequence[str]) -> None:
         known = self._say.names("models")
@@ -315,16 +338,27 @@ class Assembly:
         for index, row in enumerate(rows):
             here = (*place, index)
             name, model = row.get("provider"), row.get("model")
+            when = self._when((*here, "when"), row["when"]) if row.get("when") is not None else ()
             if name is not None:
                 if self._rows.get(name, (*here, "provider")) is not None and not isinstance(row, Partial):
-                    found.append(Target(provider=name, model=model, weight=row.get("weight", 1)))
+                    found.append(Target(provider=name, model=model, weight=row.get("weight", 1), when=when))
             elif model is not None:
-                found.extend(self._alias((*here, "model"), model, trail))
+                found.extend(self._alias((*here, "model"), model, trail, when))
             elif not isinstance(row, Partial):
                 self._say.problem(here, "a target names a `provider`, or another `model` of this file")
         return tuple(found)
 
-    def _alias(self, place: Place, name: str, trail: tuple[str, ...]) -> tuple[Target, ...]:
+    def _when(self, place: Place, row: Row) -> tuple[When, ...]:
+        """What a target asks of calls; problems where none can ever be like that."""
+        access = self._sections.get("access", {})
+        keys = {key["name"] for key in access.get("keys", []) if "name" in key} if self._say.has("access") else set()
+        conditions.check(place, row, keys, self._say)
+        return (conditions.read(row),)
+
+    def _alias(
+        self, place: Place, name: str, trail: tuple[str, ...], when: tuple[When, ...] = ()
+    ) -> tuple[Target, ...]:
+        """The targets of another model; what the row asks of calls is asked besides what they ask themselves."""
         known = self._say.names("models")
         if name not in known:
             self._say.problem(place, f"there is no model '{name}' in this file{near(name, known)}")
@@ -338,7 +372,14 @@ class Assembly:
             if self._aliased == MOST_ALIASED + 1:
                 self._say.problem(place, f"names of models stand for one another more than {MOST_ALIASED} times")
             return ()
-        return self._model_targets(name, trail)
+        found = self._model_targets(name, trail)
+        if not when:
+            return found
+        for target in found:
+            for clash, why in conditions.clashes((*when, *target.when)):
+                message = f"when.{clash}: can never hold together with that of {name}, {why}"
+                self._say.problem((*place[:-1], "when"), message, key=True)
+        return tuple(msgspec.structs.replace(target, when=(*when, *target.when)) for target in found)
 
     def _model_targets(self, name: str, trail: tuple[str, ...] = ()) -> tuple[Target, ...]:
         entry = self._sections.get("models", {}).get(name, [])
@@ -358,8 +399,9 @@ class Assembly:
             before = len(self._say.problems)
             targets = self._model_targets(name)
             if targets:
+                rules = Rules.of(targets, more.get("sticky"), more.get("prefer"))
                 choose, policy = more.get("choose"), more.get("policy")
-                models.append(Model(name=name, to=targets, choose=choose, policy=policy))
+                models.append(Model(name=name, to=targets, choose=choose, policy=policy, rules=rules))
             elif len(self._say.problems) == before and not isinstance(entry, Partial):
                 self._say.warn(place, f"the model '{name}' is left out: no target of it can be called", key=True)
         return tuple(models)
@@ -412,6 +454,7 @@ class Assembly:
             emulate=frozenset(row.get("emulate", ())),
             egress=egress,
             methods=OPAQUE_METHODS if row.get("speaks") == OPAQUE else ("POST",),
+            rules=Rules.of(_own_targets(to, egress), row.get("sticky"), row.get("prefer")),
             line=self._say.line(place),
         )
 
@@ -459,6 +502,14 @@ class Assembly:
         for index, target in enumerate(row["to"]):
             if "model" in target:
                 self._say.problem((*place, "to", index, "model"), "`speaks: opaque` sends what it is sent: no model")
+            unread = set(conditions.asked([conditions.read(target.get("when") or {})])) - conditions.UNREAD
+            for name in sorted(unread):
+                message = f"when.{name}: can never be known, for `speaks: opaque` reads no request"
+                self._say.problem((*place, "to", index, "when", name), message, key=True)
+        if row.get("sticky") == "conversation" or row.get("prefer") == "fidelity":
+            name = "prefer" if row.get("prefer") == "fidelity" else "sticky"
+            message = f"{name}: {row[name]} is not for `speaks: opaque`, which reads no request"
+            self._say.problem((*place, name), message)
         if row.get("on_loss") is not None:
             self._say.warn((*place, "on_loss"), "has no effect: nothing is translated", key=True)
 
@@ -480,6 +531,13 @@ class Assembly:
             unlisted=tuple(map(str.lower, unlisted)) if isinstance(unlisted, list) else unlisted,
             default=self._targets((*place, "default"), row.get("default", ())),
         )
+
+
+def _own_targets(to: str | tuple[Target, ...], egress: Egress | None) -> tuple[Target, ...]:
+    """Those that a route names itself."""
+    if egress is not None:
+        return egress.default
+    return to if isinstance(to, tuple) else ()
 
 
 # ── small questions ────────────────────────────────────────────────────────────────────────────

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import TypeAlias
 
-from router.prices import price_of
-from router.settings import Settings
-from router.table import PolicySettings, Target, Timeouts, covers, overlap
+from router.conditions import may_meet
+from router.prices import price_of, targets_of
+from router.settings import Budget, Settings
+from router.table import PolicySettings, Rules, Target, Timeouts, covers, fits_star, overlap
 
 Path: TypeAlias = tuple[str | int, ...]
 Finding: TypeAlias = tuple[Path, str]  # where (index of a route in the table), what
@@ -17,6 +18,7 @@ Finding: TypeAlias = tuple[Path, str]  # where (index of a route in the table), 
 #: Paths that the server answers itself, before any route.
 SERVED = frozenset({"/healthz", "/readyz"})
 MOST_SERIES = 100_000
+MOST_NAMED = 8  # targets, in one warning
 _CHATS = re.compile(r"/api/v1/(?:chat(?:/.*)?|personas)")
 _CHAT_PATHS = 11
 #: Series that one row can make, at the worst: label values other than route, provider and model, and buckets.
@@ -32,9 +34,22 @@ def find(settings: Settings) -> Iterator[Finding]:
         yield from _policy(("policies", name), policy)
     yield from _rows(settings)
     yield from _choices(settings)
+    if settings.workers > 1:
+        yield ("server", "workers"), _workers(settings.workers)
+    yield from _budgets(settings)
+    yield from _rules(settings)
     count = series(settings)
     if count > MOST_SERIES:
         yield ("models",), f"metrics: up to {count} time series, which is a lot for one process"
+
+
+def _workers(count: int) -> str:
+    """What holds while there is no state that they share."""
+    return (
+        f"{count} workers share no state: each enforces 1/{count} of every limit (server.limits.concurrency, "
+        "concurrency and queue of providers, limits and budgets of keys), and a connection reaches one of them; what "
+        "is known of upstreams, and what is remembered of answers, is known to each alone"
+    )
 
 
 def _routes(settings: Settings) -> Iterator[Finding]:
@@ -92,6 +107,74 @@ def _choices(settings: Settings) -> Iterator[Finding]:
             yield ("models", model.name), f"`choose: cheapest`: no price is known of {', '.join(unknown)}: tried last"
 
 
+def _budgets(settings: Settings) -> Iterator[Finding]:
+    """Budgets that a restart forgets, and targets that keys with one are not served by."""
+    keys = settings.access.keys if settings.access else ()
+    budgets = [(index, key, key.budget) for index, key in enumerate(keys) if key.budget is not None]
+    if budgets and settings.state_file is None:
+        names = ", ".join(key.name for _, key, _ in budgets)
+        yield (
+            ("access", "keys", budgets[0][0], "budget"),
+            f"a restart forgets what {names} spent: `state: {{file: ...}}` keeps it",
+        )
+    for index, key, budget in budgets:
+        if budget.usd is None or budget.unpriced == "allow":
+            continue
+        unknown = [name for name, target in _reached(settings, key.models) if not _has_cost(settings, target, budget)]
+        if unknown:
+            shown = ", ".join(unknown[:MOST_NAMED]) + (", ..." if len(unknown) > MOST_NAMED else "")
+            message = f"not served to this key, for nobody knows what it costs: {shown}; expected `prices` of it"
+            yield ("access", "keys", index, "budget"), message
+
+
+def _reached(settings: Settings, patterns: tuple[str, ...]) -> Iterator[tuple[str, Target]]:
+    """The targets that a key may reach by names of the file, each once."""
+    models = [
+        target
+        for model in settings.models
+        if any(fits_star(pattern, model.name) for pattern in patterns)
+        for target in model.to
+    ]
+    for target in dict.fromkeys((*models, *targets_of((), settings.table.routes))):
+        yield f"{target.provider}/{target.model or '*'}", target
+
+
+def _has_cost(settings: Settings, target: Target, budget: Budget) -> bool:
+    """In dollars, or in credits where the budget limits those, too."""
+    credits = settings.providers[target.provider].credits if budget.credits is not None else {}
+    return _has_price(settings, target) or (bool(credits) if target.model is None else target.model in credits)
+
+
+def _rules(settings: Settings) -> Iterator[Finding]:
+    """What is said of targets and has no effect, or not the one that was meant."""
+    for model in settings.models:
+        yield from _ruled(("models", model.name), model.rules, model.to, settings)
+        for target in model.to:
+            names = [when.model for when in target.when if when.model]
+            if any(not any(may_meet(name, model.name) for name in each) for each in names):
+                shown = f"{target.provider}/{target.model or '*'}"
+                yield ("models", model.name), f"{shown} is never tried: its `when.model` does not fit this name"
+    for index, route in enumerate(settings.table.routes):
+        if route.to == "models":
+            yield from _ruled(("routes", index), route.rules, None, settings)
+        elif route.to == "named":
+            yield from _ruled(("routes", index), route.rules, route.egress.default if route.egress else (), settings)
+        else:
+            yield from _ruled(("routes", index), route.rules, route.to, settings)
+
+
+def _ruled(place: Path, rules: Rules | None, targets: Sequence[Target] | None, settings: Settings) -> Iterator[Finding]:
+    """`targets` None: those of any model."""
+    if rules is None:
+        return
+    said = {"sticky": rules.sticky, "prefer": rules.prefer}
+    for name, value in said.items():
+        if value not in (None, "off") and targets is not None and len(targets) < 2:
+            yield (*place, name), f"{name}: has no effect, there is one target"
+    if rules.sticky == "caller" and settings.access is None:
+        yield (*place, "sticky"), "sticky: without `access` all callers are one: all calls go to the same target"
+
+
 def _has_price(settings: Settings, target: Target) -> bool:
     """Of a target without a model of its own, a price for some: the caller's is not known yet."""
     if target.model is None:
@@ -139,5 +222,5 @@ def series(settings: Settings) -> int:
     routes = len(settings.table.routes) + 1 + (_CHAT_PATHS if settings.chats is not None else 0)
     keys = len(settings.access.keys) + 1 if settings.access else 1
     return (
-        routes * _PER_ROUTE + routes * models * _PER_ROUTE_AND_MODEL + models * (_PER_MODEL + 3 * keys) + keys * 10 + 50
+        routes * _PER_ROUTE + routes * models * _PER_ROUTE_AND_MODEL + models * (_PER_MODEL + 3 * keys) + keys * 14 + 50
     )

@@ -18,7 +18,6 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -46,27 +45,25 @@ from router.kinds import (
     Names,
     OnLoss,
     Positive,
+    Prefer,
     Price,
     Reference,
+    Rows,
     Share,
     Size,
+    Spending,
+    Sticky,
+    TargetRow,
     Text,
+    Workers,
     kind,
     later,
-    one,
 )
 from router.reference import LATER, Says, models_in, write
 from router.secrets import Secrets
-from router.settings import Loaded
+from router.settings import Loaded, Settings
 from router.strict_yaml import MOST_BYTES, Node, Problem, describe, read
 from router.table import BreakerSettings, Limits, PolicySettings, Timeouts
-
-
-class Rows(BaseModel):
-    """Every model here: unknown keys are refused, nothing is converted that is not said to be."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
-
 
 # ── the models, in the order of the file ───────────────────────────────────────────────────────
 
@@ -87,7 +84,7 @@ class LimitsRow(Rows):
     )
     messages: Count = Field(_LIMITS.messages, description="messages of one call; past it 400")
     tools: Count = Field(_LIMITS.tools, description="tools of one call; past it 400")
-    concurrency: Count = Field(_LIMITS.concurrency, description="calls at once in this process; past it 503")
+    concurrency: Count = Field(_LIMITS.concurrency, description="calls at once, of all workers together; past it 503")
     upstream_body: Size = Field(_LIMITS.upstream_body, description="an upstream's whole answer; past it 502")
     sse_event: Size = Field(_LIMITS.sse_event, description="one event of an upstream's stream")
     stream_buffer: Size = Field(
@@ -108,8 +105,10 @@ class ServerRow(Rows):
         "127.0.0.1:8081", description="HOST:PORT of metrics, health and explain; null switches it off"
     )
     admin_token: Reference | None = Field(None, description="bearer token that the admin side asks for")
-    workers: Annotated[int, BeforeValidator(one), WithJsonSchema({"const": 1}), Says("number")] = Field(
-        1, description="processes that share the port; more than 1 is not in this version"
+    workers: Workers = Field(
+        1,
+        description="processes that share the port; `auto`: one for each core. Each enforces its share of every limit "
+        "(docs/operations.md)",
     )
     max_body: Size = Field(_LIMITS.max_body, description="a request's body after decompression; past it 413")
     drain: Duration = Field(30.0, description="how long running calls may go on after SIGTERM")
@@ -126,6 +125,17 @@ def is_key_name(text: str) -> bool:
     return re.fullmatch(_KEY_NAME, text) is not None
 
 
+class BudgetRow(Rows):
+    usd: Spending | None = Field(None, description="US dollars, by `prices`; past it 429, in the chat service 402")
+    credits: Spending | None = Field(None, description="credits of upstreams, as `credits` of their rows count them")
+    per: Annotated[Literal["hour", "day", "week", "month"], Says("`hour`, `day`, `week` or `month`")] = Field(
+        ..., description="of the calendar, in UTC; weeks begin on Monday"
+    )
+    unpriced: Annotated[Literal["refuse", "allow"], Says("`refuse` or `allow`")] = Field(
+        "refuse", description="whether targets of unknown price are passed over, or called and counted as nothing"
+    )
+
+
 class KeyRowModel(Rows):
     name: Text = Field(..., pattern=_KEY_NAME, description="shown in logs and metrics")
     hash: Text = Field(
@@ -140,7 +150,7 @@ class KeyRowModel(Rows):
         None,
         description="tokens in any minute, input and output: estimated before, counted after; past it 429",
     )
-    budget: Later = Field(None, description="spending per time")
+    budget: BudgetRow | None = Field(None, description="what it may spend in a period, `{usd: 50, per: month}`")
 
 
 class JwtRow(Rows):
@@ -252,22 +262,14 @@ class ProviderRow(Rows):
     )
 
 
-class TargetRow(Rows):
-    provider: Text | None = Field(None, description="a name of `providers` or of the catalog")
-    model: Text | None = Field(
-        None,
-        description="its model; without it the one that the caller asked for. "
-        "Without `provider`: another name of `models`",
-    )
-    weight: Count = Field(1, description="its share of the calls beside the others', for `weighted` and `least_busy`")
-
-
 Choose: TypeAlias = Annotated[table.Choose, Says(", ".join(f"`{name}`" for name in get_args(table.Choose)))]
 
 
 class ModelRow(Rows):
     to: list[TargetRow] = Field(..., min_length=1, description="targets, tried in this order")
     choose: Choose | None = Field(None, description="which target comes first; without it as the policy says")
+    sticky: Sticky | None = Field(None, description="calls that go to one target while it is well; before the route's")
+    prefer: Prefer | None = Field(None, description="targets that lose least of a call come first; before the route's")
     policy: Text | None = Field(None, description="a name of `policies`; before that of the route")
 
 
@@ -347,6 +349,14 @@ class RouteRow(Rows):
         Says("`models`, `named` or list of targets"),
     ] = Field(..., description="by the caller's model, by the URL in the path, or always these")
     policy: Text | None = Field(None, description="a name of `policies`, for models without one of their own")
+    sticky: Sticky | None = Field(
+        None,
+        description="calls that go to one target while it is well: of one caller, with one value of a header, or with "
+        "one beginning of a conversation",
+    )
+    prefer: Prefer | None = Field(
+        None, description="`fidelity`: targets that lose least of a call come first, those that would refuse it last"
+    )
     on_loss: OnLoss | None = Field(None, description="before that of the policy")
     check_schema: CheckSchema | None = Field(None, description="before that of the policy")
     emulate: Annotated[list[Literal["json_schema", "tools"]], Says("list of `json_schema`, `tools`")] = Field(
@@ -427,6 +437,11 @@ class MediaRow(Rows):
 
 
 class StateRow(Rows):
+    file: Text | None = Field(
+        None,
+        description="where is kept what keys have spent of their budgets, relative to this file; without it a restart "
+        "forgets",
+    )
     shared: Later = Field(None, description="where workers and machines share limits and budgets")
 
 
@@ -470,7 +485,7 @@ class File(Rows):
         "there is nothing at these paths.",
     )
     media: MediaRow = Field(MediaRow.model_construct(), description="URLs in messages.")
-    state: StateRow = Field(StateRow.model_construct(), description="What several processes share.")
+    state: StateRow = Field(StateRow.model_construct(), description="What outlives the process, or several share.")
     telemetry: TelemetryRow = Field(TelemetryRow.model_construct(), description="What is written about calls.")
     guards: Later = Field(None, description="Checks of what is asked and answered.")
     prices: dict[str, PriceRow] = Field(
@@ -520,18 +535,21 @@ def load(
     *,
     listen: str | None = None,
     admin: str | None = None,
+    workers: str | None = None,
+    data: bytes | None = None,
 ) -> Loaded:
     """Reads a routes.yaml. Never raises for what is in it: that is in `problems`, all at once.
 
-    `listen` and `admin` (HOST:PORT) stand in the place of the file's own, as if they were written there.
+    `listen`, `admin` (HOST:PORT) and `workers` (a number, or `auto`) stand in the place of the file's own, as if they
+    were written there. `data`: what the file holds, for whoever has read it.
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = contents(path) if data is None else data
     except OSError as error:
         problem = Problem(1, 1, f"cannot be read: {error.strerror or 'error'}")
         return Loaded(settings=None, problems=_named([problem], path))
+    said = (("listen", listen), ("admin", admin), ("workers", workers))
     node, problems = read(data)
     if node is None:
         return Loaded(settings=None, problems=_named(problems, path))
@@ -544,7 +562,7 @@ def load(
         dialects=DIALECTS,
         path=str(path),
         secrets=Secrets(environ, path.parent),
-        asked={key: text for key, text in (("listen", listen), ("admin", admin)) if text is not None},
+        asked={key: text for key, text in said if text is not None},
         whole=not problems and not reading.problems,
         today=datetime.now(UTC).date(),
     )
@@ -555,6 +573,24 @@ def load(
         problems=_named(found, path),
         warnings=_named(work.complaints.warnings, path),
     )
+
+
+def load_again(settings: Settings, environ: Mapping[str, str], data: bytes | None = None) -> Loaded:
+    """The file of these settings as it is now. What the command line said holds on, and how many workers there are."""
+    return load(
+        settings.path,
+        environ,
+        listen=settings.asked.get("listen"),
+        admin=settings.asked.get("admin"),
+        workers=str(settings.workers),
+        data=data,
+    )
+
+
+def contents(path: Path) -> bytes:
+    """All of the file, or enough of it to see that it is too large. OSError."""
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
 
 
 def _named(problems: Iterable[Problem], path: Path) -> tuple[Problem, ...]:

@@ -21,7 +21,7 @@ import msgspec
 
 from providers import auth
 from providers.canonical.chat import ChatRequest, ChatResponse, TokenCount
-from providers.canonical.count import CHARACTERS_PER_TOKEN, USUAL_OUTPUT, estimate, estimate_inputs, foreseen
+from providers.canonical.count import estimate
 from providers.canonical.embeddings import EmbeddingsRequest
 from providers.canonical.errors import (
     Bug,
@@ -39,18 +39,23 @@ from providers.provider import Provider, address
 from router import outgoing, targeting
 from router.admission import Admission, Incoming, Plan
 from router.alarm import Alarm, waiting
-from router.answers import cost, head, kept, kept_none, outcome_of, own_body, stream_end_of, with_own_status
+from router.answers import cost, head, is_final, kept, kept_none, outcome_of, own_body, stream_end_of, with_own_status
 from router.gateway import UNLISTED, Gateway
-from router.limiting import Charge
+from router.limiting import Charge, likely
+from router.policy.fitting import Facts
 from router.policy.retries import Attempt, GiveUp, next_step
 from router.record import AttemptRecord, Record
 from router.relay import CallerGone, Door
-from router.settings import Unit
+from router.settings import Budget
+from router.spending import Spend
 from router.state.seals import SealWatch
 from router.state.upstreams import Upstream
 from router.streaming import Relayed, Source, Translated, Unfolding, hold, is_whole_answer, opening, pump
 from router.table import Match, Route, Target
 from router.transport import Clocks, UpstreamCall
+
+#: What is lost where a target is not asked for a count of tokens, for it cannot be.
+COUNTED = approximated("totalTokens", "counted by rule of thumb: the target cannot be asked")
 
 
 class Ready(NamedTuple):
@@ -93,7 +98,7 @@ class Exchange:
         self.admission = Admission(gateway, incoming)
         self.dialect: Dialect = self.admission.dialect  # the caller's; known once the route is
         self.losses: Losses = []
-        self.charge: Charge | None = None  # of a key that has limits
+        self.charges: tuple[Charge | Spend, ...] = ()  # of a key that has limits, a budget
         self._kept = kept  # what of an upstream's headers goes on
         self._request: ChatRequest | None = None
         self._embedding: EmbeddingsRequest | None = None  # in its place, where vectors are asked for
@@ -130,8 +135,7 @@ class Exchange:
         with self.gateway.metrics.inflight(match.route.path):
             asked = await self._read(match)
             plan = self.admission.plan(match.route, asked, self.record.started)
-            if self.admission.who.limits is not None:
-                self._set_aside(asked, self.admission.who.limits)
+            self._set_aside(asked, plan)
             self._has_own_key = plan.own_key is not None
             self._names_losses = plan.on_loss != "allow"
             await self._attempts(asked, plan)
@@ -183,18 +187,29 @@ class Exchange:
                 error.code = "invalid_messages"
             raise
 
-    def _set_aside(self, asked: Asked, limits: Mapping[Unit, int]) -> None:
-        """Room for the call within its key's limits, before anything is sent. LimitExceeded."""
-        operation = self.record.operation
-        self.charge = Charge(self.gateway.accounts.of(self.admission.who.name, limits), self.gateway.clock)
-        self._kept = kept_none  # the upstream's limits are not this key's
-        self.charge.set_aside(asked, operation, self._vectors if operation == "embeddings" else self._canonical)
+    def _set_aside(self, asked: Asked, plan: Plan) -> None:
+        """Room for the call within limits and budget of its key, before anything is sent. LimitExceeded and its kin."""
+        who = self.admission.who
+        if who.limits is not None:
+            charge = Charge(self.gateway.accounts.of(who.name, who.limits), self.gateway.clock)
+            self.charges = (charge,)
+            self._kept = kept_none  # the upstream's limits are not this key's
+            charge.set_aside(asked, self.record.operation, self._understand)
+            self.watch.lap("access")
+        if who.budget is not None and plan.own_key is None and self.record.operation != "count_tokens":
+            self._reserve(asked, plan, who.budget)
+
+    def _reserve(self, asked: Asked, plan: Plan, budget: Budget) -> None:
+        """Leaves those targets that the budget allows. BudgetSpent, PriceUnknown."""
+        spend = Spend(self.gateway.budgets, self.admission.who.name, budget, self.foreseen(asked), self.gateway.wall)
+        self.charges = (*self.charges, spend)
+        plan.targets = spend.set_aside(plan.targets, asked.model, plan.providers, self.generation.prices)
         self.watch.lap("access")
 
     # ── attempts ───────────────────────────────────────────────────────────────────
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
         history: list[Attempt] = []
-        targets = targeting.in_order(self.gateway, asked, plan, self._foreseen)
+        targets = targeting.in_order(self.gateway, asked, plan, self)
         target = targets[0]
         while True:
             try:
@@ -448,14 +463,35 @@ class Exchange:
             self._request = self.dialect.decode_request(asked)
         return self._request
 
-    def _foreseen(self, asked: Asked) -> dict[str, int]:
-        """About how many tokens the call will take, by kind: for a choice by price."""
+    def _understand(self, asked: Asked) -> ChatRequest | EmbeddingsRequest:
+        return self._vectors(asked) if self.record.operation == "embeddings" else self._canonical(asked)
+
+    def foreseen(self, asked: Asked) -> dict[str, int]:
+        """About how many tokens the call will take, by kind: for whatever depends on its price."""
+        return likely(asked, self._understand)
+
+    def facts(self, asked: Asked) -> Facts:
+        """What conditions of targets, and calls that stick together, look at."""
+        return targeting.facts(self.admission, asked, self.record.operation, lambda: self._as_understood(asked))
+
+    def _as_understood(self, asked: Asked) -> ChatRequest | EmbeddingsRequest | None:
+        """The request; None where only the upstream understands it."""
         try:
-            if self.record.operation == "embeddings":
-                return {"input": estimate_inputs(self._vectors(asked))}
-            return foreseen(self._canonical(asked))
-        except CallerError:  # what only the target understands
-            return {"input": len(asked.wire.body) // CHARACTERS_PER_TOKEN, "output": USUAL_OUTPUT}
+            return self._understand(asked)
+        except CallerError:
+            return None
+
+    def losses_at(self, asked: Asked, plan: Plan, target: Target) -> Losses:
+        """What a target would lose of the call: made ready for it, and put away. Raises where it would refuse."""
+        record = self.record
+        was = record.provider, record.upstream_model, record.model, record.lane
+        try:
+            if self._prepare(asked, plan, target) is None:
+                return [COUNTED]
+            return self.losses
+        finally:
+            self.losses = []
+            record.provider, record.upstream_model, record.model, record.lane = was
 
     def _vectors(self, asked: Asked) -> EmbeddingsRequest:
         """What is to be made into vectors, understood once."""
@@ -485,8 +521,7 @@ class Exchange:
         """No call: the target cannot be asked, so we count ourselves and say so."""
         request = self._canonical(asked)
         count: TokenCount = estimate(request)
-        losses = [approximated("totalTokens", "counted by rule of thumb: the target cannot be asked")]
-        self.losses = in_callers_words(losses, request, self.dialect.paths)
+        self.losses = in_callers_words([COUNTED], request, self.dialect.paths)
         answer = self.dialect.encode_count(count)
         self.watch.lap("encode")
         await self._give(answer.status, answer.headers, answer.body)
@@ -643,8 +678,8 @@ class Exchange:
         self.record.losses = self.losses
         headers = head(self.record, secret_path=self.admission.has_secret_path, losses=self._names_losses)
         headers[self.dialect.id_header] = self.record.id
-        if self.charge is not None:
-            headers.update(self.charge.headers())
+        for charge in self.charges:
+            headers.update(charge.headers())
         return headers
 
     def _note_error(self, error: RouterError) -> None:
@@ -667,6 +702,8 @@ class Exchange:
         headers = {**answer.headers, **self._head(), "x-isthmus-fault": error.fault}
         if answer.status in (429, 503):
             headers.setdefault("retry-after", "1")  # nobody said how long; told all the same
+        if is_final(self.record, error):
+            headers["x-should-retry"] = "false"
         await self.door.whole(answer.status, headers, answer.body)
 
     def _shown(self, error: RouterError) -> RouterError:

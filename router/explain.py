@@ -7,7 +7,7 @@ upstream hears of it, nothing is counted, and no secret is in the answer.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -30,6 +30,7 @@ from router.logs import Log
 from router.mended import MendedExchange
 from router.metrics import Metrics
 from router.opaque import OpaqueExchange
+from router.policy.affinity import HEADER
 from router.policy.retries import backoff
 from router.prices import price_of
 from router.record import Record
@@ -38,6 +39,7 @@ from router.secrets import scrubbed
 from router.settings import Settings
 from router.shaped import ShapedExchange
 from router.table import Limits, Match, Target
+from router.targeting import Choice
 
 Json: TypeAlias = Any
 
@@ -62,7 +64,11 @@ class Question(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 async def explain(gateway: Gateway, question: Question) -> dict[str, Json]:
     """The answer, as JSON values. A call that would be refused has `refused`, with what its caller would read."""
     run = _kind(gateway.generation, question)(gateway, question)
-    await run.run()
+    try:
+        await run.run()
+    finally:
+        for charge in run.charges:
+            charge.settle(run.record)
     return run.told()
 
 
@@ -142,6 +148,7 @@ class _DryRun(Exchange):
         self._given = door
         self._plan: Plan | None = None
         self._asked: Asked | None = None
+        self._choice: Choice | None = None
         self._checked_who = True
         self._candidates: list[dict[str, Json]] = []
         self._chosen: tuple[Ready, Losses, str, str | None] | None = None
@@ -164,7 +171,8 @@ class _DryRun(Exchange):
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
         self._plan, self._asked = plan, asked
         last: RouterError | None = None
-        for target in targeting.in_order(self.gateway, asked, plan, self._foreseen):
+        choice = self._choice = targeting.choice(self.gateway, asked, plan, self)
+        for target in choice.targets:
             self.losses = []
             try:
                 ready = self._prepare(asked, plan, target)
@@ -176,6 +184,9 @@ class _DryRun(Exchange):
             if self._chosen is None and ready is not None:
                 self._chosen = (ready, self.losses, self.record.lane, self._secret)
                 self._target = target
+        self._candidates += [_left_out(target, why) for target, why in choice.left_out]
+        if not choice.targets:
+            raise targeting.none_fits(choice)
         if last is not None and not any(candidate["chosen"] for candidate in self._candidates):
             raise last
 
@@ -198,8 +209,10 @@ class _DryRun(Exchange):
             row["estimated_usd"] = bill["usd"]
         if ready is None:
             row["note"] = "the target cannot be asked: we count ourselves, and call nobody"
-        if not first:
-            row["why_not"] = {"code": plan.choose, "reason": "comes when the targets before it have failed"}
+        if self._choice is not None:
+            full = targeting.is_full(self.gateway, plan, target)
+            told = why(self._choice, plan, target) if first else why_not(self._choice, plan, target, full=full)
+            row["why" if first else "why_not"] = told
         return row
 
     # ── what is told ───────────────────────────────────────────────────────────────
@@ -243,7 +256,7 @@ class _DryRun(Exchange):
             return None
         model = target.model or asked.model
         price = price_of(self.generation.prices, target.provider, model or None)
-        counts = self._foreseen(asked)
+        counts = self.foreseen(asked)
         usd = None if price is None else price.of(counts)
         if price is None or usd is None:
             return None
@@ -304,7 +317,80 @@ def _aside(gateway: Gateway) -> Gateway:
     )
     aside.seals = gateway.seals
     aside.upstreams = gateway.upstreams
+    aside.budgets = gateway.budgets
+    aside.places = gateway.places
     return aside
+
+
+# ── why a target stands where it does ──────────────────────────────────────────────────────────
+
+_FIRST = {
+    "in_order": "the first in the file that is well",
+    "weighted": "drawn by weight",
+    "least_busy": "the fewest calls under way for its weight",
+    "fastest": "the earlier of two that were drawn",
+    "cheapest": "where the call costs least",
+}
+
+
+def why(choice: Choice, plan: Plan, target: Target) -> dict[str, str]:
+    """Of the one that would be called first."""
+    if len(choice.targets) == 1:
+        return _reason("only", "no other target takes this call")
+    if target is not choice.targets[0]:
+        return _reason(plan.choose, "those before it cannot be called")
+    home = choice.home()
+    if home is target:
+        return _reason("sticky", f"{_together(plan)} go to this target")
+    if home is not None:
+        return _reason("sticky", f"stands in for {_name(home)}, where {_together(plan)} go")
+    lost = choice.lost_at(target)
+    if lost is not None and any(choice.lost_at(other) != lost for other in choice.targets):
+        return _reason("fidelity", f"loses {_fields(lost)}; no other that is well loses less")
+    return _reason(plan.choose, _FIRST[plan.choose])
+
+
+def why_not(choice: Choice, plan: Plan, target: Target, *, full: bool) -> dict[str, str]:
+    """Of the others."""
+    share, lost = choice.known_of(target).share, choice.lost_at(target)
+    first, home = choice.targets[0], choice.home()
+    if full:
+        return _reason("full", "all its places are taken")
+    if share <= 0:
+        return _reason("resting", "it failed of late, or named a limit: others come first")
+    if share < 1:
+        return _reason("recovering", f"it failed of late: it gets {share:.0%} of its calls")
+    if lost is None or targeting.weight(lost) > targeting.weight(choice.lost_at(first)):
+        return _reason("fidelity", f"would lose {_fields(lost or ())}, which another would not")
+    if home is not None:
+        return _reason("sticky", f"{_together(plan)} go to {_name(home)}")
+    return _reason(plan.choose, "comes when the targets before it have failed")
+
+
+def _left_out(target: Target, why: str) -> dict[str, Json]:
+    """One whose `when` does not hold."""
+    told = _reason("when", why)
+    return {"provider": target.provider, "model": target.model, "chosen": False, "why_not": told}
+
+
+def _reason(code: str, reason: str) -> dict[str, str]:
+    return {"code": code, "reason": reason}
+
+
+def _together(plan: Plan) -> str:
+    """Which calls stick."""
+    sticky = (plan.rules.sticky if plan.rules is not None else None) or ""
+    what = f"this value of {sticky.removeprefix(HEADER)}" if sticky.startswith(HEADER) else f"this {sticky}"
+    return f"calls of {what}"
+
+
+def _name(target: Target) -> str:
+    return f"{target.provider}/{target.model or '*'}"
+
+
+def _fields(lost: Sequence[Loss]) -> str:
+    names = dict.fromkeys(loss.field for loss in lost if loss.kind != "invented")
+    return ", ".join(names) or "nothing"
 
 
 def _loss(loss: Loss) -> dict[str, str]:
@@ -321,6 +407,9 @@ def _plan(plan: Plan, started: float) -> dict[str, Json]:
         "timeouts": msgspec.to_builtins(policy.timeouts),
         "total": round(plan.ends - started, 3),
         "on_loss": plan.on_loss,
+        "choose": plan.choose,
+        "sticky": None if plan.rules is None else plan.rules.sticky,
+        "prefer": None if plan.rules is None else plan.rules.prefer,
         "key": "the caller's own" if plan.own_key is not None else "configured",
     }
 

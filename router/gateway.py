@@ -18,8 +18,9 @@ from router.chats.turns import Turns
 from router.logs import Log
 from router.metrics import Metrics
 from router.policy.retries import RetryBudget, Row
-from router.settings import Settings
+from router.settings import Budget, Settings
 from router.state.accounts import Accounts
+from router.state.budgets import Budgets
 from router.state.places import AllPlaces
 from router.state.seals import SealMemory
 from router.state.upstreams import Upstreams
@@ -57,6 +58,11 @@ class Generation:
         modes |= {route.check_schema or "off" for route in settings.table.routes}
         self.mends = any(_mends(row) for row in settings.providers.values())
         self.shapes = modes != {"off"} or any(route.emulate for route in settings.table.routes)
+
+    def key_budgets(self) -> dict[str, Budget]:
+        """By key, of those that have one."""
+        access = self.settings.access
+        return {row.name: row.budget for row in access.keys if row.budget is not None} if access else {}
 
     def _model_names(self) -> Iterator[str]:
         for row in self.settings.providers.values():
@@ -185,6 +191,7 @@ class Gateway:
         self.upstreams = Upstreams()
         self.places = AllPlaces()
         self.accounts = Accounts()
+        self.budgets = Budgets(generation.settings.workers)
         self.chats: Chats | None = None
         self.started_at = wall()
         self.running = 0

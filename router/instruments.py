@@ -8,7 +8,7 @@ each is an addition and a bisection. What a scrape looks like stays the library'
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -83,6 +83,11 @@ class Histogram:
             counts[-1] += len(noted) - before
         noted.clear()
 
+    def add(self, counts: Iterable[int], total: float) -> None:
+        """What another one of the same bounds has counted."""
+        self._counts = [mine + its for mine, its in zip(self.counts, counts, strict=True)]
+        self._total += total
+
     @property
     def counts(self) -> list[int]:
         """How many in each bucket, not added up."""
@@ -139,11 +144,12 @@ class Family(dict[tuple[str, ...], Series], Collector, Generic[Series]):
 
     def fold(self) -> None:
         """Counts what its histograms have noted."""
-        for _, series in self._all():
+        for _, series in self.all():
             if isinstance(series, Histogram):
                 series.fold()
 
-    def _all(self) -> Iterator[tuple[tuple[str, ...], Series]]:
+    def all(self) -> Iterator[tuple[tuple[str, ...], Series]]:
+        """Every series, with the values of its labels."""
         yield from self.items()
         yield from self._others.items()
 
@@ -151,19 +157,19 @@ class Family(dict[tuple[str, ...], Series], Collector, Generic[Series]):
         """What a scrape sees (the library's own protocol)."""
         if self._kind is Counter:
             counters = CounterMetricFamily(self._name, self._help, labels=self._labels)
-            for labels, series in self._all():
+            for labels, series in self.all():
                 assert isinstance(series, Counter)
                 counters.add_metric(labels, series.value)
             yield counters
         elif self._kind is Gauge:
             gauges = GaugeMetricFamily(self._name, self._help, labels=self._labels)
-            for labels, series in self._all():
+            for labels, series in self.all():
                 assert isinstance(series, Gauge)
                 gauges.add_metric(labels, series.value)
             yield gauges
         else:
             histograms = HistogramMetricFamily(self._name, self._help, labels=self._labels)
-            for labels, series in self._all():
+            for labels, series in self.all():
                 assert isinstance(series, Histogram)
                 histograms.add_metric(labels, self._buckets(series), series.total)
             yield histograms

@@ -1,17 +1,22 @@
 """What single values of routes.yaml may be: durations, sizes, amounts, names; each says itself what it is.
 
-`config` makes the rows of the file from them, `reference` their documentation.
+`config` makes the rows of the file from them, `reference` their documentation. Rows that stand in several others are
+here, too.
 """
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
-from router.prices import read_amount, read_day
+from router.conditions import CREDENTIALS
+from router.prices import read_amount, read_budget, read_day
 from router.reference import LATER, Says
+from router.shares import MOST_WORKERS
+from router.strict_yaml import describe
 from router.units import (
     DURATION,
     SHARE,
@@ -62,6 +67,9 @@ Price: TypeAlias = Annotated[float, BeforeValidator(_as_float), Field(ge=0), Say
 Amount: TypeAlias = Annotated[
     Decimal, BeforeValidator(read_amount), WithJsonSchema({"type": "number", "minimum": 0}), Says("US dollars")
 ]
+Spending: TypeAlias = Annotated[
+    Decimal, BeforeValidator(read_budget), WithJsonSchema({"type": "number", "minimum": 0}), Says("amount")
+]
 Day: TypeAlias = Annotated[str, BeforeValidator(read_day), Says("date")]
 Able: TypeAlias = Annotated[bool | list[str], Says("true, or list of models")]
 Names: TypeAlias = Annotated[list[str], Says("list of names")]
@@ -70,13 +78,109 @@ CheckSchema: TypeAlias = Annotated[Literal["off", "flag", "repair"], Says("`off`
 OnLoss: TypeAlias = Annotated[Literal["report", "allow", "reject"], Says("`report`, `allow` or `reject`")]
 
 
-def one(value: object) -> object:
-    """One process: more are not there yet."""
-    if value == "auto" or (isinstance(value, int) and value > 1):
-        raise ValueError("not available in this version, expected 1")
-    return value
+def _read_workers(value: object) -> object:
+    """A number of processes, or `auto`."""
+    if value == "auto" or (type(value) is int and 1 <= value <= MOST_WORKERS):
+        return value
+    raise ValueError(f"expected a whole number from 1 to {MOST_WORKERS}, or auto, found {describe(value)}")
+
+
+Workers: TypeAlias = Annotated[
+    int | str,
+    BeforeValidator(_read_workers),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_WORKERS}, {"const": "auto"}]}),
+    Says("number or `auto`"),
+]
 
 
 def kind(value: object) -> str:
     """Which form a value has that may be a list."""
     return "list" if isinstance(value, list) else "one"
+
+
+class Rows(BaseModel):
+    """Every row of the file: unknown keys are refused, nothing is converted that is not said to be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
+
+
+# ── which target ───────────────────────────────────────────────────────────────────────────────
+
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def read_sticky(value: object) -> object:
+    """`header:NAME` with the name of a header, or a word."""
+    if value is None or value in ("caller", "conversation", "off"):
+        return value
+    name = value.removeprefix("header:").lower() if isinstance(value, str) else ""
+    if value == name or not _FIELD_NAME.fullmatch(name):
+        raise ValueError("expected caller, conversation, header:NAME or off")
+    if name in CREDENTIALS:
+        raise ValueError(f"{name} holds a credential, expected `caller`")
+    return f"header:{name}"
+
+
+Sticky: TypeAlias = Annotated[
+    str,
+    BeforeValidator(read_sticky),
+    WithJsonSchema({"type": "string", "pattern": "^(caller|conversation|off|header:.+)$"}),
+    Says("`caller`, `conversation`, `header:NAME` or `off`"),
+]
+Prefer: TypeAlias = Annotated[Literal["fidelity", "off"], Says("`fidelity` or `off`")]
+_Some: TypeAlias = Annotated[
+    Annotated[str, Field(min_length=1), Tag("one")]
+    | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1), Tag("list")],
+    Discriminator(kind),
+    Says("text or list"),
+]
+_Operation: TypeAlias = Literal["chat", "embeddings", "count_tokens"]
+_Operations: TypeAlias = Annotated[
+    Annotated[_Operation, Tag("one")] | Annotated[list[_Operation], Field(min_length=1), Tag("list")],
+    Discriminator(kind),
+    Says("`chat`, `embeddings`, `count_tokens`, or list"),
+]
+_Media: TypeAlias = Annotated[
+    Annotated[bool, Tag("one")]
+    | Annotated[list[Literal["image", "audio", "video", "file"]], Field(min_length=1), Tag("list")],
+    Discriminator(kind),
+    Says("true, false, or list of `image`, `audio`, `video`, `file`"),
+]
+_Tokens: TypeAlias = Annotated[int, Field(ge=0), Says("number")]
+
+
+class HeaderIsRow(Rows):
+    present: bool | None = Field(None, description="whether it is there at all")
+    equals: _Some | None = Field(None, description="its value, or one of these")
+    prefix: _Some | None = Field(None, description="what its value begins with, or one of these")
+
+
+class TokensRow(Rows):
+    above: _Tokens | None = Field(None, description="more than so many")
+    below: _Tokens | None = Field(None, description="at most so many")
+
+
+class WhenRow(Rows):
+    key: _Some | None = Field(None, description="names of `access.keys`, `*` stands for anything")
+    header: dict[str, HeaderIsRow] | None = Field(None, description="headers of the request, by name")
+    model: _Some | None = Field(None, description="the model that was asked for, `*` stands for anything")
+    tokens: TokensRow | None = Field(None, description="of the input, by estimate")
+    tools: bool | None = Field(None, description="whether the call offers tools")
+    media: _Media | None = Field(None, description="whether any of these is in the call; false: none at all")
+    stream: bool | None = Field(None, description="whether the answer is asked for as a stream")
+    operation: _Operations | None = Field(None, description="what is asked for")
+
+
+class TargetRow(Rows):
+    provider: Text | None = Field(None, description="a name of `providers` or of the catalog")
+    model: Text | None = Field(
+        None,
+        description="its model; without it the one that the caller asked for. "
+        "Without `provider`: another name of `models`",
+    )
+    weight: Count = Field(
+        1, description="its share of the calls beside the others', for `weighted`, `least_busy` and `sticky`"
+    )
+    when: WhenRow | None = Field(
+        None, description="what calls must be like that go there, all of it; without it any call may"
+    )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from providers.canonical.chat import ChatRequest, Usage
-from providers.canonical.count import CHARACTERS_PER_TOKEN, estimate, estimate_inputs
+from providers.canonical.count import CHARACTERS_PER_TOKEN, USUAL_OUTPUT, estimate_inputs, foreseen
 from providers.canonical.embeddings import EmbeddingsRequest
 from providers.canonical.errors import (
     CallerError,
@@ -81,20 +81,25 @@ class Charge:
         return told
 
 
-def weigh(asked: Asked, understand: Understand) -> Weight:
-    """By rule of thumb; by its length alone where only the upstream understands the request."""
+def likely(asked: Asked, understand: Understand, usual: int = USUAL_OUTPUT) -> dict[str, int]:
+    """About how many tokens a call takes, by kind: by rule of thumb, by its length where only the upstream understands
+    it. `usual`: of an answer for which the caller names no most."""
     try:
         meant = understand(asked)
     except CallerError:
-        return Weight(-(-len(asked.wire.body) // CHARACTERS_PER_TOKEN))
-    if isinstance(meant, EmbeddingsRequest):
-        return Weight(estimate_inputs(meant))
-    return Weight(estimate(meant).total_tokens, (meant.max_output_tokens or 0) * (meant.n or 1))
+        return {"input": -(-len(asked.wire.body) // CHARACTERS_PER_TOKEN), "output": usual}
+    return {"input": estimate_inputs(meant)} if isinstance(meant, EmbeddingsRequest) else foreseen(meant, usual)
+
+
+def weigh(asked: Asked, understand: Understand) -> Weight:
+    """What is set aside. A caller that does not say how much it may be answered has that counted at the end."""
+    counts = likely(asked, understand, usual=0)
+    return Weight(counts["input"], counts.get("output", 0))
 
 
 def used(record: Record, weight: Weight, taken: float) -> float:
     """How many tokens a call that is over counts. `taken`: what was set aside for it."""
-    if not any(map(_may_have_used, record.attempts)):
+    if not any(map(may_have_used, record.attempts)):
         return 0
     said = None if record.usage is None else _total(record.usage)
     if said is not None and record.outcome == "ok":
@@ -103,7 +108,7 @@ def used(record: Record, weight: Weight, taken: float) -> float:
     return max(taken, weight.input + seen, said or 0)
 
 
-def _may_have_used(attempt: AttemptRecord) -> bool:
+def may_have_used(attempt: AttemptRecord) -> bool:
     """Not if the upstream said no, or was not reached."""
     return attempt.error not in _USED_NOTHING or attempt.first_chunk is not None
 

@@ -21,6 +21,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -281,11 +282,20 @@ class Sink:
     """Writes lines to a file descriptor from a thread of its own, and never makes `put` wait.
 
     `limit`: bytes that may wait, lines being written included. The thread begins with the first line (after a
-    fork, that is) and gathers lines for `gather` seconds, so that a busy process writes 50 times a second.
+    fork, that is) and gathers lines for `gather` seconds, so that a busy process writes 50 times a second. `turn` is
+    held while it writes: of processes that write to one pipe, each line whole.
     """
 
-    def __init__(self, fd: int, on_drop: Callable[[int], None], limit: int = BUFFER, gather: float = 0.02) -> None:
+    def __init__(
+        self,
+        fd: int,
+        on_drop: Callable[[int], None],
+        limit: int = BUFFER,
+        gather: float = 0.02,
+        turn: AbstractContextManager[None] | None = None,
+    ) -> None:
         self._fd = fd
+        self._turn = turn or nullcontext()
         self._on_drop = on_drop
         self._limit = limit
         self._gather = gather
@@ -344,11 +354,12 @@ class Sink:
     def _write(self, data: bytes, lines: int) -> None:
         left = memoryview(data)
         try:
-            while left:
-                try:
-                    left = left[os.write(self._fd, left) :]
-                except BlockingIOError:  # somebody else's O_NONBLOCK on a shared terminal or pipe
-                    select.select([], [self._fd], [], 0.1)
+            with self._turn:
+                while left:
+                    try:
+                        left = left[os.write(self._fd, left) :]
+                    except BlockingIOError:  # somebody else's O_NONBLOCK on a shared terminal or pipe
+                        select.select([], [self._fd], [], 0.1)
         except (OSError, ValueError):  # nobody will ever read it
             self._on_drop(lines)
         finally:
@@ -360,7 +371,8 @@ class Sink:
 class Log:
     """Where the process writes what happens. `wall` is the clock of the `time` field, seconds since 1970.
 
-    `on_drop` is told how many lines were given up; it may be called from the writer's thread.
+    `on_drop` is told how many lines were given up; it may be called from the writer's thread. `turn` as in `Sink`;
+    `always`: fields of every event.
     """
 
     def __init__(
@@ -371,8 +383,11 @@ class Log:
         on_drop: Callable[[int], None],
         wall: Callable[[], float] = time.time,
         limit: int = BUFFER,
+        turn: AbstractContextManager[None] | None = None,
+        always: Mapping[str, Any] | None = None,
     ) -> None:
-        self._sink = Sink(fd, on_drop, limit)
+        self._sink = Sink(fd, on_drop, limit, turn=turn)
+        self._always = always or {}
         self._wall = wall
         self._second = -1
         self._prefix = ""
@@ -385,7 +400,7 @@ class Log:
     def event(self, level: Level, event: str, **fields: Any) -> None:
         """A line about the process: started, reloaded, draining, a library's words. `event` is a constant."""
         line: dict[str, Any] = {"time": self._now(), "level": level, "event": event}
-        line.update((name, _value(value)) for name, value in fields.items() if value is not None)
+        line.update((name, _value(value)) for name, value in {**self._always, **fields}.items() if value is not None)
         self._sink.put(self._encode(line))
 
     def bug(self, error: BaseException, **fields: Any) -> None:

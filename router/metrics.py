@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager
 from http import HTTPStatus
 from itertools import compress
 from operator import attrgetter
-from typing import NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -35,6 +35,10 @@ from router.instruments import OTHER, Counter, Family, Gauge, Histogram, Series
 from router.policy.breaker import State
 from router.policy.retries import Denied
 from router.record import AttemptRecord, Outcome, Priority, Record, StreamEnd, Waited
+from router.settings import Coin
+
+#: A key's budget: its name, what is limited, the limit, and what is spent.
+Gauged: TypeAlias = tuple[str, Coin, float, float]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NONE = "none"
@@ -124,8 +128,8 @@ EGRESS_REASONS = frozenset(_EGRESS.split())
 # Refusals before there is an exchange: the HTTP parser's own, and clocks that run while a head comes in.
 EARLY_REASONS = frozenset({"bad_http", "line_too_long", "headers_too_large", "head_timeout", "draining"})
 OPERATIONS = frozenset({"chat", "chats", "embeddings", "count_tokens", "text_completion", "models", "opaque"})
-# What `router.chats.sqlite` and its like say of a store that fails.
-STORE_OPERATIONS = frozenset({"open", "check", "read", "write"})
+# What `router.chats.sqlite` and its like, and `router.state.ledger`, say of a store that fails.
+STORE_OPERATIONS = frozenset({"open", "check", "read", "write", "state_read", "state_lock", "state_write"})
 
 _STATUS = {status.value: str(status.value) for status in HTTPStatus} | {499: "499", 529: "529", 0: NONE}
 
@@ -178,7 +182,8 @@ _LAG = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 class Instrument(NamedTuple):
     """One row: how it is scraped, its labels, what it says.
 
-    A label `name:vocabulary` takes its values from a vocabulary of another name than its own.
+    A label `name:vocabulary` takes its values from a vocabulary of another name than its own. `together`: what a gauge
+    of several processes is; counters and histograms are summed.
     """
 
     kind: type[Counter] | type[Gauge] | type[Histogram]
@@ -186,6 +191,7 @@ class Instrument(NamedTuple):
     labels: str
     help: str
     buckets: tuple[float, ...] = ()
+    together: Literal["sum", "least", "most"] = "sum"
 
     @property
     def label_names(self) -> list[str]:
@@ -322,6 +328,7 @@ INSTRUMENTS = (
         "isthmus_breaker_state",
         "provider model",
         "Whether a target that fails is left alone: 0 closed, 1 half-open (one call finds out), 2 open.",
+        together="most",
     ),
     Instrument(
         Counter,
@@ -358,7 +365,16 @@ INSTRUMENTS = (
         Counter,
         "isthmus_store_errors_total",
         "op:store",
-        "Failures of the chat store, by what was tried: open, check, read, write.",
+        "Failures of the chat store, by what was tried: open, check, read, write; and of the file in which spending is "
+        "kept: state_read, state_lock (another process has it), state_write.",
+    ),
+    *(
+        Instrument(Gauge, f"isthmus_budget_{coin}_{what}", "key", f"{words} {said}")
+        for coin, words in (("usd", "US dollars"), ("credits", "Credits of upstreams"))
+        for what, said in (
+            ("limit", "that a key may spend in a period."),
+            ("spent", "that it has spent in this one, estimates for what nobody counted included."),
+        )
     ),
     Instrument(Counter, "isthmus_config_reload_total", "result", "Reloads of the route table: ok or error."),
     Instrument(
@@ -366,13 +382,17 @@ INSTRUMENTS = (
         "isthmus_config_generation",
         "",
         "Which route table is in use: 1 at start, one more per reload.",
+        together="least",
     ),
     Instrument(
         Gauge,
         "isthmus_config_last_reload_success",
         "",
         "1: the table in use is the file; 0: the file was refused.",
+        together="least",
     ),
+    Instrument(Gauge, "isthmus_workers", "", "Processes that serve."),
+    Instrument(Counter, "isthmus_worker_restarts_total", "", "Processes that ended and were replaced."),
 )
 
 _ROWS = {row.name: row for row in INSTRUMENTS}
@@ -428,11 +448,14 @@ class _Course(NamedTuple):
 class Metrics:
     """The page that Prometheus scrapes. One per process; used from the event loop's thread only.
 
-    Counting must never break what is counted: nothing here raises for what a record holds.
+    Counting must never break what is counted: nothing here raises for what a record holds. `counts_reloads` False:
+    of several processes somebody else does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, counts_reloads: bool = True) -> None:
         self.registry = CollectorRegistry()
+        self.families: dict[str, Family[Any]] = {}
+        self._counts_reloads = counts_reloads
         self._known: dict[str, Collection[str]] = {
             "route": {NONE},
             "dialect": {NONE},
@@ -483,6 +506,11 @@ class Metrics:
         self._usd = self._family(Counter, "isthmus_cost_usd_total")
         self._inflight = self._family(Gauge, "isthmus_inflight")
         self._breakers = self._family(Gauge, "isthmus_breaker_state")
+        self._budgets = {
+            (coin, what): self._family(Gauge, f"isthmus_budget_{coin}_{what}")
+            for coin in get_args(Coin)
+            for what in ("limit", "spent")
+        }
         self._queued = self._family(Counter, "isthmus_queued_total")
         self._rejected = self._family(Counter, "isthmus_rejected_total")
         self._stream_end = self._family(Counter, "isthmus_stream_end_total")
@@ -495,12 +523,15 @@ class Metrics:
         self._dropped = self._family(Counter, "isthmus_log_lines_dropped_total")[()]
         self._generation = self._family(Gauge, "isthmus_config_generation")[()]
         self._reloaded = self._family(Gauge, "isthmus_config_last_reload_success")[()]
+        self._family(Gauge, "isthmus_workers")[()].set(1)
+        self._family(Counter, "isthmus_worker_restarts_total")
 
     def _family(self, kind: type[Series], name: str) -> Family[Series]:
         row = _ROWS[name]
         vocabularies = [self._known[word] for word in row.vocabularies]
         family = Family(kind, row.name, row.help, row.label_names, vocabularies, row.buckets)
         self.registry.register(family)
+        self.families[name] = family
         if kind is Histogram:
             self._histograms.append(family)
         return family
@@ -529,18 +560,19 @@ class Metrics:
             assert isinstance(known, set)
             known.update(names)
         self._courses.clear()  # what counted as `other` may have its name now
-        if generation > 1:
+        if generation > 1 and self._counts_reloads:
             self._reload[("ok",)].inc()
         self._generation.set(generation)
         self._reloaded.set(1)
 
     def store_failed(self, operation: str) -> None:
-        """The chat store could not be reached, or written."""
+        """The chat store, or the file of spending, could not be reached, or written."""
         self._store[(operation,)].inc()
 
     def config_refused(self) -> None:
         """A changed file was not taken; the old table stays."""
-        self._reload[("error",)].inc()
+        if self._counts_reloads:
+            self._reload[("error",)].inc()
         self._reloaded.set(0)
 
     # ── one exchange ───────────────────────────────────────────────────────────────────
@@ -685,11 +717,20 @@ class Metrics:
         with self._lock:
             self._dropped.inc(count)
 
-    def render(self, breakers: Iterable[tuple[str, str, State]] = ()) -> bytes:
+    def render(self, breakers: Iterable[tuple[str, str, State]] = (), budgets: Iterable[Gauged] = ()) -> bytes:
         """The page, as `CONTENT_TYPE`. `breakers`: provider, model and state of each, as they are now."""
+        self.look_at(breakers, budgets)
+        return prometheus_client.generate_latest(self.registry)
+
+    def look_at(self, breakers: Iterable[tuple[str, str, State]], budgets: Iterable[Gauged] = ()) -> None:
+        """Takes down what is not counted but is as it is."""
+        for family in self._budgets.values():
+            family.clear()  # a key that has no budget any more has no figures
+        for key, coin, limit, spent in budgets:
+            self._budgets[coin, "limit"][(key,)].set(limit)
+            self._budgets[coin, "spent"][(key,)].set(spent)
         for provider, model, state in breakers:
             self._breakers[provider, model].set(_BREAKER_STATES[state])
-        return prometheus_client.generate_latest(self.registry)
 
 
 def field_label(path: str) -> str:

@@ -63,7 +63,7 @@ class OpaqueExchange(Exchange):
         self.watch.lap("read")
         path = plain_path(target) + _query(target)
         wire = WireRequest(method=self.incoming.method, path=path, headers=self._said(), body=body)
-        return Asked(wire=wire, params={}, body={}, top={}, model="", task=OPAQUE, stream=True)
+        return Asked(wire=wire, params={}, fields={}, top={}, model="", task=OPAQUE, stream=True)
 
     def _is_signed(self, match: Match) -> bool:
         """Does the credential of a target depend on the body?"""
@@ -83,7 +83,7 @@ class OpaqueExchange(Exchange):
                 headers[name] = value
         return headers
 
-    def _foreseen(self, asked: Asked) -> dict[str, int]:
+    def foreseen(self, asked: Asked) -> dict[str, int]:
         """Nothing: what is not read has no tokens."""
         return {}
 

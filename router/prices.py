@@ -53,6 +53,13 @@ def read_amount(value: object) -> Decimal:
     return value.copy_abs()
 
 
+def read_budget(value: object) -> Decimal:
+    """An amount of a budget, from a number as YAML reads it. ValueError says what was expected."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"expected an amount such as 50 or 0.25, found {describe(value)}")
+    return read_amount(Decimal(str(value)))
+
+
 def read_day(value: object) -> str:
     """A date. ValueError says what was expected."""
     try:

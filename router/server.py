@@ -16,7 +16,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ from router.answers import outcome_of
 from router.chats.exchange import PATHS, ChatExchange, is_ours
 from router.chats.prompting import NAME
 from router.chats.store import NewerStore
-from router.config import load
+from router.config import load_again
 from router.demo import DemoTransport
 from router.egress import CallerNamedConnector
 from router.exchange import Exchange
@@ -51,10 +51,12 @@ from router.metrics import Metrics, watch_loop
 from router.opaque import OpaqueExchange
 from router.record import Record
 from router.relay import CallerGone, HttpDoor
-from router.settings import Settings
+from router.settings import Loaded, Settings
 from router.shaped import ShapedExchange
+from router.state.ledger import Ledger, Operation, share_out
 from router.table import OPAQUE, Limits
 from router.transport import HttpTransport, Transport
+from router.turn import Turn
 from router.watching import digest, watch
 
 if TYPE_CHECKING:
@@ -243,8 +245,8 @@ class Front:
             self.running.discard(exchange)
             gateway.running -= 1
             door.quiet()
-            if exchange.charge is not None:
-                exchange.charge.settle(record)
+            for charge in exchange.charges:
+                charge.settle(record)
             record.bytes_out = door.sent
             record.path = exchange.admission.redacted_path()
             self._finish(record)
@@ -338,7 +340,8 @@ def _left(record: Record, how: str) -> None:
 # ── life ───────────────────────────────────────────────────────────────────────────────
 
 
-def _now() -> str:
+def now() -> str:
+    """The time of day, as readiness tells it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -346,28 +349,66 @@ class StartError(Exception):
     """The server cannot start. The message is one line for the operator."""
 
 
+class Keeping:
+    """Where it is told how the file of spending is: metric, log and readiness."""
+
+    def __init__(self, metrics: Metrics, log: Log, state: admin.State) -> None:
+        self._metrics = metrics
+        self._log = log
+        self._degraded = state.degraded
+        self._last: tuple[Operation, str] | None = None  # that failed
+
+    def failed(self, operation: Operation, reason: str) -> None:
+        """In the log once, until it works again or fails otherwise."""
+        self._metrics.store_failed(operation)
+        if self._last != (operation, reason):
+            self._last = (operation, reason)
+            self._log.event("error", "state_failed", operation=operation, reason=reason)
+        self._degraded.add("state")
+
+    def works(self) -> None:
+        """It has been written."""
+        if self._last is not None:
+            self._last = None
+            self._degraded.discard("state")
+            self._log.event("info", "state_recovered")
+
+
 class Life:
-    """One serving process, from the first table to the last byte."""
+    """One serving process, from the first table to the last byte. `router.worker` has one of several."""
+
+    first = 1  # generation of the table that it begins with
+    shares_port: bool | None = None
+    writing: Turn | None = None  # held while the chat store is written to, where other processes do, too
 
     def __init__(self, path: Path, settings: Settings, *, log_fd: int = 1) -> None:
         self.path = path
         self.settings = settings
-        self.metrics = Metrics()
-        self.log = Log(log_fd, form=settings.log, on_drop=self.metrics.log_lines_dropped)
+        self.metrics = self._metrics()
+        self.log = self._log(log_fd)
         self.state = admin.State()
         self.runners: list[web.ServerRunner | web.AppRunner] = []
+        self.sites: list[web.TCPSite] = []
         self.stopping = asyncio.Event()
         self.hurry = asyncio.Event()
         self._watches: list[asyncio.Task[None]] = []
         self._digest = digest(path)  # of the file as it was last read
         self._chats: ChatService | None = None
         self._http = HttpTransport()
+        self._ledger: Ledger | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    def _metrics(self) -> Metrics:
+        return Metrics()
+
+    def _log(self, fd: int) -> Log:
+        return Log(fd, form=self.settings.log, on_drop=self.metrics.log_lines_dropped)
 
     async def start(self) -> tuple[str, str | None]:
         """Opens the doors. Gives the addresses that callers and operators use. StartError."""
         settings = self.settings
         self.gateway = Gateway(
-            Generation(1, settings),
+            Generation(self.first, settings),
             dialects=DIALECTS,
             transports=self._transports(),
             metrics=self.metrics,
@@ -379,13 +420,11 @@ class Life:
             instance=f"isthmus-{os.urandom(6).hex()}",
         )
         self.state.breakers = lambda: self.gateway.upstreams.states(self.gateway.clock())
+        self._open_budgets(settings)
         self.front = Front(self.gateway, self.state)
         self._take(self.gateway.generation)
         await self._open_chats(settings)
-        self._watches = [
-            asyncio.create_task(watch_loop(self.metrics)),
-            asyncio.create_task(watch(self.path, self._changed)),
-        ]
+        self._watches = [asyncio.create_task(watching) for watching in self._watching()]
         main = await self._open(
             Server(self.front.handle, limits=settings.limits, metrics=self.metrics), settings.listen
         )
@@ -396,13 +435,31 @@ class Life:
             )
         return main, operators
 
+    def _watching(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What is done beside the calls, for as long as the process serves."""
+        yield watch_loop(self.metrics)
+        yield watch(self.path, self._changed)
+
+    def _open_budgets(self, settings: Settings) -> None:
+        """What keys have spent, kept in a file if there is to be one; one that is broken is no reason not to start."""
+        gateway = self.gateway
+        self.state.budgets = lambda: gateway.budgets.shown(gateway.generation.key_budgets(), gateway.wall())
+        self.state.gauges = lambda: gateway.budgets.gauges(gateway.generation.key_budgets(), gateway.wall())
+        if settings.state_file is not None:
+            told = Keeping(self.metrics, self.log, self.state)
+            share_out(settings.state_file, 1, gateway.wall(), told)
+            self._ledger = Ledger(settings.state_file, gateway.budgets, gateway.wall, told)
+            self._ledger.open()
+            self._keeping = asyncio.create_task(self._ledger.keep())
+
     async def _open_chats(self, settings: Settings) -> None:
         """The store of the chat service. One that is down is no reason not to start; one that is too new is."""
         if settings.chats is None:
             return
         from router.chats.service import ChatService, Told
 
-        service = self._chats = ChatService(settings.chats.path, Told(self.metrics.store_failed, self._store_changed))
+        told = Told(self.metrics.store_failed, self._store_changed)
+        service = self._chats = ChatService(settings.chats.path, told, self.writing)
         try:
             await service.open()
         except NewerStore as error:
@@ -421,11 +478,20 @@ class Life:
     def _operators(self) -> admin.Admin:
         token = self.settings.admin_token
         return admin.Admin(
-            self.metrics,
+            self.page,
+            self.spent,
             self.state,
             lambda question: explain(self.gateway, question),
             token.reveal() if token else None,
         )
+
+    async def page(self) -> bytes:
+        """What operators see of the metrics."""
+        return self.metrics.render(self.state.breakers(), self.state.gauges())
+
+    async def spent(self) -> list[dict[str, Any]]:
+        """What operators see of the budgets."""
+        return self.state.budgets()
 
     def _transports(self) -> dict[str, Transport]:
         http = self._http
@@ -438,8 +504,9 @@ class Life:
         self.runners.append(runner)
         host, port = address
         try:
-            site = web.TCPSite(runner, host, port, backlog=1024)
+            site = web.TCPSite(runner, host, port, backlog=1024, reuse_port=self.shares_port)
             await site.start()
+            self.sites.append(site)
         except OSError as error:
             raise StartError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
         shown = f"[{host}]" if ":" in host else host
@@ -458,7 +525,7 @@ class Life:
             models=generation.models,
             keys=[row.name for row in settings.access.keys] if settings.access else [],
         )
-        self.state.loaded(generation.number, _now())
+        self.state.loaded(generation.number, now())
 
     def _changed(self) -> None:
         """The file is another one: does it say anything else?"""
@@ -468,21 +535,29 @@ class Life:
     def reload(self) -> None:
         """SIGHUP, or a change of the file: parse, check, swap at once for new calls. A bad file changes nothing."""
         self._digest = digest(self.path)
-        loaded = load(self.path, os.environ, **self.settings.asked)
-        if loaded.settings is None:
+        loaded = load_again(self.settings, os.environ)
+        problems = against(loaded, self.settings)
+        if loaded.settings is None or problems:
             self.metrics.config_refused()
-            self.state.refused(_now())
-            self.log.event("error", "reload_refused", problems=[str(problem) for problem in loaded.problems])
-            return
-        if loaded.settings.chats is not None and (
-            self._chats is None or self._chats.path != loaded.settings.chats.path
-        ):
-            self.metrics.config_refused()
-            self.state.refused(_now())
-            self.log.event("error", "reload_refused", problems=["chats.store: another store takes a restart"])
+            self.state.refused(now())
+            self.log.event("error", "reload_refused", problems=problems)
             return
         self._take(Generation(self.gateway.generation.number + 1, loaded.settings))
         self.log.event("info", "reloaded", generation=self.gateway.generation.number)
+
+    def heed(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Signals, from now on."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.signal)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+    def opened(self, main: str, operators: str | None) -> None:
+        """Calls are taken from now on."""
+        say(listening(main, operators))
+
+    def failed(self, error: StartError) -> None:
+        """It does not come so far."""
+        say(f"isthmus: {error}")
 
     def signal(self) -> None:
         """SIGTERM or SIGINT: the first one drains, the second one stops at once."""
@@ -517,6 +592,8 @@ class Life:
             await runner.cleanup()
         if self._chats is not None:
             await self._chats.close()
+        if self._ledger is not None:
+            await self._ledger.close(self._keeping)
         gateway = getattr(self, "gateway", None)
         if gateway is not None:
             for transport in set(gateway.transports.values()):
@@ -525,28 +602,42 @@ class Life:
         self.log.close()
 
 
-async def _live(path: Path, settings: Settings, ready: Callable[[str], None]) -> int:
-    life = Life(path, settings)
+async def live(life: Life) -> int:
+    """A process, from start to end. Gives the exit code."""
     undo = take_over(life.log)
-    loop = asyncio.get_running_loop()
     try:
         main, operators = await life.start()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, life.signal)
-        loop.add_signal_handler(signal.SIGHUP, life.reload)
+        life.heed(asyncio.get_running_loop())
         life.log.event("info", "started", listen=main, admin=operators)
-        ready(f"isthmus: listening on {main}" + (f" (admin {operators})" if operators else ""))
+        life.opened(main, operators)
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
         await life.serve()
     except StartError as error:
-        say(f"isthmus: {error}")
+        life.failed(error)
         return 1
     finally:
         await life.close()
         undo()
     return 0
+
+
+def against(loaded: Loaded, before: Settings) -> list[str]:
+    """What keeps a file from taking the place of the one before, while the process runs."""
+    if loaded.settings is None:
+        return [str(problem) for problem in loaded.problems]
+    wanted, there = loaded.settings.chats, before.chats
+    if wanted is not None and (there is None or there.path != wanted.path):
+        return ["chats.store: another store takes a restart"]
+    if loaded.settings.state_file != before.state_file:
+        return ["state.file: another file takes a restart"]
+    return []
+
+
+def listening(main: str, operators: str | None) -> str:
+    """The line that says that it is ready."""
+    return f"isthmus: listening on {main}" + (f" (admin {operators})" if operators else "")
 
 
 def say(line: str) -> None:
@@ -557,11 +648,15 @@ def say(line: str) -> None:
 
 def run(path: Path, settings: Settings) -> int:
     """Serves until a signal ends it. Gives the exit code."""
-    _check_ground()
-    return uvloop.run(_live(path, settings, say))
+    check_ground()
+
+    async def serve() -> int:
+        return await live(Life(path, settings))
+
+    return uvloop.run(serve())
 
 
-def _check_ground() -> None:
+def check_ground() -> None:
     """The C parser is the strict and the fast one; without it we do not serve."""
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise SystemExit("isthmus: aiohttp's C extensions are missing or switched off (AIOHTTP_NO_EXTENSIONS)")

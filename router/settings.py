@@ -7,6 +7,8 @@ references that the values hold.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -21,13 +23,32 @@ from router.table import Limits, Model, PolicySettings, Table
 Address: TypeAlias = tuple[str, int]  # host, port
 Json: TypeAlias = Any
 Unit: TypeAlias = Literal["requests", "tokens"]  # what is counted of a caller's key
+Coin: TypeAlias = Literal["usd", "credits"]  # what it may spend
+Per: TypeAlias = Literal["hour", "day", "week", "month"]  # of the calendar, in UTC
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """What a key may spend in each period: US dollars, credits of upstreams, or both. None: any amount.
+
+    `unpriced`: may targets be called of which nobody knows what they cost? They count as nothing then.
+    """
+
+    usd: Decimal | None = None
+    credits: Decimal | None = None
+    per: Per = "month"
+    unpriced: Literal["refuse", "allow"] = "refuse"
+
+    def limits(self) -> dict[Coin, Decimal]:
+        """What is limited at all."""
+        said: dict[Coin, Decimal | None] = {"usd": self.usd, "credits": self.credits}
+        return {coin: limit for coin, limit in said.items() if limit is not None}
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     """A caller's key. `hash` is the SHA-256 of the whole key; `models` are names or patterns with `*`.
 
     `nice`: its calls yield their place where calls wait for one. `limits`: how much of what it may use in a
-    minute; None where nothing is limited.
+    minute; None where nothing is limited. `budget`: how much it may spend; None: any amount.
     """
 
     name: str
@@ -35,6 +56,7 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ("*",)
     nice: bool = False
     limits: Mapping[Unit, int] | None = None
+    budget: Budget | None = None
 
 
 class JwtSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen: Address
     admin: Address | None
     admin_token: Secret | None
+    workers: int  # processes that share `listen` and `admin`; limits are those of all of them together
     drain: float  # seconds
     limits: Limits
     access: AccessSettings | None
@@ -78,7 +101,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Secrets
     log: Literal["json", "text"]
     chats: ChatSettings | None  # None: there is no chat service
-    asked: Mapping[str, str]  # `listen`, `admin` of the command line: a reload passes them to `load` again
+    state_file: Path | None  # where spending outlives the process; None: nowhere
+    asked: Mapping[str, str]  # `listen`, `admin`, `workers` of the command line: a reload passes them to `load` again
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):

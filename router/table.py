@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
@@ -16,6 +16,9 @@ import msgspec
 from providers.canonical.errors import CallerError, MalformedRequest, MethodNotAllowed, RouteNotFound, UnknownModel
 from providers.emulation import Emulated
 from providers.provider import Provider
+
+if TYPE_CHECKING:
+    from router.conditions import When
 
 #: What a route speaks whose calls are passed on as they are, whatever they are.
 OPAQUE = "opaque"
@@ -30,12 +33,44 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream to try. `model` None: the one that the caller asked for.
 
     `secret`: the reference of the key to call it with, where its row has several; they are tried like targets.
+    `when`: what calls must be like that may go there, all of it.
     """
 
     provider: str
     model: str | None = None
     weight: int = 1
     secret: str | None = None
+    when: tuple[When, ...] = ()
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """How targets are chosen beyond `choose`.
+
+    `sticky`: `caller`, `conversation`, `header:NAME`, `off`; `prefer`: `fidelity`, `off`; None: not said.
+    `conditional`: some targets have a `when`.
+    """
+
+    sticky: str | None = None
+    prefer: str | None = None
+    conditional: bool = False
+
+    def over(self, other: Rules | None) -> Rules:
+        """These, and of the others what these do not say."""
+        if other is None:
+            return self
+        return Rules(
+            sticky=self.sticky or other.sticky,
+            prefer=self.prefer or other.prefer,
+            conditional=self.conditional or other.conditional,
+        )
+
+    @classmethod
+    def of(cls, targets: Iterable[Target], sticky: str | None, prefer: str | None) -> Rules | None:
+        """None where nothing is said: such calls need not be looked at."""
+        conditional = any(target.when for target in targets)
+        if sticky is None and prefer is None and not conditional:
+            return None
+        return cls(sticky=sticky, prefer=prefer, conditional=conditional)
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +113,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     to: tuple[Target, ...]
     choose: Choose | None = None  # None: as the policy says
     policy: str | None = None
+    rules: Rules | None = None  # before those of the route
 
 
 class Egress(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,15 +153,19 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     emulate: frozenset[Emulated] = frozenset()
     egress: Egress | None = None
     methods: tuple[str, ...] = ("POST",)
+    rules: Rules | None = None  # of its own targets, and for models that do not say
     line: int = 0  # in routes.yaml
 
 
 class Leads(NamedTuple):
-    """Where a call may go, as the file has it: targets in its order. None: the default policy; its way to choose."""
+    """Where a call may go, as the file has it: targets in its order. None: the default policy; its way to choose, and
+    nothing beyond it.
+    """
 
     targets: tuple[Target, ...]
     policy: str | None = None
     choose: Choose | None = None
+    rules: Rules | None = None
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):
@@ -396,13 +436,14 @@ class Table:
         nothing fits. Of a `to: named` route: where its head `default` leads.
         """
         if route.to == "named":
-            return Leads((route.egress.default if route.egress else ()), route.policy)
+            return Leads((route.egress.default if route.egress else ()), route.policy, rules=route.rules)
         if route.to != "models":
-            return Leads(route.to, route.policy)
+            return Leads(route.to, route.policy, rules=route.rules)
         entry = self.model(model)
         if entry is None:
             raise UnknownModel("this model does not exist here, see /v1/models", param="model")
-        return Leads(entry.to, entry.policy or route.policy, entry.choose)
+        rules = route.rules if entry.rules is None else entry.rules.over(route.rules)
+        return Leads(entry.to, entry.policy or route.policy, entry.choose, rules)
 
     def model(self, name: str) -> Model | None:
         """What a caller's `model` stands for, None when it is nothing."""

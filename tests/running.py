@@ -61,7 +61,7 @@ class Running:
         return self._log.read_text()
 
     def metrics_text(self) -> str:
-        return self.life.metrics.render(self.life.state.breakers()).decode()
+        return self.life.metrics.render(self.life.state.breakers(), self.life.state.gauges()).decode()
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of all samples of that name whose labels include these."""

@@ -59,9 +59,12 @@ FLOORS = {
     "router.rows": 4,  # provider rows,
     "router.assembly": 4,  # the rest put together,
     "router.checks": 4,  # and looked over;
+    "router.shares": 4,  # and shared out among processes;
     "router.settings": 4,  # what comes of it
     "router.prices": 4,  # what targets cost,
     "router.kinds": 4,  # what single values may be,
+    "router.conditions": 4,  # which calls go where,
+    "router.comparing": 4,  # what another file would change,
     "router.published": 4,  # as the file says, or a list that is installed;
     "router.weighing": 4,  # what they would cost comes before that;
     "router.validating": 4,  # whether schemas can be checked at all is asked when the file is read
@@ -70,10 +73,13 @@ FLOORS = {
     "router.record": 5,
     "router.instruments": 5,
     "router.metrics": 5,
+    "router.sums": 5,
     "router.logs": 5,
+    "router.turn": 5,
     "router.tracing": 5,
     "router.arrived": 6,
     "router.line": 6,
+    "router.link": 6,
     "router.transport": 6,
     "router.egress": 6,
     "router.access": 6,
@@ -86,6 +92,7 @@ FLOORS = {
     "router.admission": 7,
     "router.answers": 7,
     "router.limiting": 7,
+    "router.spending": 7,
     "router.targeting": 7,
     "router.streaming": 7,
     "router.outgoing": 7,
@@ -98,6 +105,8 @@ FLOORS = {
     "router.chats.personas": 4,  # values
     "router.chats.rows": 4,  # and where they come from
     "router.server": 8,
+    "router.worker": 8,
+    "router.supervisor": 8,
     "router.admin": 8,
     "router.__main__": 8,
 }
@@ -158,6 +167,7 @@ TESTED_BY: dict[str, tuple[str, str]] = {
     "router/chats/tables.py": ("tests/router/chats/test_migrating.py", "compared with what migrations leave"),
     "router/chats/migrations/env.py": ("tests/router/chats/test_migrating.py", "run by Alembic"),
     "router/chats/migrations/versions/v0001_chats.py": ("tests/router/chats/test_migrating.py", "run by Alembic"),
+    "router/worker.py": ("tests/router/test_supervisor.py", "one of several processes, seen from outside"),
     "router/complaints.py": ("tests/router/test_config.py", "what it collects is what those tests read"),
 }
 

@@ -44,10 +44,10 @@ def estimate(request: ChatRequest) -> TokenCount:
     return TokenCount(total_tokens=tokens, estimated=True)
 
 
-def foreseen(request: ChatRequest) -> dict[str, int]:
+def foreseen(request: ChatRequest, usual: int = USUAL_OUTPUT) -> dict[str, int]:
     """About how many tokens the whole call would take, by kind (`tokens.KINDS`): all that an answer may have, where the
-    caller says so, else `USUAL_OUTPUT`."""
-    most = USUAL_OUTPUT if request.max_output_tokens is None else request.max_output_tokens
+    caller says so, else a `usual` one's."""
+    most = usual if request.max_output_tokens is None else request.max_output_tokens
     written = 0 if request.count else most * (request.n or 1)
     return {"input": estimate(request).total_tokens, "output": written}
 

@@ -12,10 +12,12 @@
         + NotAuthenticated              401     invalid_token
         + UpstreamKeyMissing            401     upstream_key_missing
         + NotAllowed                    403     forbidden
+          - PriceUnknown                403     price_unknown
         + UpstreamNotAllowed            403     upstream_not_allowed
         + RouteNotFound                 404     not_found
         + UnknownModel                  404     model_not_found
         + LimitExceeded                 429     rate_limited
+          - BudgetSpent                 429     insufficient_credits       (chats: 402)
         + LoopDetected                  508     loop_detected
       x GatewayError                                                       never
         + Overloaded                    503     gateway_overloaded
@@ -207,6 +209,13 @@ class NotAllowed(CallerError):
     code = "forbidden"
 
 
+class PriceUnknown(NotAllowed):
+    """The caller has a budget, and nobody knows what the call would cost."""
+
+    kind = "price_unknown"
+    code = "price_unknown"
+
+
 class UpstreamNotAllowed(CallerError):
     """The caller named an upstream that may not be called. One text for every `reason`."""
 
@@ -247,6 +256,14 @@ class LimitExceeded(CallerError):
     ) -> None:
         super().__init__(message, status=status, retry_after=retry_after)
         self.reason = reason
+
+
+class BudgetSpent(LimitExceeded):
+    """What this caller may spend is used up, or less is left than the call may cost. Trying again is useless for long:
+    the amount must be raised, or its period end."""
+
+    kind = "budget_spent"
+    code = "insufficient_credits"
 
 
 class LoopDetected(CallerError):

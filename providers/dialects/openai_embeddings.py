@@ -135,7 +135,7 @@ class OpenAIEmbeddings:
         top = top_level(wire.body)
         if has_duplicates(wire.body, top):
             raise MalformedRequest("a field of the object is there twice")
-        return Asked(wire=wire, params=params, body=body, top=top, model=model, task=TASK)
+        return Asked(wire=wire, params=params, fields=body, top=top, model=model, task=TASK)
 
     def decode_embeddings(self, asked: Asked) -> EmbeddingsRequest:
         body = asked.body

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, TypeAlias, cast
 from urllib.parse import parse_qsl, quote
 
 import msgspec
 from multidict import CIMultiDict
 
-from providers.canonical.errors import Bug, Detail, MalformedRequest, Overloaded, RouterError
+from providers.canonical.errors import BudgetSpent, Bug, Detail, MalformedRequest, Overloaded, RouterError
 from providers.dialect import PLAIN, Asked, Dialect, WireRequest, WireResponse
 from providers.provider import Provider
 from providers.searching import web_search
@@ -141,7 +142,7 @@ class ChatExchange(MendedExchange):
         data = await self.door.body(limits, self.alarm)
         self.record.bytes_in = len(data)
         self.watch.lap("read")
-        body, top, least = read_object(data, depth=limits.json_depth, values=limits.json_values)
+        body, top, least, _ = read_object(data, depth=limits.json_depth, values=limits.json_values)
         if has_duplicates(data, top, least):
             raise MalformedRequest(
                 "a top-level field is there twice", details=(Detail("body", "a field is there twice"),)
@@ -187,6 +188,12 @@ class ChatExchange(MendedExchange):
         rows = [{"name": row.name, "description": row.description} for row in settings.personas.values()]
         return {"personas": rows, "default": settings.default}
 
+    async def _refuse(self, error: RouterError) -> None:
+        """This API has a status of its own for what has been spent."""
+        if isinstance(error, BudgetSpent):
+            error.status = HTTPStatus.PAYMENT_REQUIRED
+        await super()._refuse(error)
+
     async def _answer_json(self, status: int, value: Json) -> None:
         self.watch.lap("answer")
         await self._give(status, _HEADERS, msgspec.json.encode(value))
@@ -213,9 +220,8 @@ class ChatExchange(MendedExchange):
         self.side.deltas = persona.stream_deltas if asked.deltas is None else asked.deltas
         self._request = work.prompt.request
         wanted = self._wanted(work.prompt.request.model, streams)
-        if self.admission.who.limits is not None:
-            self._set_aside(wanted, self.admission.who.limits)
         plan = self._planned(wanted)
+        self._set_aside(wanted, plan)
         async with self._turn(work, plan):
             if work.is_kept and await self._was_given(work):
                 return
@@ -236,7 +242,7 @@ class ChatExchange(MendedExchange):
     def _wanted(self, model: str, streams: bool) -> Asked:
         """The request as an exchange reads one: there are no bytes of it."""
         wire = WireRequest(path=self.record.route)
-        return Asked(wire=wire, params={}, body={}, top={}, model=model, task="chat", stream=streams)
+        return Asked(wire=wire, params={}, fields={}, top={}, model=model, task="chat", stream=streams)
 
     def _planned(self, wanted: Asked) -> Plan:
         route = Route(path=self.record.route, speaks=NAME, to="models")

@@ -11,6 +11,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from router.chats.database import SqlStore
@@ -37,13 +38,13 @@ class Told:
 
 
 class ChatService:
-    """One store. `path` is that of its file."""
+    """One store. `path` is that of its file; `others` is held for each write where other processes write to it, too."""
 
-    def __init__(self, path: str, told: Told) -> None:
+    def __init__(self, path: str, told: Told, others: AbstractContextManager[None] | None = None) -> None:
         self._told = told
         self._reason = ""
         self._well = True
-        self._database = SqliteDatabase(Path(path), self._failed)
+        self._database = SqliteDatabase(Path(path), self._failed, others=others)
         self.path = path
         self.store: Store = SqlStore(self._database, time.time, new_id)
         self.turns = Turns()  # of generations with the same idempotency key

@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -40,10 +41,20 @@ _OURS = (IntegrityError, ProgrammingError)  # bugs, whatever the file is like
 
 
 class SqliteDatabase:
-    """`failed` hears of each failure of the file: what was tried, and why. `busy` and `patience`: see above."""
+    """`failed` hears of each failure of the file: what was tried, and why. `busy` and `patience`: see above.
+
+    `others`: held for each write where processes of ours share the file: SQLite lets those who wait try again now and
+    then, so that one of them may wait for long while others write one after the other.
+    """
 
     def __init__(
-        self, path: Path, failed: Callable[[str, str], None], *, busy: float = BUSY, patience: float = PATIENCE
+        self,
+        path: Path,
+        failed: Callable[[str, str], None],
+        *,
+        busy: float = BUSY,
+        patience: float = PATIENCE,
+        others: AbstractContextManager[None] | None = None,
     ) -> None:
         self.broken = True  # until it has been opened
         self._path = path
@@ -51,6 +62,7 @@ class SqliteDatabase:
         self._busy = busy
         self._patience = patience
         self._turn = asyncio.Lock()
+        self._others = others
         self._running: asyncio.Task[Any] | None = None  # the write that has its turn, or had it last
         self._began = 0.0  # since when
         self._reading: dict[object, float] = {}  # since when those who have their turn are at it
@@ -64,7 +76,12 @@ class SqliteDatabase:
 
     async def open(self) -> None:
         """Makes the file if there is none, and brings it up to date. StoreUnavailable, NewerStore."""
-        await self._outlast(self._open(create=True), "open")
+
+        async def work() -> None:
+            async with self._alone():
+                await self._open(create=True)
+
+        await self._outlast(work(), "open")
 
     async def _open(self, *, create: bool) -> None:
         await self._dispose()
@@ -96,7 +113,7 @@ class SqliteDatabase:
             await self._outlast(self._mend(), "check")
 
     async def _mend(self) -> None:
-        async with self._turn:
+        async with self._alone():
             await self._open(create=False)
             if self._writer is not None:
                 async with self._writer.begin() as connection:
@@ -109,7 +126,7 @@ class SqliteDatabase:
         """What was erased is gone from the log of writes, too; while somebody reads it still, later."""
 
         async def work() -> None:
-            async with self._turn:
+            async with self._alone():
                 if self._writer is None:
                     raise StoreUnavailable
                 self._begin()
@@ -120,6 +137,20 @@ class SqliteDatabase:
                 self._is_soiled = self._is_soiled or any(busy for busy, *_ in done)
 
         await self._outlast(work(), "write")
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Nobody else of ours writes meanwhile, in this process or another."""
+        async with self._turn:
+            if self._others is None:
+                yield
+                return
+            self._begin()
+            await asyncio.to_thread(self._others.__enter__)
+            try:
+                yield
+            finally:
+                self._others.__exit__(None, None, None)
 
     def _begin(self) -> None:
         """Whoever has the turn says since when."""
@@ -189,7 +220,7 @@ class SqliteDatabase:
         return await self._outlast(self._write(work), "write")
 
     async def _write(self, work: Work[T]) -> T:
-        async with self._turn:
+        async with self._alone():
             if self.broken or self._writer is None:
                 raise StoreUnavailable
             self._begin()

@@ -9,17 +9,22 @@
                   the order of the file
 
 Whatever the order, targets that are resting (a breaker that is open, a limit that the upstream named) come last, and
-one that recovers gives its turn away as often as its share says.
+one that recovers gives its turn away as often as its share says. Among those that are well a target that loses less of
+the call comes before one that loses more, where that is asked for (`prefer: fidelity`); of the best of them the one
+that the call sticks to comes first (`sticky`), then the one that stands in for it, the others as above. What would
+refuse the call comes last of all.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 import msgspec
 
+from router.policy.affinity import favourites
 from router.table import Choose, Target
 
 Dice = Callable[[], float]  # 0 ≤ x < 1
@@ -30,23 +35,49 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
     `share`: how much of its usual part of the calls it should get, 0 while it rests. `running`: calls under way.
     `expected`: seconds until the first token; None: never called. `usd`: what the call would cost; None: not known.
+    `losses`: how many fields of the call it would not carry as they are; `REFUSED`: it would not take the call.
     """
 
     share: float = 1.0
     running: int = 0
     expected: float | None = None
     usd: Decimal | None = None
+    losses: int = 0
 
 
-def in_order(targets: Sequence[Target], known: Sequence[Known], choose: Choose, dice: Dice) -> list[Target]:
-    """All targets, the one to try first in front."""
+REFUSED = sys.maxsize
+
+
+def in_order(
+    targets: Sequence[Target], known: Sequence[Known], choose: Choose, dice: Dice, sticks: bytes | None = None
+) -> list[Target]:
+    """All targets, the one to try first in front. `sticks`: what calls that belong together have in common."""
     if len(targets) == 1:
         return list(targets)
     places = _ORDERS[choose](targets, known, dice)
-    return [targets[place] for place in _resting_last(places, known, dice)]
+    return [targets[place] for place in _best_first(targets, places, known, dice, sticks)]
 
 
-def _resting_last(places: Sequence[int], known: Sequence[Known], dice: Dice) -> list[int]:
+def _best_first(
+    targets: Sequence[Target], places: Sequence[int], known: Sequence[Known], dice: Dice, sticks: bytes | None
+) -> list[int]:
+    groups = _by_health(places, known, dice)
+    graded = any(one.losses for one in known)
+    if graded:
+        for group in groups:
+            group.sort(key=lambda place: known[place].losses)
+    ready = groups[0]
+    if sticks is not None and ready:
+        least = known[ready[0]].losses
+        best = [place for place in ready if known[place].losses == least]
+        own = favourites(sticks, targets, best)
+        groups[0][:] = [*own, *(place for place in ready if place not in own)]
+    order = [place for group in groups for place in group]
+    return sorted(order, key=lambda place: known[place].losses == REFUSED) if graded else order
+
+
+def _by_health(places: Sequence[int], known: Sequence[Known], dice: Dice) -> tuple[list[int], list[int], list[int]]:
+    """Those that are well, those that give their turn away, and those that rest."""
     ready: list[int] = []
     later: list[int] = []
     resting: list[int] = []
@@ -58,7 +89,7 @@ def _resting_last(places: Sequence[int], known: Sequence[Known], dice: Dice) -> 
             resting.append(place)
         else:
             (ready if dice() < share else later).append(place)
-    return [*ready, *later, *resting]
+    return ready, later, resting
 
 
 def _as_written(targets: Sequence[Target], known: Sequence[Known], dice: Dice) -> Sequence[int]:

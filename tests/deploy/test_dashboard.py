@@ -52,7 +52,7 @@ CALLER_KEY = "isthmus-dashboard-caller-key-0123456789"
 TABLE = """
 server: {listen: "127.0.0.1:0", admin: "127.0.0.1:0", drain: 1s}
 access:
-  keys: [{name: team-a, hash: "$hash"}]
+  keys: [{name: team-a, hash: "$hash", budget: {usd: 99, credits: 999999, per: month, unpriced: allow}}]
 providers:
   acme: {base_url: "$up/v1", speaks: [openai.chat], auth: none}
   spare: {base_url: "$up", speaks: [gemini], auth: none}

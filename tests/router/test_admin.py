@@ -30,7 +30,7 @@ async def listener(state: State) -> AsyncIterator[Open]:
     runners: list[web.ServerRunner] = []
 
     async def start(token: str | None = None) -> str:
-        runner = web.ServerRunner(web.Server(Admin(Metrics(), state, explained, token)), access_log=None)
+        runner = web.ServerRunner(web.Server(Admin(page, spent(state), state, explained, token)), access_log=None)
         runners.append(runner)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -39,6 +39,33 @@ async def listener(state: State) -> AsyncIterator[Open]:
     yield start
     for runner in runners:
         await runner.cleanup()
+
+
+async def page() -> bytes:
+    return Metrics().render()
+
+
+def spent(state: State) -> Callable[[], Awaitable[list[dict[str, Any]]]]:
+    async def all_of_them() -> list[dict[str, Any]]:
+        return state.budgets()
+
+    return all_of_them
+
+
+async def test_metrics_of_which_not_all_have_come(state: State) -> None:
+    """503, for a part of them would look like counters that went back."""
+
+    async def late() -> Any:
+        raise TimeoutError
+
+    runner = web.ServerRunner(web.Server(Admin(late, late, state, explained)), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    seen = [await ask(url + path) for path in ("/metrics", "/budgets")]
+    await runner.cleanup()
+
+    assert [(503, "gateway_overloaded")] * 2 == [(status, body["error"]["code"]) for status, body, _ in seen]
 
 
 async def explained(question: Question) -> dict[str, Any]:
@@ -73,8 +100,10 @@ async def test_health(listener: Open, state: State) -> None:
         (lambda state: state.degraded.add("chats"), 200, {"degraded": True, "degraded_parts": ["chats"]}),
         (lambda state: setattr(state, "draining", True), 503, {"status": "draining", "draining": True}),
         (lambda state: setattr(state, "generation", 0), 503, {"status": "starting", "config_generation": 0}),
+        (lambda state: setattr(state, "complete", False), 503, {"status": "starting"}),
+        (lambda state: setattr(state, "elsewhere", ["a/m"]), 200, {"degraded": True, "degraded_parts": ["a/m"]}),
     ],
-    ids=["ready", "reloaded", "refused", "degraded", "draining", "starting"],
+    ids=["ready", "reloaded", "refused", "degraded", "draining", "starting", "not-all-have-come-up", "elsewhere"],
 )
 async def test_readiness(
     listener: Open, state: State, change: Callable[[State], None], status: int, expected: dict[str, Any]
@@ -169,3 +198,15 @@ async def test_a_question_that_cannot_be_unpacked(listener: Open) -> None:
         body = await answer.json()
 
     assert (400, "the body cannot be read") == (answer.status, body["error"]["message"])
+
+
+async def test_budgets_are_for_operators_alone(listener: Open, state: State) -> None:
+    """As the state tells them; behind the token where there is one."""
+    state.budgets = lambda: [{"key": "team-a"}]
+    url = await listener(TOKEN) + "/budgets"
+    refused = await ask(url)
+    told = await ask(url, authorization=f"Bearer {TOKEN}")
+    wrong = await ask(url, "POST", authorization=f"Bearer {TOKEN}")
+
+    assert [401, 200, 405] == [status for status, _, _ in (refused, told, wrong)]
+    assert {"budgets": [{"key": "team-a"}]} == told[1]

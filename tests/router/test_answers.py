@@ -9,8 +9,8 @@ import pytest
 from providers.canonical import errors
 from providers.canonical.loss import dropped
 from providers.dialects import DIALECTS
-from router.answers import head, kept, outcome_of, own_body, stream_end_of, with_own_status
-from router.record import Record
+from router.answers import head, is_final, kept, outcome_of, own_body, stream_end_of, with_own_status
+from router.record import AttemptRecord, Record
 
 CHAT = DIALECTS["openai.chat"]
 
@@ -115,3 +115,32 @@ def test_an_own_body_is_passed_masked_if_the_caller_can_read_it() -> None:
     assert mine is not None and (429, {"error": {"message": "***"}}) == (mine.status, json.loads(mine.body))
     assert None is own_body(error(b"<html>", "openai.chat"), CHAT)
     assert None is own_body(error(b"{}", "gemini"), CHAT)
+
+
+FAILED = errors.UpstreamFailed("no", upstream_status=500)
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "why", "final"),
+    [
+        (FAILED, 3, "attempts", True),
+        (FAILED, 2, "deadline", True),
+        (FAILED, 2, "budget", True),
+        (FAILED, 1, "no_target", True),
+        (FAILED, 1, "attempts", False),  # the policy leaves it to the caller
+        (FAILED, 0, None, False),
+        (errors.UpstreamBusy("busy", upstream_status=429), 3, "attempts", True),
+        (errors.UpstreamBusy("busy", upstream_status=429), 1, "retry_after", False),  # it said when
+        (errors.UpstreamTimeout("late"), 1, "no_target", True),
+        (errors.UpstreamDenied("no", upstream_status=401), 2, "no_target", True),
+        (errors.UpstreamRejected("no", upstream_status=400), 1, "not_retryable", False),  # nobody tries that again
+        (errors.Overloaded("full"), 1, "not_retryable", False),
+        (errors.LimitExceeded("slower"), 0, None, False),
+        (errors.BudgetSpent("nothing left"), 0, None, True),
+    ],
+)
+def test_what_is_useless_to_try_again(error: errors.RouterError, attempts: int, why: str | None, final: bool) -> None:
+    """A used up budget, and what has been tried here; not what we or the upstream ask to be tried later."""
+    one = AttemptRecord(provider="up", model="m", operation="chat", started=0.0)
+
+    assert final == is_final(record(attempts=[one] * attempts, denied_retries=[why] if why else []), error)

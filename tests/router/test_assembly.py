@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from textwrap import dedent
 
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from providers.dialects.cohere import Cohere
 from router import config
 from router.assembly import is_loopback
-from router.settings import JwtSettings, KeyRow, Unit
+from router.settings import Budget, JwtSettings, KeyRow, Unit
 from router.table import Egress, Target
 from tests.tables import problems, settings, warnings
 
@@ -101,6 +102,61 @@ def test_keys(tmp_path: Path) -> None:
         KeyRow(name="b", hash=bytes.fromhex("af" * 32), models=("fast", "x-*", "demo/y"), limits=LIMITS),
         KeyRow(name="c", hash=bytes.fromhex("bf" * 32), limits={"tokens": 5}),
     )
+
+
+def test_budgets(tmp_path: Path) -> None:
+    """Amounts as they were written; a period is said, what is unknown is refused unless the file says otherwise."""
+    budgets = ["{usd: 50, per: month}", "{usd: 0.1, credits: 2.5, per: hour, unpriced: allow}", "null"]
+    rows = [
+        f"{{name: k{index}, hash: 'sha256:{index:064x}', budget: {budget}}}" for index, budget in enumerate(budgets)
+    ]
+    access = settings(tmp_path, f"{MODELS}access: {{keys: [{', '.join(rows)}]}}\nstate: {{file: s.json}}\n").access
+    assert access is not None
+
+    assert [key.budget for key in access.keys] == [
+        Budget(usd=Decimal(50), per="month"),
+        Budget(usd=Decimal("0.1"), credits=Decimal("2.5"), per="hour", unpriced="allow"),
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ("{usd: 5}", "access.keys[0].budget: 'per' is missing"),
+        ("{per: month}", "budget: expected an amount, `usd` or `credits`"),
+        ("{usd: null, per: month}", "budget: expected an amount, `usd` or `credits`"),
+        (
+            "{credits: 5, per: day, unpriced: allow}",
+            "budget.unpriced has no effect: without `usd` it does not matter what targets cost",
+        ),
+        ("{usd: -1, per: day}", "access.keys[0].budget.usd: expected an amount of US dollars such as 0.25, found -1"),
+        ("{usd: '5', per: day}", "access.keys[0].budget.usd: expected an amount such as 50 or 0.25, found '5'"),
+        ("{usd: true, per: day}", "access.keys[0].budget.usd: expected an amount such as 50 or 0.25, found true"),
+        (
+            "{usd: 0.0000000001, per: day}",
+            "access.keys[0].budget.usd: expected at most 9 digits before the point and 9 behind it",
+        ),
+        ("{usd: 5, per: year}", "access.keys[0].budget.per: expected hour, day, week or month, found 'year'"),
+        ("5", "access.keys[0].budget: expected a mapping, found 5"),
+    ],
+)
+def test_budgets_that_are_none(tmp_path: Path, budget: str, message: str) -> None:
+    """Each with its place; an option that cannot act is refused."""
+    row = f"{{name: a, hash: 'sha256:{HASH}', budget: {budget}}}"
+    found = problems(tmp_path, f"{MODELS}access: {{keys: [{row}]}}\nstate: {{file: s.json}}\n")
+
+    assert [message] == [text.partition(" ")[2] for text in found]
+
+
+def test_the_file_of_spending_lies_beside_the_table(tmp_path: Path) -> None:
+    """Unless its path is whole; none is none."""
+    assert settings(tmp_path, MODELS).state_file is None
+    assert settings(tmp_path, f"{MODELS}state: {{file: s.json}}\n").state_file == tmp_path / "s.json"
+    assert settings(tmp_path, f"{MODELS}state: {{file: /var/s.json}}\n").state_file == Path("/var/s.json")
+    assert [text.partition(" ")[2] for text in problems(tmp_path, f"{MODELS}state: {{file: ''}}\n")] == [
+        "state.file: expected the name of a file, found nothing"
+    ]
 
 
 def test_two_keys_are_two(tmp_path: Path) -> None:

@@ -103,6 +103,48 @@ def test_metrics_are_estimated(tmp_path: Path) -> None:
     assert ["time series" in word for word in warnings(tmp_path, text)] == [True]
 
 
+BUDGETS = f"""\
+access:
+  keys:
+    - {{name: a, hash: "sha256:{1:064x}", budget: {{usd: 5, per: day}}}}
+    - {{name: b, hash: "sha256:{2:064x}", budget: {{usd: 5, per: day, unpriced: allow}}, models: [dear]}}
+    - {{name: c, hash: "sha256:{3:064x}", budget: {{usd: 5, credits: 5, per: day}}, models: ["met*"]}}
+    - {{name: d, hash: "sha256:{4:064x}", budget: {{credits: 5, per: day}}}}
+prices: {{demo/dear: {{input: 1, output: 2}}}}
+providers:
+  demo: {{}}
+  metered: {{like: demo, credits: {{m: 2}}}}
+models:
+  dear: [{{provider: demo, model: dear}}]
+  metered: [{{provider: metered, model: m}}]
+  other: [{{provider: metered, model: n}}, {{provider: metered}}, {{provider: demo, model: dear}}]
+"""
+
+
+def test_budgets_need_prices_and_a_file(tmp_path: Path) -> None:
+    """A key is not served by targets of unknown price, unless it says so; what a restart forgets is worth a word."""
+    assert warnings(tmp_path, BUDGETS + "state: {file: s.json}\n") == [
+        "3:106 not served to this key, for nobody knows what it costs: metered/m, metered/n, metered/*; "
+        "expected `prices` of it",
+    ]
+    assert warnings(tmp_path, BUDGETS)[0] == (
+        "3:106 a restart forgets what a, b, c, d spent: `state: {file: ...}` keeps it"
+    )
+
+
+def test_many_targets_of_unknown_price_are_named_in_part(tmp_path: Path) -> None:
+    """One line is enough."""
+    models = ", ".join(f"m{n}: [{{provider: demo, model: m{n}}}]" for n in range(20))
+    text = f"""\
+        models: {{{models}}}
+        access: {{keys: [{{name: a, hash: "sha256:{1:064x}", budget: {{usd: 5, per: day}}}}]}}
+        state: {{file: s.json}}
+        """
+    (found,) = warnings(tmp_path, text)
+
+    assert found.endswith("demo/m6, demo/m7, ...; expected `prices` of it")
+
+
 def test_large_tables_are_looked_over_quickly(tmp_path: Path) -> None:
     """A reload with a thousand routes does not hold up the calls that are under way."""
     rows = "".join(f'  - {{path: "/r{i}/{{x}}/y", speaks: openai.chat, to: models}}\n' for i in range(1_000))

@@ -79,14 +79,17 @@ async def test_a_target_that_is_busy_rests_for_as_long_as_it_says() -> None:
 
 
 async def test_explain_tells_the_order_and_why() -> None:
-    """The candidates as a call would try them, the rest with the way they were chosen."""
+    """The candidates as a call would try them: why the first is first, and why the others are not."""
     async with between("in_order") as (gateway, one, _):
         one.always(status(429, headers={"retry-after": "30"}))
         await calls(gateway, 1)
         told = await explain(gateway.life.gateway, Question(path=CHAT.path(), body=CHAT.body() | {"model": "m"}))
 
         assert [("two", True), ("one", False)] == [(row["provider"], row["chosen"]) for row in told["candidates"]]
-        assert "in_order" == told["candidates"][1]["why_not"]["code"]
+        assert ("in_order", "resting") == (
+            told["candidates"][0]["why"]["code"],
+            told["candidates"][1]["why_not"]["code"],
+        )
 
 
 KEYED = """

@@ -455,7 +455,7 @@ def test_what_only_the_upstream_understands_is_weighed_by_its_length() -> None:
         raise MalformedRequest("what is this?")
 
     wire = WireRequest(path="/", body=b"x" * 41)
-    asked = Asked(wire=wire, params={}, body={}, top={}, model="m", task="chat")
+    asked = Asked(wire=wire, params={}, fields={}, top={}, model="m", task="chat")
 
     assert Weight(11, 0) == weigh(asked, understand)
 

@@ -16,7 +16,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from providers.catalog import catalog
-from router import server
+from router import server, supervisor
 from router.__main__ import main
 from router.settings import Settings
 from tests.tables import ROUTE
@@ -164,11 +164,31 @@ def test_serve_off_loopback_without_access(run: Run) -> None:
     assert "needs `access`" in result.stderr
 
 
-def test_serve_with_workers(run: Run) -> None:
-    """More than one process is refused, not ignored."""
+def test_serve_with_workers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than one process is another way to serve, with what that means said before; not any number will do."""
+    seen: list[Settings] = []
+
+    def serve(path: Path, settings: Settings) -> int:
+        seen.append(settings)
+        return 7
+
+    monkeypatch.setattr(supervisor, "run", serve)
     result = run("serve", "--workers", "2")
 
-    assert (result.exit_code, result.stderr) == (2, "isthmus: --workers: not available in this version, expected 1\n")
+    assert (result.exit_code, seen[0].workers) == (7, 2)
+    assert result.stderr.startswith("routes.yaml:1:1: warning: 2 workers share no state: each enforces 1/2 of every")
+    assert [2, 2] == [run("serve", "--workers", number).exit_code for number in ("0", "many")]
+
+
+def test_check_shows_what_each_worker_enforces(run: Run) -> None:
+    """Its part of each limit, beside the limits themselves, and the warning."""
+    found = json.loads(run("check", "--json", text="server: {workers: 4, limits: {concurrency: 10}}\n" + ROUTE).stdout)
+
+    assert (4, "2 to 3") == (
+        found["effective"]["server"]["workers"],
+        found["effective"]["server"]["each_worker"]["server.limits.concurrency"],
+    )
+    assert "4 workers share no state" in found["warnings"][0]["message"]
 
 
 # ── the others ─────────────────────────────────────────────────────────────────────────────────
@@ -192,6 +212,20 @@ routes:
         ["/p/{u:url}/chat/completions", "openai.chat", f"named: demo, {KEYED}"],
         ["model m", "demo/x, demo/*"],
     ]
+
+
+def test_conditions_and_rules_are_shown(run: Run) -> None:
+    """`check` and `routes` say which targets take which calls, and what calls stick to."""
+    text = """
+models:
+  m: {sticky: conversation, prefer: fidelity, to: [{provider: demo, model: a, when: {tools: true}}, {provider: demo}]}
+routes: [{path: /x, speaks: openai.chat, to: models, sticky: header:X-Session}]
+"""
+    effective = yaml.safe_load(run("check", text=text).stdout)
+
+    assert ["demo/a when tools", "demo/*"] == effective["models"]["m"]
+    assert "header:x-session" == effective["routes"][0]["sticky"]
+    assert "demo/a when tools, demo/*; sticky: conversation; prefer: fidelity" in run("routes", text=text).stdout
 
 
 def test_schema(run: Run) -> None:
@@ -228,6 +262,20 @@ def test_tokens_that_cannot_be_made(run: Run, text: str, arguments: list[str], m
 
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_check_shows_what_keys_may_use(run: Run) -> None:
+    """Limits and budget in the words of the file; nothing of keys without any."""
+    row = f"{{name: a, hash: 'sha256:{1:064x}', rpm: 5, budget: {{usd: 0.50, per: day}}}}"
+    other = f"{{name: b, hash: 'sha256:{2:064x}'}}"
+    result = run("check", "--json", text=f"access: {{keys: [{row}, {other}]}}\nstate: {{file: s.json}}\n{ROUTE}")
+    effective = json.loads(result.stdout)["effective"]
+
+    assert [
+        {"name": "a", "models": ["*"], "rpm": 5, "budget": {"usd": "0.5", "per": "day", "unpriced": "refuse"}},
+        {"name": "b", "models": ["*"]},
+    ] == effective["access"]["keys"]
+    assert effective["state"]["file"].endswith("s.json")
 
 
 def test_keys_are_good(run: Run) -> None:

@@ -52,6 +52,10 @@ isthmus_key_requests_total{key,outcome}
 isthmus_key_tokens_total{key,token_type}
 isthmus_cost_credits_total{provider,model,key}
 isthmus_cost_usd_total{provider,model,key}
+isthmus_budget_usd_limit{key}
+isthmus_budget_usd_spent{key}
+isthmus_budget_credits_limit{key}
+isthmus_budget_credits_spent{key}
 isthmus_loop_lag_seconds{}
 isthmus_log_lines_dropped_total{}
 isthmus_inflight{route}
@@ -67,6 +71,8 @@ isthmus_config_reload_total{result}
 isthmus_store_errors_total{op}
 isthmus_config_generation{}
 isthmus_config_last_reload_success{}
+isthmus_workers{}
+isthmus_worker_restarts_total{}
 """
 
 
@@ -142,6 +148,21 @@ def test_credits_are_counted_by_who_spent_them(metrics: Metrics) -> None:
         "isthmus_cost_credits_total{key=team-a,model=large,provider=acme}": 5.0,
         "isthmus_cost_credits_total{key=none,model=large,provider=acme}": 0.5,
     } == samples(metrics, "isthmus_cost_credits_total")
+
+
+def test_budgets_are_shown_as_they_are_now(metrics: Metrics) -> None:
+    """A key that has none any more has no figures; a name that no table has is `other`."""
+    metrics.configured(1, routes=(), dialects=(), providers=(), models=(), keys=["team-a"])
+    page = metrics.render(budgets=[("team-a", "usd", 5.0, 2.5), ("gone", "credits", 1.0, 0.0)]).decode()
+    later = metrics.render(budgets=[]).decode()
+
+    assert {
+        'isthmus_budget_usd_limit{key="team-a"} 5.0',
+        'isthmus_budget_usd_spent{key="team-a"} 2.5',
+        'isthmus_budget_credits_limit{key="other"} 1.0',
+        'isthmus_budget_credits_spent{key="other"} 0.0',
+    } == {line for line in page.splitlines() if line.startswith("isthmus_budget")}
+    assert "isthmus_budget_usd_spent{" not in later
 
 
 def test_dollars_are_counted_where_they_are_known(metrics: Metrics) -> None:
@@ -247,6 +268,7 @@ def test_answered_exchange(metrics: Metrics) -> None:
         "isthmus_key_tokens_total{key=team-a,token_type=output}": 7,
         "isthmus_config_generation{}": 1,
         "isthmus_config_last_reload_success{}": 1,
+        "isthmus_workers{}": 1,
     }
     found = {name: value for name, value in samples(metrics).items() if not name.startswith("process_")}
 

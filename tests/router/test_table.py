@@ -502,15 +502,15 @@ def test_fixed_targets_ignore_the_name() -> None:
     """A route with its own targets serves whatever model is asked for."""
     route = Route(path="/y", speaks="d", to=(B,), policy="quick")
 
-    assert MODEL_TABLE.targets(route, "no such model") == ((B,), "quick", None)
+    assert MODEL_TABLE.targets(route, "no such model") == ((B,), "quick", None, None)
 
 
 def test_the_head_default_has_targets() -> None:
     """On a route with an upstream's URL, `targets` says where its head `default` leads."""
     named = Route(path=PROXY, speaks="d", to="named", egress=Egress(default=(A,)))
 
-    assert MODEL_TABLE.targets(named, "m") == ((A,), None, None)
-    assert MODEL_TABLE.targets(Route(path=PROXY, speaks="d", to="named"), "m") == ((), None, None)
+    assert MODEL_TABLE.targets(named, "m") == ((A,), None, None, None)
+    assert MODEL_TABLE.targets(Route(path=PROXY, speaks="d", to="named"), "m") == ((), None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,29 @@ their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
+
+import msgspec
 
 from providers.canonical.errors import MalformedRequest, RouteNotFound
 from providers.dialect import Asked, WireRequest
 from providers.dialects.anthropic.words import STRICTER_VERSION, Json, Object
-from providers.wire.json import has_duplicates, kind_of, read_object, wrong
+from providers.wire.json import has_duplicates, kind_of, read_object, usual, wrong
 from providers.wire.memory import checked_once
 
 #: Task -> what OpenTelemetry calls it.
 OPERATIONS = {"messages": "chat", "count_tokens": "count_tokens"}
 _ROLES = ("user", "assistant", "system")
+
+
+class Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Most messages: a role and a text."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str
+
+
+USUAL = usual("messages", Plain)
 
 
 def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: int, messages: int, tools: int) -> Asked:
@@ -26,7 +39,7 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     if task not in OPERATIONS:
         raise RouteNotFound(f"no such task: {task[:64]}", param="task")
     data = wire.body
-    body, top, least = read_object(data, depth=depth, values=values)
+    body, top, least, plain = read_object(data, depth=depth, values=values, usual=USUAL)
     model = body.get("model")
     if type(model) is not str or not model:
         raise MalformedRequest("model must be a non-empty string", param="model")
@@ -37,7 +50,9 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     stricter = wire.headers.get("anthropic-version") == STRICTER_VERSION
     if stricter:
         _refuse_sampling(body)
-    _check_messages(body.get("messages"), messages, stricter)
+    _check_count(body.get("messages") if plain is None else plain, messages)
+    if plain is None:
+        _check_messages(body["messages"], stricter)
     for key, value in body.items():
         if value is not None and (check := _CHECKS.get(key)) is not None:
             check(value, key)
@@ -48,8 +63,9 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     return Asked(
         wire=wire,
         params=params,
-        body=body,
+        fields=body,
         top=top,
+        usual=plain,
         model=model,
         task=task,
         stream=task == "messages" and body.get("stream") is True,
@@ -66,11 +82,14 @@ def _refuse_sampling(body: Object) -> None:
 # ── messages ───────────────────────────────────────────────────────────────────────────
 
 
-def _check_messages(value: Json, most: int, stricter: bool) -> None:
+def _check_count(value: Json, most: int) -> None:
     if type(value) is not list or not value:
         raise MalformedRequest("messages must be a non-empty array", param="messages")
     if len(value) > most:
         raise MalformedRequest(f"messages has more than {most} entries", param="messages")
+
+
+def _check_messages(value: list[Json], stricter: bool) -> None:
     for i, message in enumerate(value):
         if type(message) is not dict:
             raise wrong(f"messages[{i}]", "an object", message)

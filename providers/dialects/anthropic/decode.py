@@ -22,6 +22,7 @@ from providers.canonical.chat import (
     Message,
     ReasoningConfig,
     ResponseFormat,
+    Role,
     ServerTool,
     Text,
     Tool,
@@ -29,6 +30,7 @@ from providers.canonical.chat import (
 )
 from providers.dialect import Asked
 from providers.dialects.anthropic.blocks import raw_input, raw_inputs, read_block
+from providers.dialects.anthropic.check import Plain
 from providers.dialects.anthropic.words import NAME, PATHS, Json, Object, leftovers, make_form, take_mark
 from providers.wire.memory import read_once
 
@@ -51,13 +53,13 @@ _STRING: Object = {"content": "string"}  # the form of most messages; nobody cha
 
 
 def decode_request(asked: Asked) -> ChatRequest:
-    rest = dict(asked.body)
+    rest = dict(asked.fields)
     form: Object = {"headers": dict(asked.wire.headers)} if asked.wire.headers else {}
     fields: Object = {
         name: rest.pop(wire) for wire, name in PLAIN.items() if rest.get(wire) is not None and rest[wire] != ""
     }
-    model, raw_messages = rest.pop("model"), rest.pop("messages")
-    messages = _messages(raw_messages, asked)
+    model = rest.pop("model")
+    messages = _usual(asked.usual) if asked.usual is not None else _messages(rest.pop("messages"), asked)
     system = _system(rest, form)
     stop = rest.pop("stop_sequences") if rest.get("stop_sequences") else ()
     if rest.get("tools"):
@@ -124,13 +126,20 @@ def _messages(raws: list[Object], asked: Asked) -> tuple[Message, ...]:
     return tuple([one or _message(raws[i], i, inputs) for i, one in enumerate(plain)])
 
 
+def _usual(plain: list[Plain]) -> tuple[Message, ...]:
+    """The messages of a usual request."""
+    return tuple([_said(one.role, one.content, i) for i, one in enumerate(plain)])
+
+
 def _plain(raw: Object, number: int) -> Message | None:
-    """Most messages: a role and a text. None for any other."""
+    """Most messages among others: a role and a text. None for any other."""
     content = raw["content"]
-    if len(raw) != 2 or type(content) is not str:
-        return None
+    return _said(raw["role"], content, number) if len(raw) == 2 and type(content) is str else None
+
+
+def _said(role: Role, text: str, number: int) -> Message:
     at = f"messages[{number}]"
-    return Message(role=raw["role"], parts=(Text(text=content, at=f"{at}.content"),), form=_STRING, at=at)
+    return Message(role=role, parts=(Text(text=text, at=f"{at}.content"),), form=_STRING, at=at)
 
 
 def _message(raw: Object, number: int, raws: list[list[str | None]]) -> Message:

@@ -162,7 +162,7 @@ def written_name(name: str, at: str) -> str:
 def read_name(name: str) -> str:
     """The caller's name of a tool that `written_name` escaped."""
     original = _unescape(name)
-    return name if _FITS_NAME.fullmatch(original) else original
+    return name if not original or _FITS_NAME.fullmatch(original) else original
 
 
 def written_id(identifier: str) -> str:

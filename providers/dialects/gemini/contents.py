@@ -104,7 +104,7 @@ def read_name(name: str) -> str:
     if not name.startswith(_PREFIX):
         return name
     original = re.sub(r":([0-9a-f]{1,6}):", lambda match: chr(int(match[1], 16)), name[len(_PREFIX) :])
-    return name if _NAME.fullmatch(original) else original
+    return name if not original or _NAME.fullmatch(original) else original
 
 
 def _keeps_id(identifier: str, made: bool, model: Family) -> bool:

@@ -29,7 +29,7 @@ from providers.canonical.chat import (
 from providers.dialect import Asked
 from providers.dialects.gemini.names import NAME, PATHS, Json, Names, RawPart, plain, raw_contents, raw_part
 from providers.dialects.gemini.parts import RequestIds, decode_part, is_text
-from providers.dialects.gemini.read import refuse, take
+from providers.dialects.gemini.read import Plain, refuse, take
 from providers.schemas import from_openapi
 from providers.wire import json as wire_json
 from providers.wire.json import wrong
@@ -75,7 +75,7 @@ class _Decoding:
 def decode_request(asked: Asked) -> ChatRequest:
     """The canonical request. MalformedRequest for fields that cannot be understood."""
     work = _Decoding(asked)
-    body = work.open(asked.body, "")
+    body = work.open(asked.fields, "")
     raw = asked.top.get("contents")
     prefix = ""
     if asked.task == "countTokens" and isinstance(body.get("generateContentRequest"), dict):
@@ -158,6 +158,8 @@ def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix:
     if system is not None:
         messages.append(_decode_system(work, system, prefix + work.snake.get("systemInstruction", "systemInstruction")))
     raws: list[list[RawPart]] | None = None  # looked for when there is something that is not plain
+    if work.asked.usual is not None:
+        return (*messages, *_usual(work.asked.usual))
     call_id, result_id = work.ids.call, work.ids.result
     for i, content in enumerate(body["contents"]):
         at = f"{prefix}contents[{i}]"
@@ -188,6 +190,16 @@ def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix:
         else:
             messages.extend(_split(parts, at, form, extra))
     return tuple(messages)
+
+
+def _usual(contents: list[Plain]) -> list[Message]:
+    """The contents of a usual request."""
+    messages = []
+    for i, content in enumerate(contents):
+        at = f"contents[{i}]"
+        parts = tuple([Text(text=part.text, at=f"{at}.parts[{j}]") for j, part in enumerate(content.parts)])
+        messages.append(Message(role=_SPEAKERS[content.role], parts=parts, at=at))
+    return messages
 
 
 def _placed(part: AnyPart, raw: dict[str, Json]) -> AnyPart:

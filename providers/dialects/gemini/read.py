@@ -6,7 +6,10 @@ ranges of generationConfig, the shape of safetySettings). Everything else is lef
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+import msgspec
 
 from providers.canonical.errors import Detail, MalformedRequest, RouteNotFound
 from providers.dialect import Asked, WireRequest
@@ -24,6 +27,23 @@ OPERATIONS = {
 }
 
 _SPEAKERS = ("user", "model")
+_GENERATING = ("generateContent", "streamGenerateContent")
+
+
+class PlainPart(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A text and no more."""
+
+    text: str
+
+
+class Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Most contents: of somebody, with one text or several."""
+
+    role: Literal["user", "model"]
+    parts: Annotated[list[PlainPart], msgspec.Meta(min_length=1)]
+
+
+USUAL = wire_json.usual("contents", Plain)
 _ROLES = frozenset({None, "", "user", "model", "function", "tool"})
 #: name -> (is it an integer, least, most)
 _RANGES: dict[str, tuple[bool, float, float | None]] = {
@@ -43,18 +63,22 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     alt = wire.query.get("alt") or wire.query.get("$alt") or "json"
     if alt != "sse" and alt.partition(";")[0] != "json":
         raise refuse("alt", "alt must be json or sse")
+    usual = USUAL if task in _GENERATING else None
     try:
-        body, top, least = wire_json.read_object(wire.body, depth=depth, values=values)
+        body, top, least, plain = wire_json.read_object(wire.body, depth=depth, values=values, usual=usual)
     except MalformedRequest as error:
         raise MalformedRequest(error.message, details=(Detail("body", error.message),)) from None
     if wire_json.has_duplicates(wire.body, top, least):
         raise refuse("body", "a top-level field is there twice")
-    check_body(body, task, messages, tools)
+    if plain is not None:
+        _check_count("contents", plain, messages)
+    check_body(body, task, messages, tools, usual=plain is not None)
     return Asked(
         wire=wire,
         params=params,
-        body=body,
+        fields=body,
         top=top,
+        usual=plain,
         model=_model(params, body),
         task=task,
         stream=task == "streamGenerateContent",
@@ -89,8 +113,8 @@ def take(body: Mapping[str, Json], name: str, at: str = "") -> tuple[str, Json]:
     return path(at, found or name), (body[found] if found else None)
 
 
-def check_body(body: dict[str, Json], task: str, messages: int, tools: int) -> None:
-    """Raises MalformedRequest for the first field that is not as it must be."""
+def check_body(body: dict[str, Json], task: str, messages: int, tools: int, *, usual: bool = False) -> None:
+    """Raises MalformedRequest for the first field that is not as it must be. `usual`: the contents are."""
     if task in ("embedContent", "batchEmbedContents"):
         _check_embed(body, task, messages)
         return
@@ -101,16 +125,17 @@ def check_body(body: dict[str, Json], task: str, messages: int, tools: int) -> N
                 raise _wrong(at, "an object", inner)
             _check_generate(inner, at, messages, tools)
             return
-    _check_generate(body, "", messages, tools)
+    _check_generate(body, "", messages, tools, usual=usual)
 
 
-def _check_generate(body: dict[str, Json], at: str, messages: int, tools: int) -> None:
+def _check_generate(body: dict[str, Json], at: str, messages: int, tools: int, *, usual: bool = False) -> None:
     snake = "_" in "".join(body)  # else each field has one spelling
 
     def field(name: str) -> tuple[str, Json]:
         return take(body, name, at) if snake else (path(at, name), body.get(name))
 
-    _check_contents(*field("contents"), messages)
+    if not usual:
+        _check_contents(*field("contents"), messages)
     where, system = field("systemInstruction")
     if type(system) is dict:
         _check_parts(system, where)
@@ -127,10 +152,7 @@ def _check_generate(body: dict[str, Json], at: str, messages: int, tools: int) -
 def _check_contents(at: str, contents: Json, most: int) -> None:
     if type(contents) is not list:
         raise _wrong(at, "an array", contents) if contents is not None else refuse(at, f"{at} is required")
-    if not contents:
-        raise refuse(at, f"{at} must not be empty")
-    if len(contents) > most:
-        raise refuse(at, f"{at} must hold at most {most} items")
+    _check_count(at, contents, most)
     for i, content in enumerate(contents):
         if type(content) is dict and len(content) == 2 and content.get("role") in _SPEAKERS and _is_one_text(content):
             continue  # most contents
@@ -143,6 +165,13 @@ def _check_contents(at: str, contents: Json, most: int) -> None:
         if role not in _ROLES:
             raise refuse(f"{where}.role", f"{where}.role must be user or model")
         _check_parts(content, where)
+
+
+def _check_count(at: str, contents: Sequence[Json], most: int) -> None:
+    if not contents:
+        raise refuse(at, f"{at} must not be empty")
+    if len(contents) > most:
+        raise refuse(at, f"{at} must hold at most {most} items")
 
 
 def _is_one_text(content: dict[str, Json]) -> bool:

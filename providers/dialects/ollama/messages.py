@@ -19,7 +19,7 @@ import msgspec
 from providers.canonical.chat import AnyPart, Media, Message, Reasoning, Role, Text, ToolCall, ToolResult
 from providers.canonical.errors import UnsupportedParameter
 
-from .read import unwrapped
+from .read import Plain, unwrapped
 from .words import Json, Object, invented, leftovers, make_form
 
 _encode = msgspec.json.encode
@@ -99,25 +99,31 @@ class _Open:
 def read_messages(raws: Sequence[Object], data: bytes) -> tuple[Message, ...]:
     """The messages of a request that `read` has accepted. `data` is their JSON text."""
     waiting = _Open()
-    plain = [_plain(raw, i) for i, raw in enumerate(raws)]
-    if None not in plain:
-        return tuple(one for one in plain if one is not None)
     written = [_texts(one) for one in _in_request(data)] if b'"tool_calls"' in data else []
     return tuple(
         [
-            one or _message(raws[i], f"messages[{i}]", i, waiting, written[i] if written else ())
-            for i, one in enumerate(plain)
+            _plain(raw, i) or _message(raw, f"messages[{i}]", i, waiting, written[i] if written else ())
+            for i, raw in enumerate(raws)
         ]
     )
 
 
+def read_usual(plain: Sequence[Plain]) -> tuple[Message, ...]:
+    """The messages of a usual request."""
+    return tuple([_said(one.role, one.content, i) for i, one in enumerate(plain)])
+
+
 def _plain(raw: Object, number: int) -> Message | None:
-    """Most messages: a role and a text. None for any other."""
+    """Most messages among others: a role and a text. None for any other."""
     role, content = raw["role"], raw.get("content")
     if len(raw) != 2 or not content or type(content) is not str or role not in _SPEAKERS:
         return None
+    return _said(role, content, number)
+
+
+def _said(role: Role, text: str, number: int) -> Message:
     at, inside = _PLACES[number] if number < len(_PLACES) else (f"messages[{number}]", f"messages[{number}].content")
-    return Message(role=role, parts=(Text(text=content, at=inside),), at=at)
+    return Message(role=role, parts=(Text(text=text, at=inside),), at=at)
 
 
 def _message(raw: Object, at: str, number: int, waiting: _Open, written: Sequence[str]) -> Message:

@@ -8,13 +8,26 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable, Mapping
+from typing import Annotated, Literal
+
+import msgspec
 
 from providers.canonical.errors import MalformedRequest, RouteNotFound
 from providers.dialect import Asked, WireRequest
-from providers.wire.json import MAX_INTEGER, has_duplicates, read_object, take_bool, take_integer, wrong
+from providers.wire.json import MAX_INTEGER, has_duplicates, read_object, take_bool, take_integer, usual, wrong
 from providers.wire.memory import checked_once
 
 from .words import OPERATIONS, Json, Object
+
+
+class Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Most messages: a role and a text."""
+
+    role: Literal["user", "assistant", "system"]
+    content: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+USUAL = usual("messages", Plain)
 
 
 def task_of(path: str, params: Mapping[str, str]) -> str:
@@ -31,7 +44,9 @@ def task_of(path: str, params: Mapping[str, str]) -> str:
 def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: int, messages: int, tools: int) -> Asked:
     """A request of this dialect, checked. `params`: `task`, if the route has it."""
     task = task_of(wire.path, params)
-    body, top, least = read_object(wire.body, depth=depth, values=values)
+    body, top, least, plain = read_object(
+        wire.body, depth=depth, values=values, usual=USUAL if task == "chat" else None
+    )
     model = body.get("model")
     if type(model) is not str or not model:
         raise MalformedRequest("model must be a non-empty string", param="model")
@@ -41,19 +56,21 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
         if value is not None and (check := _CHECKS.get(key)) is not None:
             check(value, key)
     _TASKS[task](body, messages)
-    for key, most in (("messages", messages), ("tools", tools)):
-        if len(body.get(key) or ()) > most:
+    counted = plain or body.get("messages") or ()
+    for key, count, most in (("messages", len(counted), messages), ("tools", len(body.get("tools") or ()), tools)):
+        if count > most:
             raise MalformedRequest(f"{key} has more than {most} entries", param=key)
     if has_duplicates(wire.body, top, least):
         raise MalformedRequest("a field of the object is there twice")
     return Asked(
         wire=wire,
         params=params,
-        body=body,
+        fields=body,
         top=top,
+        usual=plain,
         model=model,
         task=task,
-        stream=body.get("stream") is not False and any(body.get(key) for key in _ASKS[task]),
+        stream=body.get("stream") is not False and (bool(plain) or any(body.get(key) for key in _ASKS[task])),
         include_usage=True,
     )
 

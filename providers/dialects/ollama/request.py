@@ -27,7 +27,7 @@ from providers.dialect import PLAIN, Asked, Traits, WireRequest
 from providers.wire.json import encode, splice, take_integer
 from providers.wire.memory import once, read_once
 
-from .messages import read_messages, take_images
+from .messages import read_messages, read_usual, take_images
 from .spoken import Writer, refuse
 from .words import CONTENT_TYPE, NAME, OPTIONS, PATHS, Json, Object, form_of, leftovers, make_form
 
@@ -36,7 +36,7 @@ from .words import CONTENT_TYPE, NAME, OPTIONS, PATHS, Json, Object, form_of, le
 
 def decode(asked: Asked) -> ChatRequest:
     """The canonical request. UnsupportedParameter for what has no meaning elsewhere."""
-    rest = dict(asked.body)
+    rest = dict(asked.fields)
     del rest["model"]
     rest.pop("stream", None)
     generates = asked.task == "generate"
@@ -54,7 +54,7 @@ def decode(asked: Asked) -> ChatRequest:
     extra, keep = leftovers(rest)
     form = make_form(
         task="generate" if generates else None,
-        stream=[asked.body["stream"]] if "stream" in asked.body else None,
+        stream=[asked.fields["stream"]] if "stream" in asked.fields else None,
         options=[options] if said else None,
         keep=keep,
     )
@@ -75,6 +75,8 @@ def decode(asked: Asked) -> ChatRequest:
 
 
 def _messages(rest: Object, asked: Asked) -> tuple[Message, ...]:
+    if asked.usual:
+        return read_usual(asked.usual)
     raws = rest.pop("messages", None)
     if not raws:
         raise refuse("messages", "only a server of the caller's dialect can be asked to load a model")

@@ -7,28 +7,43 @@ fields and unknown kinds of content parts pass: compatible servers have their ow
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
+
+import msgspec
 
 from providers.canonical.errors import MalformedRequest
 from providers.dialect import Asked, WireRequest
 from providers.dialects._openai.values import Json, Object
-from providers.wire.json import has_duplicates, read_object, wrong
+from providers.wire.json import has_duplicates, read_object, usual, wrong
 from providers.wire.memory import checked_once
 
 NO_MESSAGES = "messages must be a non-empty array"
 _NO_OPTIONS: Object = {}
 _SPEAKERS = ("user", "assistant", "system")
+
+
+class Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Most messages: a role and a text."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str
+
+
+USUAL = usual("messages", Plain)
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
 def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: int, messages: int, tools: int) -> Asked:
     data = wire.body
-    body, top, least = read_object(data, depth=depth, values=values)
+    body, top, least, plain = read_object(data, depth=depth, values=values, usual=USUAL)
     model = body.get("model")
     if type(model) is not str or not model:
         raise MalformedRequest("model must be a non-empty string", param="model")
     if not model.isprintable():
         raise MalformedRequest("model holds control characters", param="model")
-    _check_messages(body.get("messages"), messages)
+    _check_messages(body.get("messages") if plain is None else plain, messages)
+    if plain is None:
+        _check_each(body["messages"])
     for key, value in body.items():
         if value is not None and (check := _CHECKS.get(key)) is not None:
             check(value, key)
@@ -41,8 +56,9 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     return Asked(
         wire=wire,
         params=params,
-        body=body,
+        fields=body,
         top=top,
+        usual=plain,
         model=model,
         task="chat",
         stream=body.get("stream") is True,
@@ -58,6 +74,9 @@ def _check_messages(value: Json, most: int) -> None:
         raise MalformedRequest(NO_MESSAGES, param="messages")
     if len(value) > most:
         raise MalformedRequest(f"messages has more than {most} entries", param="messages")
+
+
+def _check_each(value: list[Json]) -> None:
     for i, message in enumerate(value):
         if type(message) is not dict:
             raise wrong(f"messages[{i}]", "an object", message)

@@ -17,9 +17,21 @@ from typing import Any
 
 import msgspec
 
-from providers.canonical.chat import AnyPart, Media, Message, Opaque, Reasoning, Refusal, Text, ToolCall, ToolResult
+from providers.canonical.chat import (
+    AnyPart,
+    Media,
+    Message,
+    Opaque,
+    Reasoning,
+    Refusal,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from providers.dialects._openai.values import Json, Object, from_url, leftovers, make_form, take_mark
 
+from .check import Plain
 from .words import NAME, read_citation, take_seal
 
 _encode = msgspec.json.encode
@@ -35,13 +47,22 @@ def read_messages(raws: Sequence[Object]) -> tuple[Message, ...]:
     return tuple([_plain(raw, i) or _message(raw, f"messages[{i}]", i, legacy) for i, raw in enumerate(raws)])
 
 
+def read_usual(plain: Sequence[Plain]) -> tuple[Message, ...]:
+    """The messages of a usual request."""
+    return tuple([_said(one.role, one.content, i) for i, one in enumerate(plain)])
+
+
 def _plain(raw: Object, number: int) -> Message | None:
-    """Most messages: a role and a text. None for any other."""
+    """Most messages among others: a role and a text. None for any other."""
     role, content = raw["role"], raw.get("content")
     if len(raw) != 2 or type(content) is not str or role not in _SPEAKERS:
         return None
+    return _said(role, content, number)
+
+
+def _said(role: Role, text: str, number: int) -> Message:
     at, inside = _PLACES[number] if number < len(_PLACES) else (f"messages[{number}]", f"messages[{number}].content")
-    return Message(role=role, parts=(Text(text=content, at=inside),), at=at)
+    return Message(role=role, parts=(Text(text=text, at=inside),), at=at)
 
 
 def _message(raw: Object, at: str, number: int, legacy: dict[str, str]) -> Message:

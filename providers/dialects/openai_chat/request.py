@@ -23,7 +23,7 @@ from providers.wire.json import encode, splice
 from providers.wire.memory import once, read_once
 
 from . import narrow, quirks
-from .messages import form_of, read_messages
+from .messages import form_of, read_messages, read_usual
 from .spoken import Writer, refuse
 from .words import NAME
 
@@ -72,30 +72,33 @@ _TYPES: Mapping[str, tuple[type, ...]] = {"top_k": (int, float)}  # read only wh
 
 
 def decode(asked: Asked) -> ChatRequest:
-    rest = dict(asked.body)
+    rest = dict(asked.fields)
     paths: dict[str, str] = {}
     fields: Object = {}
     _older(rest, "max_completion_tokens", "max_tokens", fields, paths)
     _older(rest, "safety_identifier", "user", fields, paths)
-    for wire, value in asked.body.items():
+    for wire, value in asked.fields.items():
         name = _READ.get(wire)
         if name is None or value is None or value == {} or (wire in _TYPES and type(value) not in _TYPES[wire]):
             continue
         if wire in rest:
             fields[name] = rest.pop(wire)
-    model, messages = rest.pop("model"), read_messages(rest.pop("messages"))
+    model = rest.pop("model")
+    messages = read_usual(asked.usual) if asked.usual is not None else read_messages(rest.pop("messages"))
     stream = rest.pop("stream", None)
-    if not rest:  # most requests
+    tools, legacy = _tools(rest) if "tools" in rest or "functions" in rest else ((), False)
+    if not rest and not legacy:  # most requests
         return ChatRequest(
             dialect=NAME,
             model=model,
             messages=messages,
+            tools=tools,
             stream=bool(stream),
+            include_usage=asked.include_usage,
             paths=paths or None,
-            form=None if stream is True or "stream" not in asked.body else {"stream": [stream]},
+            form=None if stream is True or "stream" not in asked.fields else {"stream": [stream]},
             **fields,
         )
-    tools, legacy = _tools(rest) if "tools" in rest or "functions" in rest else ((), False)
     choice = _tool_choice(rest)
     stop = rest.get("stop")
     if stop:
@@ -115,7 +118,7 @@ def decode(asked: Asked) -> ChatRequest:
     extra, keep = leftovers(rest)
     form = make_form(
         keep=keep,
-        stream=[stream] if stream is not True and "stream" in asked.body else None,
+        stream=[stream] if stream is not True and "stream" in asked.fields else None,
         stop="string" if type(stop) is str else None,
         options=form_options,
         legacy=legacy,

@@ -7,30 +7,45 @@ Unknown fields, kinds of items, parts and tools pass: the dialect grows, and com
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Literal, TypeAlias
+
+import msgspec
 
 from providers.canonical.errors import MalformedRequest
 from providers.dialect import Asked, WireRequest
 from providers.dialects._openai.values import Json, Object
-from providers.wire.json import has_duplicates, read_object, wrong
+from providers.wire.json import has_duplicates, read_object, usual, wrong
 from providers.wire.memory import checked_once
 
 Check: TypeAlias = Callable[[Json, str], None]
 
 ROLES = ("user", "assistant", "system", "developer")
+
+
+class Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Most items: a role and a text."""
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str
+
+
+USUAL = usual("input", Plain)
 # What may stand in for the input: state that the upstream holds.
 _STORED = ("prompt", "previous_response_id", "conversation")
 
 
 def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: int, messages: int, tools: int) -> Asked:
     data = wire.body
-    body, top, least = read_object(data, depth=depth, values=values)
+    body, top, least, plain = read_object(data, depth=depth, values=values, usual=USUAL)
     model = body.get("model")
     if type(model) is not str or not model:
         raise MalformedRequest("model must be a non-empty string", param="model")
     if not model.isprintable():
         raise MalformedRequest("model holds control characters", param="model")
-    _check_input(body, messages)
+    if plain is None:
+        _check_input(body, messages)
+    else:
+        _check_count(plain, messages)
     for key, value in body.items():
         if value is not None and (check := _CHECKS.get(key)) is not None:
             check(value, key)
@@ -41,8 +56,9 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     return Asked(
         wire=wire,
         params=params,
-        body=body,
+        fields=body,
         top=top,
+        usual=plain,
         model=model,
         task="chat",
         stream=body.get("stream") is True,
@@ -59,14 +75,18 @@ def _check_input(body: Object, most: int) -> None:
         return
     if value is None and any(body.get(key) is not None for key in _STORED):
         return
+    for i, item in enumerate(_check_count(value, most)):
+        if type(item) is dict and len(item) == 2 and type(item.get("content")) is str and item.get("role") in ROLES:
+            continue  # most items
+        _check_item(item, f"input[{i}]")
+
+
+def _check_count(value: Json, most: int) -> list[Json]:
     if type(value) is not list or not value:
         raise MalformedRequest("input must be a string or a non-empty array of items", param="input")
     if len(value) > most:
         raise MalformedRequest(f"input has more than {most} items", param="input")
-    for i, item in enumerate(value):
-        if type(item) is dict and len(item) == 2 and type(item.get("content")) is str and item.get("role") in ROLES:
-            continue  # most items
-        _check_item(item, f"input[{i}]")
+    return value
 
 
 def _check_item(item: Json, at: str) -> None:

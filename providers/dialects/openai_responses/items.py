@@ -33,6 +33,7 @@ from providers.canonical.chat import (
 from providers.canonical.errors import UnsupportedParameter
 from providers.dialects._openai.values import Json, Object, from_url, leftovers, make_form, take_mark
 
+from .check import Plain
 from .words import NAME, Carried, carried, is_made, seal_of
 
 # Items of built-in tools that the caller brings; every other item that we do not know is the model's.
@@ -49,13 +50,18 @@ def form_of(value: Any) -> Mapping[str, Json]:
     return value.form or {}
 
 
-def read_input(body: Mapping[str, Json]) -> tuple[Message, ...]:
-    """The messages of a request that `check` has accepted: instructions first, then the items."""
+def read_input(body: Mapping[str, Json], usual: Sequence[Plain] | None = None) -> tuple[Message, ...]:
+    """The messages of a request that `check` has accepted: instructions first, then the items.
+
+    `usual`: the items, where they are.
+    """
     reader = _Reader()
     instructions = body.get("instructions")
     if instructions:
         text = Text(text=instructions, at="instructions")
         reader.messages.append(Message(role="system", parts=(text,), form={"instructions": True}, at="instructions"))
+    for i, one in enumerate(usual or ()):
+        reader.plain(one.role, one.content, f"input[{i}]")
     value = body.get("input")
     if isinstance(value, str):
         text = Text(text=value, at="input")
@@ -63,6 +69,10 @@ def read_input(body: Mapping[str, Json]) -> tuple[Message, ...]:
     for i, raw in enumerate(value if isinstance(value, list) else ()):
         reader.item(raw, f"input[{i}]")
     return reader.end()
+
+
+def _is_plain(raw: Object) -> bool:
+    return len(raw) == 2 and type(raw.get("content")) is str and raw.get("role") in _FORMS
 
 
 class _Reader:
@@ -76,8 +86,8 @@ class _Reader:
         self._seals: dict[str, Carried] = {}  # of calls that have not come yet
 
     def item(self, raw: Object, at: str) -> None:
-        if len(raw) == 2 and type(raw.get("content")) is str and (form := _FORMS.get(raw.get("role", ""))):
-            self._plain(raw, form, at)  # most items
+        if _is_plain(raw):
+            self.plain(raw["role"], raw["content"], at)  # most items
             return
         kind = raw.get("type") or ("message" if "role" in raw else "item_reference")
         if kind == "message":
@@ -114,10 +124,9 @@ class _Reader:
         held, self._held = self._held, []
         self.messages.append(Message(role="user" if role == "user" else "system", parts=(*held, *parts), at=at))
 
-    def _plain(self, raw: Object, form: Object, at: str) -> None:
+    def plain(self, role: str, text: str, at: str) -> None:
         """A role and one text: what `_message` does with it."""
-        part = Text(text=raw["content"], form=form, at=f"{at}.content")
-        role = raw["role"]
+        part = Text(text=text, form=_FORMS[role], at=f"{at}.content")
         if role == "assistant":
             if not self._turn:
                 self._at = at

@@ -104,7 +104,7 @@ _DEFAULTS: Object = {"background": False, "truncation": "disabled"}
 
 def decode(asked: Asked) -> ChatRequest:
     """What a request means. UnsupportedParameter where it means something that only its own upstream knows."""
-    rest = dict(asked.body)
+    rest = dict(asked.fields)
     for key, reason in _STORED.items():
         if rest.get(key) is not None:
             raise UnsupportedParameter(f"{key}: {reason}", param=key)
@@ -115,13 +115,13 @@ def decode(asked: Asked) -> ChatRequest:
     if rest.get("safety_identifier") is None and rest.get("user"):
         fields["end_user"] = rest.pop("user")
         paths["end_user"] = "user"
-    for wire, value in asked.body.items():
+    for wire, value in asked.fields.items():
         name = _READ.get(wire)
         if name == "top_k" and type(value) not in (int, float):
             continue  # no field of this language: what it is, only its upstream may know
         if name is not None and wire in rest and value is not None and value != {}:
             fields[name] = rest.pop(wire)
-    messages = read_input(rest)
+    messages = read_input(rest, asked.usual)
     del rest["model"]
     rest.pop("input", None)
     if rest.get("instructions"):
@@ -143,11 +143,11 @@ def decode(asked: Asked) -> ChatRequest:
     extra, keep = leftovers(rest)
     form = make_form(
         keep={**usual, **(keep or {})},
-        stream=[stream] if stream is not True and "stream" in asked.body else None,
+        stream=[stream] if stream is not True and "stream" in asked.fields else None,
         options=options,
         include=include,
         text=text,
-        echo={key: asked.body[key] for key in ECHOED if key in asked.body},
+        echo={key: asked.fields[key] for key in ECHOED if key in asked.fields},
     )
     return ChatRequest(
         dialect=NAME,

@@ -99,10 +99,18 @@ def test_a_plain_message_is_written_as_any_other(name: str, messages: tuple[Mess
 #: Where each decoder takes the shorter way with a message that is a role and a text, and how it is closed.
 DECODERS: dict[str, tuple[str, str, object]] = {
     "openai.chat": ("providers.dialects.openai_chat.messages", "_plain", lambda raw, number: None),
-    "openai.responses": ("providers.dialects.openai_responses.items", "_FORMS", {}),
+    "openai.responses": ("providers.dialects.openai_responses.items", "_is_plain", lambda raw: False),
     "anthropic.messages": ("providers.dialects.anthropic.decode", "_plain", lambda raw, number: None),
     "gemini": ("providers.dialects.gemini.decode", "is_text", lambda value: False),
     "ollama.chat": ("providers.dialects.ollama.messages", "_plain", lambda raw, number: None),
+}
+#: Where each dialect says what is usual.
+CHECKS = {
+    "openai.chat": "providers.dialects.openai_chat.check",
+    "openai.responses": "providers.dialects.openai_responses.check",
+    "anthropic.messages": "providers.dialects.anthropic.check",
+    "gemini": "providers.dialects.gemini.read",
+    "ollama.chat": "providers.dialects.ollama.read",
 }
 ARGUMENTS = ["{}", '{"a":1.0,"b":[1,  2]}', '{"text":"\\"args\\" \\"input\\" \\"tool_calls\\""}']
 
@@ -132,10 +140,25 @@ def test_among_others_a_plain_message_is_read_as_any_other(name: str, messages: 
         return  # a conversation that this language cannot hold
     place, word, closed = DECODERS[name]
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module(CHECKS[name]), "USUAL", None)
         patch.setattr(importlib.import_module(place), word, closed)
-        expected = DIALECTS[name].decode_request(given_)
+        longer = asked(name, request)
+        expected = DIALECTS[name].decode_request(longer)
 
-    assert expected == DIALECTS[name].decode_request(given_)
+    assert (expected, longer.body) == (DIALECTS[name].decode_request(given_), given_.body)
+
+
+@EVERY
+def test_usual_messages_are_read_in_one_step(name: str) -> None:
+    """A conversation of texts alone is usual in every dialect, one with a call in none: else nothing is tested here."""
+    said = (Message(role="user", parts=(Text(text="a"),)), Message(role="assistant", parts=(Text(text="b"),)))
+    called = (*said, Message(role="assistant", parts=(CALL,)), Message(role="tool", parts=(RESULT,)))
+    texts = ChatRequest(dialect="another", model="some-model", messages=(*said, said[0]), max_output_tokens=9)
+
+    assert (3, None) == (
+        len(asked(name, texts).usual or ()),
+        asked(name, msgspec.structs.replace(texts, messages=called)).usual,
+    )
 
 
 def test_what_waits_for_a_message_stands_in_the_next_plain_one() -> None:

@@ -323,7 +323,7 @@ def test_tools_that_came_before_are_the_same_object() -> None:
 def test_a_field_hidden_by_a_second_one_may_be_broken(hidden: bytes) -> None:
     """Where a field that does not count cannot be read at all, it is still there twice."""
     data = b'{"a":' + hidden + b',"b":[1],"a":1}'
-    body, top, least = json.read_object(data)
+    body, top, least, _ = json.read_object(data)
 
     assert body == {"a": 1, "b": [1]}
     assert least != len(data)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -540,3 +540,35 @@ async def test_d12_the_gateway_does_not_start_on_a_newer_store(tmp_path: Path) -
 
     assert 1 == process.returncode
     assert "isthmus: the chat store has schema 9999" in said.decode() and 1 == said.count(b"\n")
+
+
+class Held(AbstractContextManager[None]):
+    """Who has the turn among processes, as far as this one is concerned."""
+
+    def __init__(self) -> None:
+        self.times, self.now = 0, False
+
+    def __enter__(self) -> None:
+        assert not self.now
+        self.times, self.now = self.times + 1, True
+
+    def __exit__(self, *_: object) -> None:
+        self.now = False
+
+
+async def test_whoever_writes_has_the_turn_among_processes(tmp_path: Path) -> None:
+    """For as long as the transaction runs, and no longer; to open the file and to scrub it, too; not to read."""
+    held, seen = Held(), []
+    database = SqliteDatabase(tmp_path / "chats.db", lambda what, why: None, others=held)
+    await database.open()
+
+    async def look(_: object) -> None:
+        seen.append(held.now)
+
+    opened_ = held.times
+    await asyncio.gather(*(database.write(look) for _ in range(5)))
+    await database.read(look)
+    await database.scrub()
+    await database.close()
+
+    assert (1, [True] * 5 + [False], 7, False) == (opened_, seen, held.times, held.now)

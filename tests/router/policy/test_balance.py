@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.policy.balance import Known, PeakEwma, in_order
+from router.policy.balance import REFUSED, Known, PeakEwma, in_order
 from router.table import Choose, Target
 
 A, B, C = (Target(provider=name) for name in "abc")
@@ -139,3 +139,89 @@ def test_the_pace_jumps_up_and_comes_down_slowly() -> None:
         pace.note(seconds, at)
 
     assert pace.value == pytest.approx(0.2 + (3.0 - 0.2) * 0.3679, abs=0.01)
+
+
+# ── what sticks, and what loses ────────────────────────────────────────────────────────────────
+
+KEYS = [str(number).encode() for number in range(400)]
+
+
+def first_of(key: bytes, known: list[Known], choose: Choose = "in_order", seed: int = 1) -> str:
+    return in_order([A, B, C], known, choose, Random(seed).random, key)[0].provider
+
+
+@pytest.mark.parametrize("choose", get_args(Choose))
+def test_calls_of_one_key_go_to_one_target(choose: Choose) -> None:
+    """Whatever the policy would choose, and whoever is busy; all targets have some of the keys."""
+    found = {key: {first_of(key, [FREE] * 3, choose, seed) for seed in range(3)} for key in KEYS}
+    busy = [Known(running=9, expected=3.0, usd=Decimal(9))] * 3
+
+    assert {1} == {len(each) for each in found.values()}
+    assert {"a", "b", "c"} == set().union(*found.values())
+    assert all(found[key] == {first_of(key, busy, choose)} for key in KEYS)
+
+
+def test_the_rest_stands_in_the_policys_order() -> None:
+    """Stickiness fixes the first place, and who stands in for it."""
+    rows = [Target(provider=name) for name in "abcdef"]
+    for key in KEYS[:20]:
+        first, second, *rest = in_order(rows, [FREE] * 6, "in_order", Random(1).random, key)
+
+        assert rest == [one for one in rows if one not in (first, second)]
+
+
+def test_who_rests_is_passed_over_and_its_calls_come_back() -> None:
+    """The others' calls stay where they are; those of the one that rests are shared, and each keeps its stand-in."""
+    before = {key: first_of(key, [FREE] * 3) for key in KEYS}
+    away = {key: first_of(key, [Known(share=0.0), FREE, FREE]) for key in KEYS}
+    stand_ins = Counter(away[key] for key in KEYS if before[key] == "a")
+
+    assert all(away[key] == before[key] for key in KEYS if before[key] != "a")
+    assert {"b", "c"} == set(stand_ins) and min(stand_ins.values()) > 0.3 * stand_ins.total()
+    assert before == {key: first_of(key, [FREE] * 3) for key in KEYS}
+
+
+def test_who_recovers_gets_some_of_its_calls() -> None:
+    """As many as its share says."""
+    key = next(key for key in KEYS if first_of(key, [FREE] * 3) == "a")
+    found = Counter(first_of(key, [Known(share=0.25), FREE, FREE], seed=seed) for seed in range(1000))
+
+    assert found["a"] / 1000 == pytest.approx(0.25, abs=0.05)
+
+
+def test_who_loses_less_comes_first_and_who_refuses_last() -> None:
+    """Equals stay as the policy has them; whoever rests is behind all that are well, and before those that refuse."""
+    rows = [Target(provider=name) for name in "abcdef"]
+    lossy, refuses = Known(losses=2), Known(losses=REFUSED)
+    known = [lossy, refuses, FREE, Known(share=0.0), FREE, Known(losses=1)]
+
+    assert list("cefadb") == [one.provider for one in in_order(rows, known, "in_order", Random(1).random)]
+
+
+KNOWN = st.builds(
+    Known,
+    share=st.sampled_from([0.0, 0.5, 1.0]),
+    running=st.integers(0, 3),
+    expected=st.none() | st.floats(0, 3),
+    losses=st.sampled_from([0, 0, 1, 2, REFUSED]),
+)
+
+
+@given(
+    st.lists(KNOWN, min_size=1, max_size=6),
+    st.sampled_from(get_args(Choose)),
+    st.none() | st.binary(max_size=16),
+    st.integers(),
+)
+def test_whatever_is_asked_nobody_is_lost_and_the_best_is_first(
+    known: list[Known], choose: Choose, sticks: bytes | None, seed: int
+) -> None:
+    """Each target is there once; among those that are well, none that loses more comes before one that loses less."""
+    targets = [Target(provider=str(number), weight=1 + number) for number in range(len(known))]
+    order = [int(one.provider) for one in in_order(targets, known, choose, Random(seed).random, sticks)]
+    well = [known[place].losses for place in order if known[place].share == 1.0]
+    refused = [known[place].losses == REFUSED for place in order]
+
+    assert sorted(order) == list(range(len(known)))
+    assert well == sorted(well)
+    assert refused == sorted(refused)

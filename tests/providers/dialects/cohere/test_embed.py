@@ -155,7 +155,7 @@ def test_a_recorded_answer() -> None:
 
 def test_nobody_asks_in_it() -> None:
     """The caller's half is refused."""
-    call = Asked(wire=WireRequest(path="/"), params={}, body={}, top={}, model="m", task="embed")
+    call = Asked(wire=WireRequest(path="/"), params={}, fields={}, top={}, model="m", task="embed")
     for refused in (
         lambda: EMBEDDINGS.decode_embeddings(call),
         lambda: EMBEDDINGS.encode_embeddings(EmbeddingsResponse(), request("a"), []),

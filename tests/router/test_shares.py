@@ -1,0 +1,112 @@
+"""Limits that are shared out among workers."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.config import load
+from router.settings import Settings
+from router.shares import MOST_WORKERS, cores, of_worker, part, told
+from tests.tables import problems
+
+ROUTE = "routes: [{path: /a, speaks: openai.chat, to: models}]\n"
+HASH = f"sha256:{hashlib.sha256(b'key').hexdigest()}"
+TABLE = f"""
+server: {{workers: 4, limits: {{concurrency: 10}}}}
+access: {{keys: [{{name: a, hash: "{HASH}", rpm: 5, tpm: 1000}}, {{name: b, hash: "{HASH[:-1]}0"}}]}}
+providers: {{demo: {{concurrency: 7, queue: 2}}}}
+models: {{m: [{{provider: demo}}]}}
+{ROUTE}"""
+
+
+def settings(tmp_path: Path, text: str, **asked: Any) -> Settings:
+    path = tmp_path / "routes.yaml"
+    path.write_text(text)
+    loaded = load(path, {}, **asked)
+    assert loaded.settings is not None, loaded.problems
+    return loaded.settings
+
+
+@given(st.integers(0, 10**9), st.integers(1, MOST_WORKERS))
+def test_parts_sum_to_the_limit(limit: int, workers: int) -> None:
+    """Exactly, and no two differ by more than one."""
+    parts = [part(limit, number, workers) for number in range(workers)]
+
+    assert limit == sum(parts)
+    assert max(parts) - min(parts) <= 1
+
+
+def test_each_worker_enforces_its_part(tmp_path: Path) -> None:
+    """Of calls at once, of a provider's places and queue, of what keys may use; what is not limited stays so."""
+    whole = settings(tmp_path, TABLE)
+    found = [of_worker(whole, number) for number in range(4)]
+
+    assert [3, 3, 2, 2] == [one.limits.concurrency for one in found]
+    assert [(2, 1), (2, 1), (2, 0), (1, 0)] == [
+        (one.providers["demo"].concurrency, one.providers["demo"].queue) for one in found
+    ]
+    assert [[{"requests": rpm, "tokens": 250}, None] for rpm in (2, 1, 1, 1)] == [
+        [key.limits for key in one.access.keys] for one in found if one.access is not None
+    ]
+    assert {
+        "server.limits.concurrency": "2 to 3",
+        "providers.demo.concurrency": "1 to 2",
+        "access.keys[0].rpm": "1 to 2",
+        "access.keys[0].tpm": "250",
+    } == told(whole)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "what"),
+    [
+        ("rpm: 5", "rpm: 3", "3:", "access.keys[0].rpm: 3"),
+        ("concurrency: 10", "concurrency: 3", "2:", "server.limits.concurrency: 3"),
+        ("concurrency: 7", "concurrency: 1", "4:", "providers.demo.concurrency: 1"),
+    ],
+)
+def test_a_limit_with_nothing_for_some_worker_is_refused(
+    tmp_path: Path, old: str, new: str, place: str, what: str
+) -> None:
+    """Callers that reach that one would always be refused: the file says so with its place, and `check` does."""
+    found = problems(tmp_path, TABLE.replace(old, new))
+
+    assert 1 == len(found) and found[0].startswith(place)
+    assert f"{what} is less than one for each of 4 workers" in found[0]
+
+
+def test_spending_is_kept_in_a_file_by_one_process_alone(tmp_path: Path) -> None:
+    """Several workers cannot: the file says so. A budget that nobody keeps is shared out."""
+    text = TABLE.replace("tpm: 1000}", "tpm: 1000, budget: {usd: 50, per: month}}")
+    found = problems(tmp_path, text + "state: {file: spent.json}\n")
+
+    assert 1 == len(found) and "state.file: one process keeps it" in found[0]
+    assert [] == problems(tmp_path, text.replace("workers: 4", "workers: 1") + "state: {file: spent.json}\n")
+    assert "50 / 4" == told(settings(tmp_path, text))["access.keys[0].budget.usd"]
+
+
+def test_limits_of_one_worker_are_what_the_file_says(tmp_path: Path) -> None:
+    """Nothing is shared out, and no limit is too small."""
+    whole = settings(tmp_path, TABLE.replace("workers: 4", "workers: 1").replace("rpm: 5", "rpm: 1"))
+
+    assert whole == of_worker(whole, 0)
+
+
+def test_one_for_each_core(tmp_path: Path) -> None:
+    """`auto`, of the file or of the command line: as many as this process may use, or its container."""
+    (tmp_path / "max").write_text("max 100000\n")
+    (tmp_path / "half").write_text("150000 100000\n")
+    (tmp_path / "little").write_text("20000 100000\n")
+    usual = cores(tmp_path / "none")
+
+    assert usual == cores(tmp_path / "max") >= 1
+    assert min(usual, 2) == cores(tmp_path / "half")
+    assert 1 == cores(tmp_path / "little")
+    assert cores() == settings(tmp_path, TABLE.replace("workers: 4", "workers: auto")).workers
+    assert cores() == settings(tmp_path, TABLE, workers="auto").workers
+    assert 3 == settings(tmp_path, TABLE, workers="3").workers
