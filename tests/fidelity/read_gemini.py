@@ -295,7 +295,7 @@ def _config(out: Request, config: Json, at: str) -> None:
         out.fact("reasoning", {"effort": level.lower()}, f"{where}.{inner['thinkingLevel']}")
     elif budget == 0:
         out.fact("reasoning", {"effort": "none"}, f"{where}.{inner['thinkingBudget']}")
-    elif budget is not None and budget >= 0:
+    elif budget is not None:
         out.fact("reasoning", {"budget": budget}, f"{where}.{inner['thinkingBudget']}")
     if thinking.pop("includeThoughts", None):
         out.fact("show_reasoning", True, f"{where}.{inner['includeThoughts']}")
