@@ -26,7 +26,7 @@ from providers.canonical.chat import (
     ToolResult,
     Usage,
 )
-from providers.canonical.loss import Losses, approximated, join
+from providers.canonical.loss import Losses, approximated, join, schema_place
 
 Json: TypeAlias = Any
 #: What is wrong with a value, a sentence each; nothing when it fits, or when the schema itself cannot be used.
@@ -79,7 +79,7 @@ def _in_text(
         return ()  # beside a call a text is a remark, not the answer
     schema: Mapping[str, Json] = {"type": "object"} if wish.kind == "json_object" else wish.schema or {}
     reasons = _wrong(text, schema, check)
-    field = join(wish.at or "response_format", "schema") if wish.schema is not None else wish.at or "response_format"
+    field = schema_place(wish) if wish.schema is not None else wish.at or "response_format"
     return [Breach(field=field, reasons=reasons, choice=choice.index)] if reasons else ()
 
 

@@ -7,7 +7,8 @@ Every value is a frozen `msgspec.Struct`. Four fields are common to all of them:
     form    how that dialect spelled a thing that it can spell in several ways (a string or a list of
             parts, `developer` or `system`). Only that dialect reads it, and it is never a loss. One key is common:
             `outer` lists keys of `extra` that stood one level above `at` (beside `function` in a tool). So is `schema`
-            of a format: the key under which the schema stood on its own, at `at`.
+            of a format: the key under which the schema stood on its own, at `at`; and `name_at` of media: the path of
+            their name, where that is not `filename` below `at`.
     at      where the value stood in the caller's own body (`messages[3].content[0]`), so that a loss can
             be named in the caller's words. Empty for values that no caller wrote. Not part of the meaning.
     seal    (parts) a signature or encrypted state of the model that made the part: opaque, echoed to the

@@ -14,7 +14,18 @@ from urllib.parse import quote
 
 import msgspec
 
-from providers.canonical.chat import ChatRequest, ChatResponse, Object, Part, ResponseFormat, ToolResult, Value
+from providers.canonical.chat import (
+    ChatRequest,
+    ChatResponse,
+    Finish,
+    Media,
+    Object,
+    Opaque,
+    Part,
+    ResponseFormat,
+    ToolResult,
+    Value,
+)
 from providers.canonical.errors import CallerError
 
 Kind: TypeAlias = Literal["dropped", "approximated", "invented"]
@@ -65,6 +76,11 @@ def schema_place(wanted: ResponseFormat) -> str:
     if not wanted.at:
         return "response_format"
     return wanted.at if "schema" in (wanted.form or {}) else join(wanted.at, "schema")
+
+
+def name_place(media: Part) -> str:
+    """Where the caller wrote the name of a file."""
+    return (media.form or {}).get("name_at") or join(media.at, "filename")
 
 
 class Worded(Protocol):
@@ -160,6 +176,18 @@ def lose_marks(part: Part, losses: Losses, *, origin: str | None = None) -> None
         losses.append(dropped(at, "the target takes no cache marks here"))
     if part.seal is not None and part.seal.origin != origin:
         losses.append(dropped(part.seal.at or part.at or "signature", "a signature of another model family"))
+
+
+def lose_part(at: str, part: Part, losses: Losses) -> None:
+    """Declares a part of an answer that the caller's dialect has no place for: `message.image`."""
+    kind = part.kind if isinstance(part, Opaque | Media) else str(type(part).__struct_config__.tag)
+    losses.append(dropped(join(at, kind), f"the caller's dialect has no place for this part ({kind})"))
+
+
+def lose_stop(finish: Finish, losses: Losses) -> None:
+    """Declares which sequence ended an answer, where the caller's dialect says only that one did."""
+    if finish.stop_sequence is not None:
+        losses.append(dropped("stop_sequence", "the caller's dialect does not say which sequence ended the answer"))
 
 
 #: Of an answer's `extra`: what repeats the request, names the item or pads the event, and times and reckonings of the

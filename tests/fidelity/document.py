@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .known import KNOWN
+from .known import KNOWN, RECORDED, SAME
 from .languages import LANGUAGES
 from .meaning import Lost
 from .tally import totals
@@ -50,6 +50,10 @@ LIVES = """## Conversations
 A quarter of the answers each, sent back as history by a client that remembers everything, and by one that keeps only
 what all versions of its types have: texts, calls, ids, results and signatures are those that the model made:
 right · wrong.
+"""
+ALIKE = """## What counts as the same
+
+No named loss is asked for these. Everything else that differs must be declared, by the path of the very field.
 """
 RELAYED = """## Relayed
 
@@ -140,11 +144,25 @@ def summary() -> Iterator[str]:
         f" {named}, {count['refused']:,} refused by name, {count['errors']:,} errors told as errors,"
         f" {count['failing']:,} failures, each of them known:"
     )
+    every, chats = RECORDED
+    yield ""
+    yield (
+        f"They are made of {chats:,} of the {every:,} recorded cases; the others are no chats (embeddings, counts,"
+        " lists, older interfaces). A case counts once in each row that it is tried in: a way, a cut, a lane."
+    )
     yield ""
     yield "| what | case | why |"
     yield "| --- | --- | --- |"
     for (title, case), why in sorted(KNOWN.items()):
         yield f"| {title} | {case} | {why} |"
+
+
+def alike() -> Iterator[str]:
+    """What the comparisons let pass."""
+    yield "| difference | why it is none |"
+    yield "| --- | --- |"
+    for what, why in SAME:
+        yield f"| {what} | {why} |"
 
 
 # ── features ───────────────────────────────────────────────────────────────────────────
@@ -203,7 +221,7 @@ def document() -> str:
         *("\n".join(summary()), REQUESTS, "\n".join(table("request", asked, list(NAMES)))),
         *(ANSWERS, "\n".join(table("answer", files, CALLERS)), STREAMS, "\n".join(table("stream", files, CALLERS))),
         *(ERRORS, "\n".join(table("error", files, CALLERS)), LIVES, "\n".join(lives())),
-        *(RELAYED, "\n".join(relayed()), FEATURES),
+        *(RELAYED, "\n".join(relayed()), ALIKE, "\n".join(alike()), FEATURES),
     ]
     for target in NAMES:
         kind = "" if target in CALLERS else ", spoken to upstreams only"

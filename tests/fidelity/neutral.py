@@ -85,6 +85,9 @@ class Request:
     facts: dict[str, Fact] = field(default_factory=dict)
     schema: Fact | None = None  # of the answer; its value as it was written
     shows: bool = False  # it thinks, and what it thinks is shown without being asked for
+    heaped: bool = False  # a message has one text and a heap of pictures: nothing says which comes first
+    asleep: bool = False  # it thinks only when it is asked to
+    checks: bool = False  # every call is held to the schema of its tool, or there is none: Gemini, VALIDATED, ANY, NONE
 
     def fact(self, name: str, value: Json, at: str) -> None:
         if says(value):
@@ -163,6 +166,9 @@ class Usage:
     total: int = 0
     cached: int = 0
     reasoning: int = 0
+    kept: int = 0  # what of the input went into a cache
+    sound: tuple[int, int] = (0, 0)  # of the input, of the output
+    pictures: tuple[int, int] = (0, 0)
 
 
 @dataclass

@@ -34,7 +34,7 @@ _NAMES = {"stop_sequences": "stop"}
 
 
 def read_request(body: Json) -> Request:
-    out = Request()
+    out = Request(asleep="-4-5" in str(body.get("model")))
     rest = dict(body)
     for key in ("model", "stream", "anthropic_version"):
         rest.pop(key, None)
@@ -293,10 +293,11 @@ def _usage(raw: Json) -> Usage | None:
         return int(raw.get(key) or 0)
 
     cached = count("cache_read_input_tokens")
-    asked = count("input_tokens") + cached + count("cache_creation_input_tokens")
+    kept = count("cache_creation_input_tokens")
+    asked = count("input_tokens") + cached + kept
     answered = count("output_tokens")
     thought = (raw.get("output_tokens_details") or {}).get("thinking_tokens") or 0
-    return Usage(input=asked, output=answered, total=asked + answered, cached=cached, reasoning=thought)
+    return Usage(input=asked, output=answered, total=asked + answered, cached=cached, reasoning=thought, kept=kept)
 
 
 # ── streams ────────────────────────────────────────────────────────────────────────────

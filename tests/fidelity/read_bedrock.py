@@ -52,7 +52,7 @@ _TYPES = {
 
 
 def read_request(body: Json) -> Request:
-    out = Request()
+    out = Request(asleep=True)
     rest = dict(body)
     conversation = _Conversation(out)
     for i, block in enumerate(rest.pop("system", None) or ()):
@@ -224,15 +224,17 @@ def _hear(choice: Choice, block: Json) -> None:
     elif "reasoningContent" in block:
         inner = block["reasoningContent"]
         choice.reasoning += (inner.get("reasoningText") or {}).get("text") or ""
-        choice.foreign += ["redactedContent"] if "redactedContent" in inner else []
+        choice.foreign += ["redacted_thinking"] if "redactedContent" in inner else []
         sealed = (inner.get("reasoningText") or {}).get("signature") or inner.get("redactedContent")
         choice.seals += [sealed] if sealed else []
     elif "citationsContent" in block:
         choice.text += "".join(piece.get("text") or "" for piece in block["citationsContent"].get("content") or ())
         for citation in block["citationsContent"].get("citations") or ():
             _source(choice, citation)
+    elif "image" in block:
+        choice.media.append(medium("image", block["image"]))
     else:
-        choice.foreign += list(block)
+        choice.foreign += [kind for kind in block if kind != "citations"]  # of no words of its own
 
 
 def _source(choice: Choice, citation: Json) -> None:
@@ -252,7 +254,7 @@ def _usage(raw: Json) -> Usage | None:
         return None
     cached, kept = raw.get("cacheReadInputTokens") or 0, raw.get("cacheWriteInputTokens") or 0
     asked, answered = (raw.get("inputTokens") or 0) + cached + kept, raw.get("outputTokens") or 0
-    return Usage(input=asked, output=answered, total=asked + answered, cached=cached)
+    return Usage(input=asked, output=answered, total=asked + answered, cached=cached, kept=kept)
 
 
 def read_stream(data: bytes) -> Answer:
@@ -279,6 +281,8 @@ def read_stream(data: bytes) -> Answer:
         block = blocks[index]
         if "toolUse" in block:
             block["toolUse"]["input"] = parsed(block["toolUse"].get("pieces") or "")
+        if "pieces" in block.get("image", {}):
+            block["image"]["source"] = {"bytes": base64.b64encode(block["image"]["pieces"]).decode()}
         _hear(choice, block)
         for citation in block.get("citations") or ():
             _source(choice, citation)
@@ -294,6 +298,9 @@ def _piece(block: Json, delta: Json) -> None:
     elif "toolUse" in delta:
         inner = block.setdefault("toolUse", {})
         inner["pieces"] = inner.get("pieces", "") + delta["toolUse"]["input"]
+    elif "image" in delta:
+        inner = block.setdefault("image", {})
+        inner["pieces"] = inner.get("pieces", b"") + base64.b64decode(delta["image"]["source"]["bytes"])
     elif "reasoningContent" in delta:
         inner = block.setdefault("reasoningContent", {})
         if "redactedContent" in delta["reasoningContent"]:

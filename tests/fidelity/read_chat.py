@@ -386,6 +386,9 @@ def _usage(raw: Json) -> Usage | None:
         total=raw.get("total_tokens") or 0,
         cached=prompt.get("cached_tokens") or raw.get("prompt_cache_hit_tokens") or 0,
         reasoning=completion.get("reasoning_tokens") or 0,
+        kept=prompt.get("cache_write_tokens") or 0,
+        sound=(prompt.get("audio_tokens") or 0, completion.get("audio_tokens") or 0),
+        pictures=(prompt.get("image_tokens") or 0, completion.get("image_tokens") or 0),
     )
     if out.reasoning and out.input + out.output + out.reasoning == out.total:
         out.output += out.reasoning  # xAI counts the reasoning beside the completion

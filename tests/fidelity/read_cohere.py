@@ -38,7 +38,7 @@ _NAMES = {"p": "top_p", "k": "top_k", "stop_sequences": "stop"}
 
 
 def read_request(body: Json) -> Request:
-    out = Request()
+    out = Request(asleep=True)
     rest = dict(body)
     rest.pop("model", None)
     rest.pop("stream", None)
@@ -128,6 +128,9 @@ def read_answer(body: Json) -> Answer:
     choice = out.choices[0] = Choice()
     message = body.get("message") or {}
     _hear(choice, message)
+    _tokens(choice, body.get("logprobs"))
+    for citation in message.get("citations") or ():
+        _source(choice, citation)
     for call in message.get("tool_calls") or ():
         choice.calls.append(_call(call))
     _end(choice, body.get("finish_reason"))
@@ -139,6 +142,18 @@ def _hear(choice: Choice, message: Json) -> None:
     for item in message.get("content") or ():
         choice.text += item.get("text") or ""
         choice.reasoning += item.get("thinking") or ""
+
+
+def _source(choice: Choice, citation: Json) -> None:
+    for source in citation.get("sources") or ():
+        url = (source.get("document") or {}).get("url")
+        choice.sources += [url] if url and url not in choice.sources else []
+
+
+def _tokens(choice: Choice, items: Json) -> None:
+    """Log probabilities come with a piece of text and the ids of its tokens: the text stands with the first."""
+    for item in items or ():
+        choice.tokens = [*(choice.tokens or ()), item.get("text") or "", *("" for _ in item["token_ids"][1:])]
 
 
 def _call(call: Json) -> Call:
@@ -182,6 +197,9 @@ def read_stream(data: bytes) -> Answer:
                 out.id = event.get("id") or None
             case "content-start" | "content-delta":
                 _hear(choice, {"content": [message["content"]]})
+                _tokens(choice, [event["logprobs"]] if event.get("logprobs") else None)
+            case "citation-start":
+                _source(choice, message["citations"])
             case "tool-plan-delta":
                 choice.reasoning += message["tool_plan"]
             case "tool-call-start":

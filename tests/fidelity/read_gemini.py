@@ -236,6 +236,7 @@ def _tool_config(out: Request, config: Json, at: str) -> None:
         word = {"ANY": "required", "NONE": "none", "AUTO": "auto", "VALIDATED": "auto"}.get(mode, mode)
         if word != "auto" or allowed:
             out.fact("tool_choice", {"mode": word, "names": allowed}, where)
+        out.checks = mode in ("VALIDATED", "ANY", "NONE")
         if mode == "VALIDATED":
             out.fact("validated", True, where)
         for key, value in calling.items():
@@ -294,7 +295,7 @@ def _config(out: Request, config: Json, at: str) -> None:
         out.fact("reasoning", {"effort": level.lower()}, f"{where}.{inner['thinkingLevel']}")
     elif budget == 0:
         out.fact("reasoning", {"effort": "none"}, f"{where}.{inner['thinkingBudget']}")
-    elif budget is not None and budget >= 0:
+    elif budget is not None:
         out.fact("reasoning", {"budget": budget}, f"{where}.{inner['thinkingBudget']}")
     if thinking.pop("includeThoughts", None):
         out.fact("show_reasoning", True, f"{where}.{inner['includeThoughts']}")
@@ -446,7 +447,13 @@ def _usage(raw: Json) -> Usage:
         total=total,
         cached=count("cachedContentTokenCount"),
         reasoning=thoughts,
+        sound=(_of("AUDIO", raw, "promptTokensDetails"), _of("AUDIO", raw, "candidatesTokensDetails")),
+        pictures=(_of("IMAGE", raw, "promptTokensDetails"), _of("IMAGE", raw, "candidatesTokensDetails")),
     )
+
+
+def _of(kind: str, raw: Json, key: str) -> int:
+    return sum(one.get("tokenCount") or 0 for one in raw.get(key) or () if one.get("modality") == kind)
 
 
 __all__ = ["read_answer", "read_request", "read_stream"]

@@ -33,7 +33,7 @@ _DEFAULTS: dict[str, tuple[Json, ...]] = {
 
 
 def read_request(body: Json) -> Request:
-    out = Request()
+    out = Request(heaped=True)
     rest = dict(body)
     rest.pop("model", None)
     rest.pop("stream", None)
@@ -43,10 +43,13 @@ def read_request(body: Json) -> Request:
     conversation.finish()
     for i, tool in enumerate(rest.pop("tools", None) or ()):
         inner = dict(tool["function"])
-        made = Function(
-            inner.pop("name"), f"tools[{i}].function", inner.pop("description", None) or None, inner.pop("parameters")
-        )
-        made.marks = {key: Fact(value, f"tools[{i}].function.{key}") for key, value in inner.items() if says(value)}
+        about, wanted = inner.pop("description", None) or None, inner.pop("parameters", None)
+        made = Function(inner.pop("name"), f"tools[{i}].function", about, wanted)
+        made.marks = {
+            key: Fact(value, f"tools[{i}].function.{key}")
+            for key, value in inner.items()
+            if says(value) and (key, value) != ("strict", False)
+        }
         out.functions.append(made)
     think = rest.pop("think", None)
     out.shows = bool(think)

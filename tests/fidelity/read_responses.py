@@ -132,7 +132,7 @@ class _Conversation(Conversation):
 
     def read_reasoning(self, rest: Json, at: str) -> None:
         pieces = [*(rest.pop("summary", None) or ()), *(rest.pop("content", None) or ())]
-        text = "".join(piece.get("text", "") for piece in pieces)
+        text = "\n\n".join(piece.get("text", "") for piece in pieces)  # they are paragraphs
         sealed = rest.pop("encrypted_content", None)
         one = self.add("assistant", "reasoning", text, at) if text else self.add("assistant", "nothing", None, at)
         if sealed:
@@ -308,6 +308,7 @@ def _usage(raw: Json) -> Usage | None:
         total=raw.get("total_tokens") or 0,
         cached=(raw.get("input_tokens_details") or {}).get("cached_tokens") or 0,
         reasoning=(raw.get("output_tokens_details") or {}).get("reasoning_tokens") or 0,
+        kept=(raw.get("input_tokens_details") or {}).get("cache_write_tokens") or 0,
     )
 
 

@@ -174,6 +174,13 @@ def _camel(key: str) -> str:
     return head + "".join(word.capitalize() for word in tail) if head and tail else key
 
 
+def _repeats(node: Any) -> bool:
+    """Does it come back to itself, here or further down?"""
+    if isinstance(node, dict):
+        return "again" in node or any(map(_repeats, node.values()))
+    return any(map(_repeats, node)) if isinstance(node, list | tuple) else False
+
+
 def differences(one: Normal | None, other: Normal | None, at: str = "") -> Iterator[tuple[str, str]]:
     """(path, keyword) of everything that the two do not say alike."""
     if one is None or other is None:
@@ -181,6 +188,8 @@ def differences(one: Normal | None, other: Normal | None, at: str = "") -> Itera
             yield at, "schema"
         return
     if "again" in one or "again" in other:
+        if not (_repeats(one) and _repeats(other)):
+            yield at, "$ref"
         return  # from here on both repeat themselves
     for key in {**one, **other}:
         a, b = one.get(key), other.get(key)

@@ -52,6 +52,7 @@ def found(request: ChatRequest, *choices: Choice) -> list[tuple[str, str]]:
 
 FORMAT = asked(response_format=ResponseFormat(kind="json_schema", schema=SCHEMA, at="response_format.json_schema"))
 MODE = asked(response_format=ResponseFormat(kind="json_object"))
+ALONE = asked(response_format=ResponseFormat(kind="json_schema", schema=SCHEMA, at="format", form={"schema": "format"}))
 TOOLS = asked(tools=(TOOL, Tool(name="free"), Tool(name="own", kind="custom", parameters=SCHEMA)))
 
 
@@ -79,6 +80,7 @@ def test_what_is_worth_looking_at() -> None:
         (FORMAT, answer(Text(text="I cannot"), reason="refusal"), []),
         (FORMAT, answer(reason="content_filter"), []),
         (FORMAT, answer(Text(text="[" * 100_000)), [("response_format.json_schema.schema", "it is not JSON")]),
+        (ALONE, answer(Text(text="nonsense")), [("format", "it is not JSON")]),
         (MODE, answer(Text(text="[]")), [("response_format", "no object")]),
         (MODE, answer(Text(text="{}")), []),
         (TOOLS, answer(call('{"a": 1}')), []),

@@ -14,9 +14,11 @@ One meaning a folder in `tests/rosetta`, written in every language: `canonical.j
 `LANGUAGE.request.json` how an upstream is asked, `LANGUAGE.answer.json` and `LANGUAGE.stream.txt` how a caller is told,
 `LANGUAGE.error.json` how it is told no, `LANGUAGE.losses.json` what that language cannot say. Tests hold that codecs
 write and read the files so, that readers which share no code with them agree, and that every way from one language to
-another loses only what is declared.
+another loses only what is declared. Answers of languages that are spoken to upstreams only are written by hand, as
+their services write them; `LANGUAGE.unsaid.json` has what those cannot say.
 
-`=` says all of it, `≈` all but what is named below, `✗` is refused by name, blank: not part of this meaning.
+`=` says all of it, `≈` all but what is named below, `✗` is refused by name, `–` cannot say it, blank: not part of this
+meaning.
 """
 
 
@@ -24,6 +26,8 @@ def mark(meaning: str, name: str, part: str) -> str:
     lost = stone.lost_in(meaning, name)
     if part == "request" and "refused" in lost:
         return "✗"
+    if part == "answer" and (left_out := stone.unsaid(meaning, name)):
+        return "–" if "answer" in left_out else "≈"
     if not stone.has(meaning, f"{name}.{part}.json"):
         return ""
     return "≈" if lost.get(part) or (part == "answer" and lost.get("stream")) else "="
@@ -51,6 +55,8 @@ def losses(name: str) -> Iterator[str]:
         seen = dict.fromkeys((part, *one) for part in ("request", "answer", "stream") for one in lost.get(part, ()))
         for part, field, kind, reason in seen:
             yield f"| {meaning} | {part} | `{field}` {kind}: {reason} |"
+        for path, reason in stone.unsaid(meaning, name).items():
+            yield f"| {meaning} | answer | `{path}` unsaid: {reason} |"
 
 
 def errors() -> Iterator[str]:
@@ -80,7 +86,7 @@ def document() -> str:
         "## Requests\n",
         "\n".join(table("request", list(NAMES))),
         "## Answers\n",
-        "\n".join(table("answer", CALLERS)),
+        "\n".join(table("answer", list(NAMES))),
         "## Errors\n\nOne status for all; the class in each language's own word.\n",
         "\n".join(errors()),
         "## What is lost\n",

@@ -8,7 +8,11 @@
     LANGUAGE.losses.json        what that language cannot say of it: losses by request, answer, stream; or a refusal
 
 The files of the languages are made by the codecs (`write`) and read by people; what holds them is that codecs and
-independent readers agree on them, and that every way from one to another is tried.
+independent readers agree on them, and that every way from one to another is tried. Languages that are spoken to
+upstreams only have no codec that writes answers: theirs are written by hand, as their services write them.
+
+    LANGUAGE.stream.jsonl       a stream of Bedrock's, an event a line; its frames are binary
+    LANGUAGE.unsaid.json        what of the answer that language cannot say, as pairs of path and reason: `answer`, all
 """
 
 from __future__ import annotations
@@ -27,12 +31,15 @@ from providers.canonical.errors import CallerError, RouterError
 from providers.canonical.loss import Losses
 from providers.canonical.stream import unfold
 from providers.dialect import Dialect, WireResponse
+from tests.answers import bedrock_frame
 from tests.fidelity.languages import LANGUAGES
 from tests.fidelity.neutral import unescaped
 from tests.fidelity.through import CALLERS, GEMINI, NAMES, ask, caller_of
 
 Json = Any
 FOLDER = Path(__file__).parent
+#: Languages whose answers are written by hand.
+BY_HAND = [name for name in NAMES if name not in CALLERS]
 HINTS = typing.get_type_hints(ChatRequest)
 #: What no meaning has: how and where a caller wrote it, and who made what.
 VOLATILE = ("form", "at", "dialect", "paths", "model", "stream", "include_usage", "invented_id", "raw", "name", "extra")
@@ -90,14 +97,15 @@ def meant(value: Json) -> Json:
         if bare.get(key) in (False, {"mode": "auto"}):
             del bare[key]
     reasoning = bare.get("reasoning") or {}
-    reasoning.pop("show", None)
     if reasoning in ({"effort": "none"}, {"budget": 0}):
         bare.pop("reasoning")
     return bare
 
 
-#: What some languages cannot leave open, or do not tell, and no caller hears: marks that are the default, labels.
-_LABELS = {"detail": "auto", "validated": True, "strict": True, "additionalProperties": False}
+#: What has a name that matters, by what else it has: calls, tools, turns. A file's, a schema's, a result's do not.
+_NAMED = {"arguments", "description", "parameters", "role"}
+#: Marks that are the default.
+_LABELS = {"detail": "auto"}
 
 
 def _bare(raw: Json, numbers: dict[str, int]) -> Json:
@@ -107,10 +115,12 @@ def _bare(raw: Json, numbers: dict[str, int]) -> Json:
         return raw
     out = {}
     for key, value in raw.items():
-        if key in VOLATILE and not (key == "name" and ("arguments" in raw or "description" in raw)):
+        if key in VOLATILE and not (key == "name" and raw.keys() & _NAMED):
             continue
         if _LABELS.get(key) == value and key in _LABELS:
             continue
+        if key == "strict" and raw.get("kind") == "json_schema":
+            continue  # where there is no such mark, answers are held to their schema in any case
         if key == "mime_type" and ("url" in raw or raw.get("kind") == "audio"):
             continue  # in an address, or in what was asked for
         bare = _bare(value, numbers)
@@ -122,7 +132,9 @@ def _bare(raw: Json, numbers: dict[str, int]) -> Json:
             bare = unescaped(value)
         if key == "parameters" and bare == {"type": "object"}:
             continue
-        if bare not in (None, [], {}, "", False):
+        if key.endswith("_tokens") and bare == 0:
+            continue  # a part that was not counted, or of which there was none
+        if bare is not False and bare not in (None, [], {}, ""):
             out[key] = bare
     return out
 
@@ -202,7 +214,7 @@ def write() -> list[str]:
         wanted = dict(files(meaning))
         folder = FOLDER / meaning
         for path in sorted(folder.iterdir()):
-            if path.name != "canonical.json" and path.name not in wanted:
+            if path.name != "canonical.json" and path.name not in wanted and not by_hand(path.name):
                 path.unlink()
                 changed.append(f"{meaning}/{path.name}")
         for name, text in wanted.items():
@@ -211,6 +223,12 @@ def write() -> list[str]:
                 path.write_bytes(text.encode())
                 changed.append(f"{meaning}/{name}")
     return changed
+
+
+def by_hand(name: str) -> bool:
+    """Is a file one that nobody makes anew?"""
+    parts = ("answer.json", "stream.txt", "stream.jsonl", "unsaid.json")
+    return name in [f"{language}.{part}" for language in BY_HAND for part in parts]
 
 
 # ── what a reader needs ────────────────────────────────────────────────────────────────
@@ -228,6 +246,51 @@ def read_request(meaning: str, language: str) -> ChatRequest:
     return dialect.decode_request(ask(dialect, load(meaning, f"{language}.request.json"), params))
 
 
+def told_whole(meaning: str, language: str) -> bytes:
+    """The bytes of a whole answer."""
+    return (FOLDER / meaning / f"{language}.answer.json").read_bytes()
+
+
+def told_streamed(meaning: str, language: str) -> bytes:
+    """The bytes of a streamed answer."""
+    if not has(meaning, f"{language}.stream.jsonl"):
+        return (FOLDER / meaning / f"{language}.stream.txt").read_bytes()
+    out = []
+    for line in (FOLDER / meaning / f"{language}.stream.jsonl").read_text(encoding="utf-8").split("\n"):
+        if line:
+            ((kind, event),) = json.loads(line).items()
+            payload = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+            out.append(bedrock_frame(kind, payload))
+    return b"".join(out)
+
+
+def unsaid(meaning: str, language: str) -> dict[str, str]:
+    """What of an answer a language cannot say: its path in the canonical answer, and why."""
+    name = f"{language}.unsaid.json"
+    return dict(load(meaning, name)) if has(meaning, name) else {}
+
+
 def read_answer(meaning: str, language: str) -> ChatResponse:
-    body = (FOLDER / meaning / f"{language}.answer.json").read_bytes()
-    return NAMES[language].decode_response(WireResponse(status=200, headers={}, body=body))
+    return NAMES[language].decode_response(WireResponse(status=200, headers={}, body=told_whole(meaning, language)))
+
+
+def without(value: Json, path: str) -> Json:
+    """A value without what stands at a path (`choices[].finish.stop_sequence`). KeyError where nothing stands."""
+    head, _, rest = path.partition(".")
+    key, listed = head.removesuffix("[]"), head.endswith("[]")
+    inner = value[key]
+    if not rest:
+        return {name: item for name, item in value.items() if name != key}
+    if not listed:
+        return {**value, key: without(inner, rest)}
+    items = [_without_if_there(item, rest) for item in inner]
+    if items == inner:
+        raise KeyError(path)
+    return {**value, key: items}
+
+
+def _without_if_there(item: Json, path: str) -> Json:
+    try:
+        return without(item, path)
+    except KeyError:
+        return item

@@ -25,7 +25,7 @@ from providers.canonical.chat import (
     Usage,
 )
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest
-from providers.canonical.loss import Losses, approximated, dropped, lose_answer
+from providers.canonical.loss import Losses, approximated, dropped, lose_answer, lose_part
 from providers.dialect import Asked, WireResponse
 from providers.dialects.anthropic.blocks import raw_input, raw_inputs, read_block, write_block
 from providers.dialects.anthropic.errors import decode_error
@@ -232,7 +232,13 @@ def foreign_block(part: AnyPart, at: str, losses: Losses) -> Object | None:
     match part:
         case Text():
             if part.seal is not None:
-                losses.append(dropped(at, f"the caller's dialect has no place for a signature of {part.seal.origin}"))
+                losses.append(
+                    dropped(
+                        f"{at}.signature", f"the caller's dialect has no place for a signature of {part.seal.origin}"
+                    )
+                )
+            if not part.text and part.citations:
+                losses.append(dropped(f"{at}.citations", "a citation without a text"))
             return _told_text(part, at, losses) if part.text else None
         case Reasoning():
             return told_reasoning(part)
@@ -241,12 +247,13 @@ def foreign_block(part: AnyPart, at: str, losses: Losses) -> Object | None:
         case Refusal():
             return {"type": "text", "text": part.text} if part.text else None
         case Media() if part.transcript:
-            losses.append(approximated(at, "the caller's dialect does not speak: what was said is told as text"))
+            losses.append(
+                approximated(f"{at}.{part.kind}", "the caller's dialect does not speak: what was said is told as text")
+            )
             return {"type": "text", "text": part.transcript}
         case Opaque() if part.dialect == NAME:
             return write_block(part)
-    kind = part.kind if isinstance(part, Media | Opaque) else type(part).__name__
-    losses.append(dropped(at, f"the caller's dialect has no place for this part ({kind})"))
+    lose_part(at, part, losses)
     return None
 
 
@@ -278,6 +285,7 @@ def told_call(part: ToolCall) -> Object:
 
 def _told_input(part: ToolCall, at: str, losses: Losses) -> Json:
     if part.kind == "custom":
+        losses.append(approximated(f"{at}.input", "a custom tool's input stands under `input`"))
         return {"input": part.arguments}
     if not part.arguments.strip():
         return {}

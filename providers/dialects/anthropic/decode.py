@@ -215,6 +215,8 @@ def _output(rest: Object, form: Object, fields: Object) -> Mapping[str, str]:
         fields["reasoning"] = _thinking(thinking, effort)
         if fields["reasoning"].effort is not None and effort == fields["reasoning"].effort:
             paths["reasoning"] = "output_config.effort"
+        elif effort is not None:
+            rest["output_config.effort"] = effort
     elif effort is not None:
         fields["reasoning"] = ReasoningConfig(effort=effort, at="output_config.effort")
         paths["reasoning"] = "output_config.effort"
@@ -242,7 +244,8 @@ _THINKING = {
 def _thinking(raw: Object, effort: str | None) -> ReasoningConfig:
     """How much to think. Adaptive thinking without an effort leaves it to the model (budget -1).
 
-    An effort beside thinking that is off says how hard to work on the answer: elsewhere there is no such thing.
+    An effort beside a budget, or beside thinking that is off, says how hard to work on the answer: elsewhere there is
+    no such thing.
     """
     kind = raw.get("type")
     known = _THINKING.get(str(kind), ())
@@ -256,8 +259,6 @@ def _thinking(raw: Object, effort: str | None) -> ReasoningConfig:
         fields = {"effort": effort}
     elif kind == "adaptive":
         fields = {"budget": -1}
-    if effort is not None and kind in ("enabled", "disabled"):
-        extra = {**(extra or {}), "effort": effort}
     display = raw.get("display")
     show = display == "summarized" if display in ("summarized", "omitted") else None
     return ReasoningConfig(show=show, extra=extra, at=PATHS["reasoning"], **fields)

@@ -30,7 +30,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import MalformedRequest
-from providers.canonical.loss import Losses, approximated, dropped, invented, join
+from providers.canonical.loss import Losses, approximated, dropped, invented, join, name_place
 from providers.canonical.turns import plain_text, whole_turns
 from providers.dialects.anthropic.blocks import source_of
 from providers.dialects.anthropic.models import Family
@@ -306,7 +306,7 @@ class Conversation:
         if part.detail not in (None, "auto"):
             self._losses.append(dropped(join(part.at, "detail"), "the target has no levels of detail"))
         if part.name is not None:
-            self._losses.append(dropped(at, "the target takes no names of images"))
+            self._losses.append(dropped(name_place(part), "the target takes no names of images"))
         if part.base64 is None:
             return self._by_url(part, at, "images")
         said = (part.mime_type or "").partition(";")[0].strip().lower()

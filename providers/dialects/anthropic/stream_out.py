@@ -207,6 +207,8 @@ class Encoder:
         if seal is not None and seal.origin != FAMILY:
             block["signature"] = told_seal(seal)
         if call.kind == "custom":
+            at = f"content[{self._blocks}].input"
+            self._losses.append(approximated(at, "a custom tool's input stands under `input`"))
             self._custom, self._under = [], "input"
         return self._open(call.index, "input", block)
 
@@ -218,7 +220,8 @@ class Encoder:
         if not self._argued and (text := event.arguments.lstrip()):
             self._argued = True
             if not text.startswith("{") and not self._own:
-                self._losses.append(approximated("content", "arguments that are no object stand under `value` as text"))
+                at = f"content[{self._blocks}].input"
+                self._losses.append(approximated(at, "arguments that are no object stand under `value` as text"))
                 self._custom, self._under = [event.arguments], "value"
                 return out
         return out + self._piece(event.arguments)
@@ -231,7 +234,7 @@ class Encoder:
             self._sealed = True
             return self._delta("signature_delta", signature=told_seal(seal))
         if not (self._kind == "input" and seal.origin == FAMILY):
-            at = f"content[{self._blocks}]"
+            at = f"content[{self._blocks}].signature"
             self._losses.append(dropped(at, f"the caller's dialect has no place for a signature of {seal.origin}"))
         return b""
 

@@ -28,7 +28,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
-from providers.canonical.loss import Losses, approximated, dropped, invented, join
+from providers.canonical.loss import Losses, approximated, dropped, invented, join, name_place
 from providers.canonical.turns import plain_text, whole_turns
 from providers.dialects.bedrock.words import (
     FAMILY,
@@ -267,10 +267,10 @@ class Conversation:
         if kind == "document":
             self._documents += 1
             if part.name is not None:
-                self._losses.append(dropped(join(part.at, "filename"), "a neutral name is sent: the model reads names"))
+                self._losses.append(dropped(name_place(part), "a neutral name is sent: the model reads names"))
             return {"document": {"format": format_, "name": f"document-{self._documents}", "source": source}}
         if part.name is not None:
-            self._losses.append(dropped(join(part.at, "filename"), "the target takes names of documents only"))
+            self._losses.append(dropped(name_place(part), "the target takes names of documents only"))
         return {kind: {"format": format_, "source": source}}
 
 

@@ -246,7 +246,7 @@ def _tools(request: ChatRequest, talk: Conversation, model: Family, losses: Loss
         return {"tools": specs} if specs else {}
     config: Object = {"tools": specs}
     if choice.mode == "none":
-        losses.append(approximated("tool_choice", "the target cannot be kept from calling the tools of the history"))
+        losses.append(dropped("tool_choice", "the target cannot be kept from calling the tools of the history"))
     elif request.tool_choice is not None:
         config["toolChoice"] = _choice(choice, model, losses)
     return config
@@ -286,7 +286,8 @@ def _choice(choice: ToolChoice, model: Family, losses: Losses) -> Object:
     if choice.mode != "required":
         return {"auto": {}}
     if not model.forces:
-        losses.append(approximated("tool_choice", "this model cannot be made to call a tool"))
+        why = "this model cannot be made to call a tool"
+        losses.append((approximated if choice.names else dropped)("tool_choice", why))
         return {"auto": {}}
     if len(choice.names) == 1:
         return {"tool": {"name": written_name(choice.names[0], "tool_choice")}}

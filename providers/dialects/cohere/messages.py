@@ -20,7 +20,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.loss import Losses, approximated, dropped, join, lose_marks
+from providers.canonical.loss import Losses, approximated, dropped, join, lose_marks, name_place
 from providers.canonical.turns import has_neighbours, plain_text
 
 from .words import Json, Object
@@ -129,7 +129,7 @@ class Writer:
             if inner["detail"] != part.detail:
                 self._losses.append(approximated(join(at, "detail"), "the target knows auto, low and high"))
         if part.name is not None:
-            self._losses.append(dropped(join(at, "filename"), "the target takes no names of images"))
+            self._losses.append(dropped(name_place(part), "the target takes no names of images"))
         self._content.append({"type": "image_url", "image_url": inner})
 
     def _document(self, part: Media, at: str) -> None:

@@ -31,7 +31,7 @@ from providers.canonical.chat import (
     Usage,
 )
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest, UpstreamFailed
-from providers.canonical.loss import Losses, approximated, dropped, lose_answer, lose_marks
+from providers.canonical.loss import Losses, approximated, dropped, lose_answer, lose_marks, lose_stop
 from providers.dialects.gemini.names import FAMILY, NAME, Json, raw_answer, raw_part
 from providers.dialects.gemini.parts import (
     AnswerIds,
@@ -351,8 +351,9 @@ def encode_usage(usage: Usage | None, *, own: bool) -> dict[str, Json] | None:
     if usage.total_tokens is None and given is not None and made is not None:
         counts["totalTokenCount"] = given + made
     result = {key: value for key, value in counts.items() if value is not None}
-    _add_details(result, "promptTokensDetails", given, usage.input_audio_tokens, usage.input_image_tokens)
-    _add_details(result, "candidatesTokensDetails", made, usage.output_audio_tokens, usage.output_image_tokens)
+    asked, answered = counts["promptTokenCount"], counts["candidatesTokenCount"]
+    _add_details(result, "promptTokensDetails", asked, usage.input_audio_tokens, usage.input_image_tokens)
+    _add_details(result, "candidatesTokensDetails", answered, usage.output_audio_tokens, usage.output_image_tokens)
     return result
 
 
@@ -596,6 +597,8 @@ def encode_finish(finish: Finish | None, own: bool, losses: Losses) -> str | Non
         return finish.raw if finish is not None else None
     if finish is not None and finish.reason in ("other", "pause"):
         losses.append(approximated("finishReason", f"the answer ended with {finish.raw or finish.reason}"))
+    if finish is not None:
+        lose_stop(finish, losses)
     if finish is not None and finish.raw == "MALFORMED_FUNCTION_CALL":
         return finish.raw
     return _WORDS.get(finish.reason if finish is not None else None, "OTHER")
@@ -646,6 +649,7 @@ def encode_answer_call(part: ToolCall, losses: Losses) -> dict[str, Json] | str:
     """A functionCall, or the complaint when the model wrote arguments that are not JSON."""
     arguments: Json
     if part.kind == "custom":
+        losses.append(approximated("arguments", "a custom tool's input stands under `input`"))
         arguments = {"input": part.arguments}
     elif not part.arguments.strip():
         arguments = {}

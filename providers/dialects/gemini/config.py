@@ -11,7 +11,7 @@ from operator import attrgetter
 
 from providers.canonical.chat import ChatRequest, ReasoningConfig, ResponseFormat, ServerTool, Tool, ToolChoice
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.loss import Losses, approximated, at_least_one, dropped, join
+from providers.canonical.loss import Losses, approximated, at_least_one, dropped, join, schema_place
 from providers.dialects.gemini.contents import written_name
 from providers.dialects.gemini.decode import TIER_OF
 from providers.dialects.gemini.models import EFFORTS, Family, budget_for, budget_within, effort_of, level_for
@@ -124,7 +124,7 @@ def _format(wanted: ResponseFormat, model: Family, config: dict[str, Json], loss
     at = wanted.at or "response_format"
     target = JSON_SUBSET if model.json_schema else OPENAPI
     schema, relaxed = compile_schema(wanted.schema, target)
-    losses.extend(approximated(join(at, f"schema.{one.path}"), one.reason) for one in relaxed)
+    losses.extend(approximated(join(schema_place(wanted), one.path), one.reason) for one in relaxed)
     config["responseJsonSchema" if model.json_schema else "responseSchema"] = schema
     if wanted.description:
         if "description" in schema:
@@ -138,6 +138,8 @@ def _thinking(wanted: ReasoningConfig, model: Family, losses: Losses) -> dict[st
     if not model.thinking:
         if wanted.effort not in (None, "none") or wanted.budget:
             losses.append(dropped("reasoning", "this model does not think"))
+        elif wanted.show:
+            losses.append(dropped("show_reasoning", "this model does not think"))
         return {}
     effort = wanted.effort
     if effort is not None and effort not in EFFORTS:

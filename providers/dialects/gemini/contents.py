@@ -27,7 +27,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
-from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_marks
+from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_marks, name_place
 from providers.canonical.turns import plain_text, whole_turns
 from providers.dialects.gemini.models import Family
 from providers.dialects.gemini.names import FAMILY, NAME, Json
@@ -383,7 +383,7 @@ class Contents:
 
     def _media(self, part: Media) -> dict[str, Json]:
         if part.name is not None:
-            self._losses.append(dropped(join(part.at, "filename"), "the target takes no file names"))
+            self._losses.append(dropped(name_place(part), "the target takes no file names"))
         ready = self._located(part)
         written = encode_media(ready, own=False)
         if part.detail not in (None, "auto"):

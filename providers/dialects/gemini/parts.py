@@ -161,13 +161,16 @@ def _decode_media(part: dict[str, Json], at: str, names: Names, form: dict[str, 
         content = content.translate(_USUAL)
         content += "=" * (-len(content) % 4)
     rest = {key: item for key, item in data.items() if key not in ("mimeType", "data", "fileUri", "displayName")}
+    name = wire_json.take_string(data, "displayName", where)
+    if name is not None:
+        form["name_at"] = f"{where}.{'displayName' if 'displayName' in part.get(kind, ()) else 'display_name'}"
     marks = _more(_marks(part, kind, at, names), kind, rest)
     return Media(
         kind=media_kind(mime_type),
         mime_type=mime_type,
         base64=content if kind == "inlineData" else None,
         url=content if kind == "fileData" else None,
-        name=wire_json.take_string(data, "displayName", where),
+        name=name,
         detail=_take_detail(marks, form),
         at=at,
         **marks,

@@ -13,7 +13,6 @@ from providers.canonical.chat import (
     Choice,
     Logprobs,
     Media,
-    Opaque,
     Reasoning,
     Refusal,
     Text,
@@ -22,7 +21,7 @@ from providers.canonical.chat import (
     Usage,
 )
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest
-from providers.canonical.loss import Losses, approximated, dropped, lose_answer
+from providers.canonical.loss import Losses, approximated, dropped, lose_answer, lose_part, lose_stop
 from providers.dialect import WireResponse
 from providers.wire import json as wire_json
 from providers.wire.json import decode_upstream, encode
@@ -147,6 +146,8 @@ def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses
     word, same = finish_word(choice.finish, own)
     if not same:
         losses.append(approximated("done_reason", f"the answer ended with {ended_with(choice)}"))
+    if choice.finish is not None:
+        lose_stop(choice.finish, losses)
     if choice.finish is None or choice.finish.raw is not None or not own:
         body["done_reason"] = word
     if choice.logprobs is not None:
@@ -204,12 +205,12 @@ class _Spoken:
     def _say(self, part: AnyPart) -> None:
         out = self._out
         if part.seal is not None and not isinstance(part, ToolCall):
-            self._losses.append(dropped("message", "the caller's dialect has no place for a signature"))
+            self._losses.append(dropped("message.signature", "the caller's dialect has no place for a signature"))
         match part:
             case Text():
                 self._texts.append(part.text)
                 if part.citations:
-                    self._losses.append(dropped("message", "the caller's dialect has no citations"))
+                    self._losses.append(dropped("message.citations", "the caller's dialect has no citations"))
             case Reasoning():
                 if part.text:
                     out["thinking"] = out.get("thinking", "") + part.text
@@ -222,12 +223,7 @@ class _Spoken:
             case Media() if self._own:
                 out.setdefault("images", []).append(part.base64)
             case _:  # the official client cannot read images in an answer
-                self._losses.append(dropped("message", lost(part)))
-
-
-def lost(part: AnyPart) -> str:
-    kind = part.kind if isinstance(part, Opaque | Media) else type(part).__name__
-    return f"the caller's dialect has no place for this part ({kind})"
+                lose_part("message", part, self._losses)
 
 
 def refusal_of(response: ChatResponse) -> str:

@@ -256,7 +256,7 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool) 
             tools = tuple(tool for tool in tools if isinstance(tool, Tool) and tool.name in choice.names)
             losses.append(approximated("tool_choice", "the target cannot be made to call: it is told of these alone"))
         elif choice.mode == "required":
-            losses.append(approximated("tool_choice", "the target cannot be made to call a tool"))
+            losses.append(dropped("tool_choice", "the target cannot be made to call a tool"))
         else:
             losses.append(dropped("tool_choice", "the target has no such parameter"))
     if request.parallel_tool_calls is False:
@@ -270,6 +270,16 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool) 
         body["tools"] = written
 
 
+def _objects(schema: Json) -> Json:
+    """A schema whose properties are objects, as servers read them: `true` is `{}`, `false` is what fits nothing."""
+    if type(schema) is bool:
+        return {} if schema else {"not": {}}
+    properties = schema.get("properties") if type(schema) is dict else None
+    if type(properties) is not dict:
+        return schema
+    return {**schema, "properties": {name: _objects(one) for name, one in properties.items()}}
+
+
 def _write_tool(tool: Tool | ServerTool, losses: Losses, own: bool) -> Object:
     if isinstance(tool, ServerTool):
         if tool.dialect == NAME:
@@ -281,8 +291,10 @@ def _write_tool(tool: Tool | ServerTool, losses: Losses, own: bool) -> Object:
     inner: Object = {"name": tool.name}
     if tool.description is not None:
         inner["description"] = tool.description
-    if tool.parameters is not None or not own:
-        inner["parameters"] = tool.parameters if tool.parameters is not None else {"type": "object", "properties": {}}
+    if own and tool.parameters is not None:
+        inner["parameters"] = tool.parameters
+    elif not own:
+        inner["parameters"] = _objects(tool.parameters or {"type": "object", "properties": {}})
     out: Object = {} if form.get("kind") == "absent" else {"type": "function"}
     out["function"] = inner
     if own:

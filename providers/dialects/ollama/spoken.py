@@ -23,7 +23,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
-from providers.canonical.loss import Losses, approximated, dropped, join, lose_marks
+from providers.canonical.loss import Losses, approximated, dropped, join, lose_marks, name_place
 from providers.canonical.turns import has_neighbours, plain_text
 from providers.wire import json as wire_json
 
@@ -177,7 +177,7 @@ class Writer:
         if part.detail not in (None, "auto"):
             self._losses.append(dropped(join(part.at, "detail"), "the target knows no resolution of images"))
         if part.name is not None:
-            self._losses.append(dropped(join(part.at, "filename"), "the target takes no file names"))
+            self._losses.append(dropped(name_place(part), "the target takes no file names"))
         if self._full and self._out["role"] != "tool":
             self._next({"role": self._out["role"]})
         self._out.setdefault("images", []).append(data)

@@ -8,7 +8,7 @@ import msgspec
 
 from providers.canonical.chat import ChatRequest, ChatResponse, Finish, Media, ToolCall, Usage
 from providers.canonical.errors import RouterError
-from providers.canonical.loss import Losses, approximated, dropped, lose_told
+from providers.canonical.loss import Losses, approximated, dropped, lose_part, lose_stop, lose_told
 from providers.canonical.stream import (
     ChoiceEnd,
     CitationDelta,
@@ -30,7 +30,7 @@ from providers.canonical.stream import (
 )
 from providers.wire.json import encode, escape_lines
 
-from .answer import generates, lost, refusal_of, write_call, write_logprobs, write_usage
+from .answer import generates, refusal_of, write_call, write_logprobs, write_usage
 from .errors import envelope
 from .words import CONTENT_TYPE, NAME, Json, Object, finish_word, timestamp
 
@@ -81,6 +81,8 @@ class Encoder:
         if not same:
             said = (self._finish.raw or self._finish.reason) if self._finish else "nothing said"
             self._losses.append(approximated("done_reason", f"the answer ended with {said}"))
+        if self._finish is not None:
+            lose_stop(self._finish, self._losses)
         end: Object = {"done": True, "done_reason": word, **write_usage(self._usage, self._own), **self._extra}
         return self._line({"content": ""}, **end)
 
@@ -172,11 +174,11 @@ class Encoder:
 
     def _seal(self, event: SealDelta) -> bytes:
         if event.index not in self._calls:  # a call's is remembered by its id
-            self._losses.append(dropped("message", "the caller's dialect has no place for a signature"))
+            self._losses.append(dropped("message.signature", "the caller's dialect has no place for a signature"))
         return b""
 
     def _citation(self, event: CitationDelta) -> bytes:
-        self._losses.append(dropped("message", "the caller's dialect has no citations"))
+        self._losses.append(dropped("message.citations", "the caller's dialect has no citations"))
         return b""
 
     def _whole(self, event: PartWhole) -> bytes:
@@ -184,7 +186,7 @@ class Encoder:
         if self._own and isinstance(event.part, Media):
             return self._line({"content": "", "images": [event.part.base64]})
         if not self._elsewhere(event):
-            self._losses.append(dropped("message", lost(event.part)))
+            lose_part("message", event.part, self._losses)
         return b""
 
     def _logprobs(self, event: LogprobsDelta) -> bytes:

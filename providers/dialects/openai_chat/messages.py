@@ -325,6 +325,13 @@ def details_text(details: Json) -> str:
     return "".join(text for text in texts if type(text) is str)
 
 
+def sealed_details(details: Json) -> list[Json]:
+    """Those that are more than text: signatures and encrypted thinking of the model behind the server."""
+    if type(details) is not list:
+        return []
+    return [one for one in details if type(one) is dict and (one.get("signature") or one.get("data"))]
+
+
 def _annotated(spoken: tuple[AnyPart, ...], annotations: list[Json], at: str) -> tuple[AnyPart, ...]:
     citations = tuple(read_citation(raw) for raw in annotations)
     for i in reversed(range(len(spoken))):
@@ -373,8 +380,29 @@ def read_audio(audio: Object, at: str) -> Media:
     file_id = _take_text(left, "id") if data is None else None
     extra, keep = leftovers(left)
     return Media(
-        kind="audio", base64=data, file_id=file_id, transcript=transcript, extra=extra, form=make_form(keep=keep), at=at
+        kind="audio",
+        mime_type=sound_type(data) if data else None,
+        base64=data,
+        file_id=file_id,
+        transcript=transcript,
+        extra=extra,
+        form=make_form(keep=keep),
+        at=at,
     )
+
+
+#: How sounds begin, in base64: files by their heads, frames of MPEG and of AAC by their first twelve bits and layer.
+_SOUNDS = {"UklGR": "audio/wav", "SUQz": "audio/mpeg", "T2dnU": "audio/ogg", "ZkxhQ": "audio/flac"}
+_SOUNDS |= {f"//{layer}": "audio/mpeg" for layer in "IJKLMNOPopqrstuv"}
+_SOUNDS |= {f"//{layer}": "audio/aac" for layer in "EFGHklmn"}
+
+
+def sound_type(base64: str) -> str:
+    """The type of a sound that the model made, which answers do not say: by its first bytes. What has no head is
+    `pcm16`, the only form of streams: 24,000 samples a second, mono. It has the name that Google's models give it.
+    """
+    found = (mime for begin, mime in _SOUNDS.items() if base64.startswith(begin))
+    return next(found, "audio/L16;codec=pcm;rate=24000")
 
 
 def read_call(raw: Object, at: str, fallback_id: str) -> ToolCall:

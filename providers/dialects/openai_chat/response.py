@@ -21,7 +21,7 @@ from providers.canonical.chat import (
     Usage,
 )
 from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
-from providers.canonical.loss import Losses, approximated, dropped, lose_answer
+from providers.canonical.loss import Losses, approximated, dropped, lose_answer, lose_part, lose_stop
 from providers.dialect import Asked, WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import (
@@ -254,6 +254,7 @@ def _write_choice(choice: Choice, own: bool, legacy: bool, losses: Losses) -> Ob
                 f"choices[{choice.index}].finish_reason", f"the answer ended with {finish.raw or finish.reason}"
             )
         )
+    lose_stop(finish, losses)
     if finish.message and message["refusal"] is None and finish.reason in ("refusal", "content_filter"):
         message["refusal"] = finish.message
         message["content"] = message["content"] or None
@@ -329,8 +330,7 @@ class _Spoken:
             case Opaque() if part.dialect == NAME:
                 self._raw.append(dict(part.raw))
             case _:
-                kind = part.kind if isinstance(part, Opaque) else type(part).__name__
-                self._losses.append(dropped(self._at, f"the caller's dialect has no place for this part ({kind})"))
+                lose_part(self._at, part, self._losses)
 
     def _sealed(self, part: AnyPart) -> None:
         """A signature of Google's goes to its call, or to the message, which has room for one."""
@@ -342,11 +342,10 @@ class _Spoken:
             if "extra_content" not in self._out:
                 put_seal(self._out, part.seal)
             else:
-                self._losses.append(dropped(self._at, "a message has room for one signature"))
+                self._losses.append(dropped(f"{self._at}.signature", "a message has room for one signature"))
         else:
-            self._losses.append(
-                dropped(self._at, f"the caller's dialect has no place for a signature of {part.seal.origin}")
-            )
+            reason = f"the caller's dialect has no place for a signature of {part.seal.origin}"
+            self._losses.append(dropped(f"{self._at}.signature", reason))
 
     def _text(self, part: Text) -> None:
         before = sum(map(len, self._texts))
@@ -380,7 +379,7 @@ class _Spoken:
             return
         image = image_out(part, self._own)
         if image is None:
-            self._losses.append(dropped(self._at, f"the caller's dialect has no place for a {part.kind} in an answer"))
+            lose_part(self._at, part, self._losses)
         else:
             self._out.setdefault("images", []).append(image)
 

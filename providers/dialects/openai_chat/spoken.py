@@ -21,7 +21,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.loss import Losses, approximated, dropped, invented, lose_marks
+from providers.canonical.loss import Losses, approximated, dropped, invented, lose_marks, name_place
 from providers.canonical.turns import plain_text, whole_turns
 from providers.dialect import Traits
 from providers.dialects._openai.values import Json, Object, restore, to_url
@@ -244,7 +244,7 @@ class Writer:
         if media.detail is not None:
             out["detail"] = media.detail
         if media.name is not None and not self._own:
-            self._losses.append(dropped(at, "the target takes no names of images"))
+            self._losses.append(dropped(name_place(media), "the target takes no names of images"))
         return "video_url" if media.kind == "video" else "image_url", out
 
     def _audio(self, media: Media, at: str) -> Object:

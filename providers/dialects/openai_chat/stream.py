@@ -39,7 +39,7 @@ from providers.dialects._openai.values import Json, Object
 from providers.wire.json import UNREADABLE, as_text, decode_upstream, encode
 from providers.wire.sse import LF, SseDecoder, parse
 
-from .messages import arguments_text, details_text, read_audio, read_image
+from .messages import arguments_text, details_text, read_audio, read_image, sealed_details
 from .response import call_seed, read_logprobs, read_usage
 from .words import NAME, finish_of, join_base64, read_citation, take_seal
 
@@ -335,6 +335,7 @@ class _Choice:
         self._audio: Object | None = None
         self._sound: list[str] = []
         self._said: list[str] = []
+        self._sealed: list[Json] = []  # OpenRouter's details of thinking that are state of a model
         self._legacy: _Call | None = None
 
     @property
@@ -393,8 +394,10 @@ class _Choice:
 
     def _unusual(self, delta: Object, out: list[StreamEvent]) -> None:
         thought = delta.get("reasoning_content") or delta.get("reasoning")
-        if not thought and "reasoning_details" in delta:
-            thought = details_text(delta["reasoning_details"])
+        if "reasoning_details" in delta:
+            details = delta["reasoning_details"]
+            thought = thought or details_text(details)
+            self._sealed += sealed_details(details)
         if thought and type(thought) is str:
             self._text(ReasoningDelta, thought, out)
 
@@ -552,4 +555,6 @@ class _Choice:
         extra = None
         if not _CHOICE.issuperset(raw):
             extra = {key: value for key, value in raw.items() if key not in _CHOICE} or None
+        if self._sealed:
+            extra = {**(extra or {}), "message": {"reasoning_details": self._sealed}}
         out.append(ChoiceEnd(choice=self.index, finish=finish, extra=extra))

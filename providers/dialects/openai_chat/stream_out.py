@@ -8,7 +8,7 @@ import msgspec
 
 from providers.canonical.chat import ChatRequest, Finish, Media, Usage
 from providers.canonical.errors import RouterError
-from providers.canonical.loss import Losses, approximated, dropped, lose_told
+from providers.canonical.loss import Losses, approximated, dropped, lose_part, lose_stop, lose_told
 from providers.canonical.stream import (
     ChoiceEnd,
     CitationDelta,
@@ -200,10 +200,8 @@ class ChatStreamEncoder:
 
     def _seal(self, event: SealDelta) -> bytes:
         if event.seal.origin != "gemini":
-            at = f"choices[{event.choice}].delta"
-            self._losses.append(
-                dropped(at, f"the caller's dialect has no place for a signature of {event.seal.origin}")
-            )
+            reason = f"the caller's dialect has no place for a signature of {event.seal.origin}"
+            self._losses.append(dropped(f"choices[{event.choice}].delta.signature", reason))
             return b""
         signed: Object = {}
         put_seal(signed, event.seal)
@@ -213,7 +211,8 @@ class ChatStreamEncoder:
         index = self._calls.get((event.choice, event.index))
         if index is None:
             if event.choice in self._sealed:  # clients would join the two
-                self._losses.append(dropped(f"choices[{event.choice}].delta", "a message has room for one signature"))
+                at = f"choices[{event.choice}].delta.signature"
+                self._losses.append(dropped(at, "a message has room for one signature"))
                 return b""
             self._sealed.add(event.choice)
         if index is not None:
@@ -237,8 +236,7 @@ class ChatStreamEncoder:
             image = image_out(part, self._own)
             if image is not None:
                 return self._chunk(event.choice, {"images": [image]})
-        at = f"choices[{event.choice}].delta"
-        self._losses.append(dropped(at, f"the caller's dialect has no place for this part ({type(part).__name__})"))
+        lose_part(f"choices[{event.choice}].delta", part, self._losses)
         return b""
 
     def _part_end(self, event: PartEnd) -> bytes:
@@ -258,6 +256,7 @@ class ChatStreamEncoder:
         if not same:
             at = f"choices[{event.choice}].finish_reason"
             self._losses.append(approximated(at, f"the answer ended with {finish.raw or finish.reason}"))
+        lose_stop(finish, self._losses)
         self._lose(event)
         out = b""
         if finish.message and finish.reason in ("refusal", "content_filter") and event.choice not in self._refused:

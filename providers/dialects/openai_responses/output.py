@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
@@ -19,7 +18,7 @@ from providers.canonical.chat import (
     TokenLogprob,
     ToolCall,
 )
-from providers.canonical.loss import Losses, dropped
+from providers.canonical.loss import Losses, dropped, lose_part
 from providers.dialects._openai.values import Json, Object, read_token, restore, write_token
 from providers.wire.json import encode
 
@@ -133,14 +132,11 @@ def picture_item(identifier: str, media: Media) -> Object | None:
     return out | ({"output_format": format_} if format_ in ("png", "webp", "jpeg", "gif") else {})
 
 
-def lose(part: Any, losses: Losses) -> None:
-    kind = part.kind if isinstance(part, Opaque | Media) else type(part).__name__
-    losses.append(dropped("output", f"the caller's dialect has no place for this part ({kind})"))
-
-
 def lose_seal(part: Media | Refusal, losses: Losses) -> None:
     if part.seal is not None:
-        losses.append(dropped("output", f"a signature of {part.seal.origin} on something that is no call and no text"))
+        losses.append(
+            dropped("output.signature", f"a signature of {part.seal.origin} on something that is no call and no text")
+        )
 
 
 def annotations_of(part: Text, losses: Losses, own: bool) -> list[Object]:
@@ -178,14 +174,14 @@ class Output:
             case Media():
                 picture = picture_item(self._id("ig"), part)
                 if picture is None:
-                    lose(part, self._losses)
+                    lose_part("output", part, self._losses)
                 else:
                     self._item(picture)
                     lose_seal(part, self._losses)
             case Opaque() if part.dialect == NAME:
                 self._item(dict(part.raw))
             case _:
-                lose(part, self._losses)
+                lose_part("output", part, self._losses)
 
     def _text(self, part: Text) -> None:
         if part.text or part.citations or not _foreign(part.seal):
@@ -242,7 +238,7 @@ def own_items(parts: Sequence[AnyPart], seed: str, losses: Losses) -> list[Objec
             identifier = str((part.extra or {}).get("id") or made_id("rs", seed, len(items)))
             items.append(sealed_item(part.seal) or reasoning_item(identifier, part.text, None))
         else:
-            lose(part, losses)
+            lose_part("output", part, losses)
     return items
 
 

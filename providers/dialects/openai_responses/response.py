@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from providers.canonical.chat import AnyPart, ChatRequest, ChatResponse, Choice, Finish, Refusal, ToolCall, Usage
 from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
-from providers.canonical.loss import Losses, approximated, dropped, lose_answer
+from providers.canonical.loss import Losses, approximated, dropped, lose_answer, lose_stop
 from providers.dialect import Asked, WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import TIERS, Json, Object, leftovers, make_form, restore
@@ -133,7 +133,7 @@ def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses
     identifier = response.id if own and response.id else response_id(response.id, response.model)
     choice = response.choices[0] if response.choices else Choice(finish=response.blocked)
     if len(response.choices) > 1:
-        losses.append(dropped("output", "the caller's dialect has one answer"))
+        losses.append(dropped("choices", "the caller's dialect has one answer"))
     if own:
         items = own_items(choice.parts, digest(identifier), losses)
     else:
@@ -226,6 +226,8 @@ def complete(body: Object, finish: Finish | None, items: list[Object], own: bool
     end = ending(finish, own, refused)
     if not end.same and finish is not None:
         losses.append(approximated("status", f"the answer ended with {finish.raw or finish.reason}"))
+    if finish is not None:
+        lose_stop(finish, losses)
     if end.details is not None and not own and items and items[-1]["type"] in ("message", "function_call"):
         items[-1]["status"] = "incomplete"
     body |= {"status": end.status, "incomplete_details": end.details, "output": items}

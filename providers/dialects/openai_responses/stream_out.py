@@ -23,7 +23,7 @@ from providers.canonical.chat import (
     Usage,
 )
 from providers.canonical.errors import RouterError
-from providers.canonical.loss import Losses, dropped, lose_told
+from providers.canonical.loss import Losses, dropped, lose_part, lose_told
 from providers.canonical.stream import (
     ChoiceEnd,
     CitationDelta,
@@ -50,7 +50,6 @@ from .faults import error_event, failure
 from .output import (
     call_item,
     carrier_item,
-    lose,
     lose_seal,
     message_item,
     own_items,
@@ -375,7 +374,7 @@ class ResponsesStreamEncoder:
             return self._at_once(picture)
         if isinstance(part, Opaque) and part.dialect == NAME:
             return self._at_once(dict(part.raw))
-        lose(part, self._losses)
+        lose_part("output", part, self._losses)
         return b""
 
     def _seal(self, event: SealDelta) -> bytes:
@@ -397,7 +396,7 @@ class ResponsesStreamEncoder:
         """An event of another choice than the one that callers of this dialect get."""
         if not self._several:
             self._several = True
-            self._losses.append(dropped("output", "the caller's dialect has one answer"))
+            self._losses.append(dropped("choices", "the caller's dialect has one answer"))
         return b""
 
     # ── the end ────────────────────────────────────────────────────────────────────

@@ -22,7 +22,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_marks
+from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_marks, name_place
 from providers.canonical.turns import plain_text
 from providers.dialects._openai.values import Json, Object, restore, to_url
 
@@ -324,7 +324,7 @@ class Writer:
         if url is not None and not url.startswith(("https://", "http://", "data:")):
             raise refuse(at, "the target reads media only by http(s) URL or as data")
         if media.kind == "image" and media.name is not None:
-            self._losses.append(dropped(at, "the target takes no names of images"))
+            self._losses.append(dropped(name_place(media), "the target takes no names of images"))
         out = write_media(media, own=False)
         if media.kind == "file" and media.base64 is not None and media.name is None:
             extension = (media.mime_type or "").partition(";")[0].rpartition("/")[2] or "bin"

@@ -10,7 +10,11 @@ from providers.canonical.chat import (
     ChatRequest,
     ChatResponse,
     Choice,
+    Finish,
+    Media,
     Message,
+    Opaque,
+    Refusal,
     ResponseFormat,
     Seal,
     Text,
@@ -20,6 +24,7 @@ from providers.canonical.chat import (
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import (
     Loss,
+    Losses,
     approximated,
     blame,
     dropped,
@@ -29,6 +34,8 @@ from providers.canonical.loss import (
     lose_answer,
     lose_extras,
     lose_marks,
+    lose_part,
+    lose_stop,
     schema_place,
 )
 
@@ -167,6 +174,18 @@ def test_what_an_answer_says_beyond_its_callers_language_is_named() -> None:
 
     expected = ["moderation=dropped", "safetyRatings=dropped", "groundingMetadata=approximated", "tool_name=dropped"]
     assert [*expected, "phase=dropped"] == [f"{loss.field}={loss.kind}" for loss in losses]
+
+
+def test_parts_without_a_place_are_named_by_their_kind() -> None:
+    """`message.image` says more than `message`; and so does the sequence that ended an answer."""
+    losses: Losses = []
+    for part in (Media(kind="image", base64="AA=="), Opaque(dialect="x", kind="search", raw={}), Refusal(text="no")):
+        lose_part("message", part, losses)
+    lose_stop(Finish(reason="stop", stop_sequence="END"), losses)
+    lose_stop(Finish(reason="stop"), losses)
+
+    assert ["message.image", "message.search", "message.refusal", "stop_sequence"] == [one.field for one in losses]
+    assert {"dropped"} == {one.kind for one in losses}
 
 
 def test_a_schema_stands_beside_its_name_or_on_its_own() -> None:

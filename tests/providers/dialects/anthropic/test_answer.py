@@ -252,12 +252,16 @@ def test_signatures_of_other_families_come_along_marked(part: Any, key: str, val
 @pytest.mark.parametrize(
     ("part", "expected", "field"),
     [
-        (Text(text="a", seal=Seal(value="A", origin="gemini")), [{"type": "text", "text": "a"}], "content[0]"),
+        (
+            Text(text="a", seal=Seal(value="A", origin="gemini")),
+            [{"type": "text", "text": "a"}],
+            "content[0].signature",
+        ),
         (Text(text=""), [], None),
         (Refusal(text="No."), [{"type": "text", "text": "No."}], None),
-        (Media(kind="image", base64="AA=="), [], "content[0]"),
-        (Media(kind="audio", base64="AA==", transcript="Hi"), [{"type": "text", "text": "Hi"}], "content[0]"),
-        (Opaque(dialect="gemini", kind="executableCode", raw={}), [], "content[0]"),
+        (Media(kind="image", base64="AA=="), [], "content[0].image"),
+        (Media(kind="audio", base64="AA==", transcript="Hi"), [{"type": "text", "text": "Hi"}], "content[0].audio"),
+        (Opaque(dialect="gemini", kind="executableCode", raw={}), [], "content[0].executableCode"),
         (
             ToolCall(id="a", name="b", arguments="", kind="function"),
             [{"type": "tool_use", "id": "a", "name": "b", "input": {}}],
@@ -266,7 +270,7 @@ def test_signatures_of_other_families_come_along_marked(part: Any, key: str, val
         (
             ToolCall(id="a", name="b", arguments="ls", kind="custom"),
             [{"type": "tool_use", "id": "a", "name": "b", "input": {"input": "ls"}}],
-            None,
+            "content[0].input",
         ),
         (
             ToolCall(id="a", name="b", arguments='{"c":'),
@@ -292,6 +296,7 @@ def test_signatures_of_other_families_come_along_marked(part: Any, key: str, val
             ],
             "content[0].citations",
         ),
+        (Text(text="", citations=(Citation(url="https://a.example"),)), [], "content[0].citations"),
     ],
 )
 def test_parts_of_other_dialects(part: Any, expected: Json, field: str | None) -> None:

@@ -130,7 +130,7 @@ def test_tools_and_choices() -> None:
         ("thinking", ReasoningConfig(budget=2048, show=False, at="thinking")),
         ("adaptive thinking", ReasoningConfig(effort="max", at="thinking")),
         ("effort", ReasoningConfig(effort="low", at="output_config.effort")),
-        ("no thinking", ReasoningConfig(effort="none", extra={"effort": "low"}, at="thinking")),
+        ("no thinking", ReasoningConfig(effort="none", at="thinking")),
         ("thinking between tools", ReasoningConfig(extra={"type": "between_tools"}, at="thinking")),
         ("empty effort", None),
     ],

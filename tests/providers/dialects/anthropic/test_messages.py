@@ -316,7 +316,7 @@ def test_media_that_cannot_be_read_are_refused(part: Media) -> None:
     [
         (Media(kind="image", base64=PNG, mime_type="image/webp", at="x"), "approximated x"),
         (Media(kind="image", base64=PNG, mime_type="image/png", detail="high", at="x"), "dropped x.detail"),
-        (Media(kind="image", base64=PNG, mime_type="image/png", name="a", at="x"), "dropped x"),
+        (Media(kind="image", base64=PNG, mime_type="image/png", name="a", at="x"), "dropped x.filename"),
         (Media(kind="file", base64="e30=", mime_type="application/json", at="x"), "approximated x"),
     ],
 )

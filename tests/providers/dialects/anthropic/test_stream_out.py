@@ -158,7 +158,7 @@ def test_a_signature_of_a_call_stands_in_its_start() -> None:
     )
 
     assert "isthmus.gemini.AA==" == blocks(early)[0]["signature"]
-    assert ["content[0]"] == [loss.field for loss in losses]
+    assert ["content[0].signature"] == [loss.field for loss in losses]
 
 
 def test_a_signature_of_text_has_no_place() -> None:
@@ -166,7 +166,7 @@ def test_a_signature_of_text_has_no_place() -> None:
     losses: Losses = []
     told_stream(TextDelta(text="a"), SealDelta(seal=GEMINI), PartEnd(), losses=losses)
 
-    assert ["content[0]"] == [loss.field for loss in losses]
+    assert ["content[0].signature"] == [loss.field for loss in losses]
 
 
 def test_a_custom_tool_gets_an_object() -> None:
@@ -189,7 +189,7 @@ def test_arguments_that_are_no_object_stand_in_one(pieces: list[str]) -> None:
     found = told_stream(ToolCallStart(id="a", name="n"), *deltas, PartEnd(), losses=losses)
 
     assert {"value": "[1]"} == json.loads(blocks(found)[0]["input"])
-    assert ["content"] == [loss.field for loss in losses]
+    assert ["content[0].input"] == [loss.field for loss in losses]
 
 
 def test_interleaved_calls_come_one_after_the_other() -> None:
@@ -231,9 +231,9 @@ def test_a_part_that_waits_goes_on_live_once_it_is_its_turn() -> None:
 @pytest.mark.parametrize(
     ("part", "expected", "field"),
     [
-        (Media(kind="image", base64="AA=="), [], "content[0]"),
-        (Opaque(dialect="gemini", kind="x", raw={}), [], "content[0]"),
-        (Media(kind="audio", base64="AA==", transcript="Hi"), [{"type": "text", "text": "Hi"}], "content[0]"),
+        (Media(kind="image", base64="AA=="), [], "content[0].image"),
+        (Opaque(dialect="gemini", kind="x", raw={}), [], "content[0].x"),
+        (Media(kind="audio", base64="AA==", transcript="Hi"), [{"type": "text", "text": "Hi"}], "content[0].audio"),
         (
             Opaque(
                 dialect="anthropic.messages", kind="container_upload", raw={"type": "container_upload", "file_id": "f"}

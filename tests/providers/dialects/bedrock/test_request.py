@@ -208,7 +208,7 @@ def test_no_tool() -> None:
     assert "toolConfig" not in sent(request(tools=(LOOK,), tool_choice=none), losses)
     assert [] == losses
     assert ["tools"] == list(sent(request(HI, call, result, tools=(LOOK,), tool_choice=none), losses)["toolConfig"])
-    assert [("tool_choice", "approximated")] == told(losses)
+    assert [("tool_choice", "dropped")] == told(losses)
 
 
 def test_a_model_that_cannot_be_made_to_call() -> None:
@@ -220,7 +220,7 @@ def test_a_model_that_cannot_be_made_to_call() -> None:
     sent(request(tools=(LOOK,), tool_choice=ToolChoice(mode="auto", validated=True)), losses)
 
     assert {"auto": {}} == body["toolConfig"]["toolChoice"]
-    assert [("tool_choice", "approximated")] * 2 == told(losses)
+    assert [("tool_choice", "dropped"), ("tool_choice", "approximated")] == told(losses)
 
 
 @pytest.mark.parametrize(

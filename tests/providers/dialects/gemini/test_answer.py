@@ -319,7 +319,9 @@ def test_what_cannot_be_told_is_named() -> None:
 
 
 def test_usage_is_told_in_our_counting() -> None:
-    """Thoughts stand beside the candidates, cached tokens inside the prompt, and there is a total."""
+    """Thoughts stand beside the candidates, cached tokens inside the prompt, and there is a total; details sum up to
+    what they are details of.
+    """
     usage = Usage(input_tokens=9, output_tokens=12, cache_read_tokens=3, reasoning_tokens=4, output_audio_tokens=2)
 
     assert {
@@ -328,7 +330,7 @@ def test_usage_is_told_in_our_counting() -> None:
         "candidatesTokenCount": 8,
         "thoughtsTokenCount": 4,
         "totalTokenCount": 21,
-        "candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": 10}, {"modality": "AUDIO", "tokenCount": 2}],
+        "candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": 6}, {"modality": "AUDIO", "tokenCount": 2}],
     } == told(foreign(usage=usage))["usageMetadata"]
 
 

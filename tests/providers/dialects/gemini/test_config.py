@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from providers.canonical.chat import (
@@ -151,6 +152,10 @@ def test_schemas_of_answers_are_compiled() -> None:
     wanted = ResponseFormat(kind="json_schema", schema=schema, name="w", at="response_format.json_schema")
 
     assert ["approximated response_format.json_schema.schema.properties.a.pattern"] == losses(response_format=wanted)
+
+    alone = msgspec.structs.replace(wanted, at="format", form={"schema": "format"})
+
+    assert ["approximated format.properties.a.pattern"] == losses(response_format=alone)
     assert "responseSchema" in config("gemini-1.5-pro", response_format=wanted)
 
 

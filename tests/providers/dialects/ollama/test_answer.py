@@ -211,10 +211,10 @@ def test_arguments_that_are_no_object(arguments: str, expected: Any) -> None:
     ("part", "loss"),
     [
         (Refusal(text="No."), "message.content=approximated"),
-        (Media(kind="image", base64=PIXEL), "message=dropped"),
-        (Opaque(dialect="gemini", kind="executableCode", raw={}), "message=dropped"),
-        (Text(text="x", citations=(Citation(url="u"),)), "message=dropped"),
-        (Text(text="x", seal=Seal(value="s", origin="gemini")), "message=dropped"),
+        (Media(kind="image", base64=PIXEL), "message.image=dropped"),
+        (Opaque(dialect="gemini", kind="executableCode", raw={}), "message.executableCode=dropped"),
+        (Text(text="x", citations=(Citation(url="u"),)), "message.citations=dropped"),
+        (Text(text="x", seal=Seal(value="s", origin="gemini")), "message.signature=dropped"),
         (ToolCall(id="c", name="f", arguments="x", kind="custom"), "message.tool_calls=approximated"),
     ],
 )
@@ -261,7 +261,7 @@ def test_an_answer_to_a_prompt() -> None:
     body, losses = told(foreign(Reasoning(text="hm"), Text(text="Hi"), call), PROMPT)
 
     assert ("Hi", "hm", True, "stop") == (body["response"], body["thinking"], body["done"], body["done_reason"])
-    assert "message" not in body and ["message=dropped"] == losses
+    assert "message" not in body and ["message.tool_call=dropped"] == losses
 
 
 PARTS = st.lists(

@@ -298,7 +298,7 @@ def test_parameters_stand_in_options() -> None:
         ({"safety": (SafetySetting(category="X", at="safetySettings[0]"),)}, "safetySettings[0]=dropped"),
         ({"extra": {"novel": 1}}, "novel=dropped"),
         ({"tool_choice": ToolChoice(mode="auto")}, "tool_choice=dropped"),
-        ({"tool_choice": ToolChoice(mode="required")}, "tool_choice=approximated"),
+        ({"tool_choice": ToolChoice(mode="required")}, "tool_choice=dropped"),
         (
             {"response_format": ResponseFormat(kind="json_schema", schema=SCHEMA, description="d", at="rf")},
             "rf.description=dropped",

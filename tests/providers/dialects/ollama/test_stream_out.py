@@ -130,10 +130,10 @@ def test_interleaved_calls_come_whole() -> None:
     ("part", "loss"),
     [
         (Refusal(text="No."), "message.content=approximated"),
-        (Media(kind="image", base64=PIXEL), "message=dropped"),
-        (Opaque(dialect="gemini", kind="executableCode", raw={}), "message=dropped"),
-        (Text(text="x", citations=(Citation(url="u"),)), "message=dropped"),
-        (Text(text="x", seal=Seal(value="s", origin="gemini")), "message=dropped"),
+        (Media(kind="image", base64=PIXEL), "message.image=dropped"),
+        (Opaque(dialect="gemini", kind="executableCode", raw={}), "message.executableCode=dropped"),
+        (Text(text="x", citations=(Citation(url="u"),)), "message.citations=dropped"),
+        (Text(text="x", seal=Seal(value="s", origin="gemini")), "message.signature=dropped"),
         (ToolCall(id="c", name="f", arguments="x", kind="custom"), "message.tool_calls=approximated"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -21,6 +22,7 @@ from providers.canonical.chat import (
     ToolCall,
     ToolResult,
 )
+from providers.dialects.openai_chat.messages import read_audio
 from tests.providers.dialects.openai_chat.samples import messages
 from tests.providers.dialects.openai_chat.speak import decoded, written
 
@@ -234,6 +236,27 @@ def test_the_models_sound_and_pictures() -> None:
 
     assert [("image", None), ("audio", "audio_1")] == [(part.kind, part.file_id) for part in found]
     assert raw == written(decoded(messages=[raw]))[0]["messages"][0]
+
+
+@pytest.mark.parametrize(
+    ("head", "mime"),
+    [
+        (b"RIFF\x24\x00\x00\x00WAVE", "audio/wav"),
+        (b"ID3\x04\x00", "audio/mpeg"),
+        (b"\xff\xfb\x90\x00", "audio/mpeg"),
+        (b"\xff\xf3\x40\xc0", "audio/mpeg"),
+        (b"\xff\xf1\x50\x80", "audio/aac"),
+        (b"OggS\x00\x02", "audio/ogg"),
+        (b"fLaC\x00\x00", "audio/flac"),
+        (b"\x01\x00\x02\x00", "audio/L16;codec=pcm;rate=24000"),
+    ],
+)
+def test_a_sound_says_what_it_is(head: bytes, mime: str) -> None:
+    """Answers do not tell the type of a sound, callers of Gemini want it: its first bytes do, or it is raw."""
+    data = base64.b64encode(head + bytes(8)).decode()
+
+    assert mime == read_audio({"id": "a", "data": data, "expires_at": 1, "transcript": "Hi"}, "").mime_type
+    assert read_audio({"id": "a"}, "").mime_type is None
 
 
 def test_unknown_parts_are_opaque() -> None:

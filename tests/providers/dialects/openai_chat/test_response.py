@@ -338,7 +338,7 @@ def test_a_message_has_one_signature() -> None:
     encoder = CHAT.stream_encoder(decoded(stream=True), losses)
     data = b"".join(map(encoder.feed, unfold(response)))
 
-    assert ["choices[0].message=dropped"] == says(response)[1]
+    assert ["choices[0].message.signature=dropped"] == says(response)[1]
     assert (1, 1) == (data.count(b"thought_signature"), len(losses))
 
 
@@ -346,7 +346,7 @@ def test_foreign_signatures_are_named() -> None:
     """There is no place for those of other families."""
     _, losses = says(foreign(Reasoning(text="hm", seal=Seal(value="s", origin="anthropic"))))
 
-    assert ["choices[0].message=dropped"] == losses
+    assert ["choices[0].message.signature=dropped"] == losses
 
 
 @pytest.mark.parametrize(
@@ -416,7 +416,7 @@ def test_what_has_no_place_is_named() -> None:
     choice = Choice(parts=(blob, Text(text="x")), finish=STOP, extra={"avgLogprobs": -1})
     _, losses = told(foreign(choices=(choice,), extra={"modelStatus": 1}))
 
-    assert ["choices[0].message=dropped", "modelStatus=dropped"] == losses
+    assert ["choices[0].message.executableCode=dropped", "modelStatus=dropped"] == losses
 
 
 def test_callers_from_before_tools() -> None:

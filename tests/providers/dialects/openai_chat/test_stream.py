@@ -273,6 +273,17 @@ def test_thinking(deltas: list[Any]) -> None:
     assert [(Reasoning, "hm"), (Text, "x")] == parts(*deltas)
 
 
+def test_sealed_details_of_thinking_are_not_lost_in_silence() -> None:
+    """Signatures and encrypted thoughts of OpenRouter's come with the end of their answer; mere texts do not."""
+    signed = {"type": "reasoning.text", "text": "hm", "signature": "c2ln", "format": "anthropic-claude-v1"}
+    hidden = {"type": "reasoning.encrypted", "data": "c2VhbGVk"}
+    deltas = [{"reasoning": "hm", "reasoning_details": [signed]}, {"content": "x", "reasoning_details": [hidden]}]
+    plain = [{"reasoning": "hm", "reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}, {"content": "x"}]
+
+    assert {"message": {"reasoning_details": [signed, hidden]}} == answer(*map(chunk, deltas), STOP).choices[0].extra
+    assert answer(*map(chunk, plain), STOP).choices[0].extra is None
+
+
 def test_refusals_end_as_refusals() -> None:
     """`stop` after a refusal is one."""
     found = answer(chunk({"refusal": "no"}), STOP).choices[0]

@@ -168,7 +168,7 @@ def test_signatures() -> None:
     assert google["extra_content"] == found[1]["tool_calls"][0]["extra_content"]
     assert {"tool_calls": [{"index": 1, "function": {"arguments": ""}, **google}]} == found[5]
     assert google == found[7]
-    assert ["choices[0].delta"] == [loss.field for loss in losses]
+    assert ["choices[0].delta.signature"] == [loss.field for loss in losses]
 
 
 def test_each_choice_has_its_role_once() -> None:

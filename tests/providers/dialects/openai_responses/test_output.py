@@ -148,15 +148,15 @@ def test_pictures() -> None:
     nothing, lost = items(Media(kind="audio", base64="AA=="), Media(kind="image", url="https://a.example"))
 
     assert [("image_generation_call", "AA==", "png")] == [(i["type"], i["result"], i["output_format"]) for i in found]
-    assert ["output=dropped"] == losses
-    assert ([], ["output=dropped", "output=dropped"]) == (nothing, lost)
+    assert ["output.signature=dropped"] == losses
+    assert ([], ["output.audio=dropped", "output.image=dropped"]) == (nothing, lost)
 
 
 def test_blocks_of_others() -> None:
     """Are a loss; this dialect's own are items."""
     own = Opaque(dialect="openai.responses", kind="x", raw={"type": "x"})
 
-    assert ([{"type": "x"}], ["output=dropped"]) == items(own, Opaque(dialect="y", kind="z", raw={}))
+    assert ([{"type": "x"}], ["output.z=dropped"]) == items(own, Opaque(dialect="y", kind="z", raw={}))
 
 
 def test_sources_and_log_probabilities_of_a_text() -> None:

@@ -278,7 +278,7 @@ def test_one_answer() -> None:
     choices = (Choice(parts=(Text(text="a"),)), Choice(index=1, parts=(Text(text="b"),)))
     found, losses = told(foreign(choices=choices))
 
-    assert (1, ["output=dropped"]) == (len(found["output"]), losses)
+    assert (1, ["choices=dropped"]) == (len(found["output"]), losses)
 
 
 def test_log_probabilities() -> None:

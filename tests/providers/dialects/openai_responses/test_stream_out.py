@@ -329,7 +329,7 @@ def test_one_answer() -> None:
     data, losses = stream_out(mixed)
     last = valid(events_of(data))[-1]["response"]
 
-    assert ("completed", "a", ["output=dropped"]) == (last["status"], last["output"][0]["content"][0]["text"], losses)
+    assert ("completed", "a", ["choices=dropped"]) == (last["status"], last["output"][0]["content"][0]["text"], losses)
 
 
 def test_refusals_that_no_part_says() -> None:

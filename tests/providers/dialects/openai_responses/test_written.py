@@ -245,7 +245,7 @@ def test_own_reasoning_of_others_is_a_loss() -> None:
         (assistant(Text(text="a", citations=(Citation(url="u", at="cited"),))), "cited=dropped"),
         (assistant(Opaque(dialect="x", kind="y", raw={}, at="block"), Text(text="a")), "block=dropped"),
         (Message(role="user", parts=(Opaque(dialect="x", kind="y", raw={}, at="block"), HI.parts[0])), "block=dropped"),
-        (Message(role="user", parts=(Media(kind="image", base64="AA==", name="a.png", at="i"),)), "i=dropped"),
+        (Message(role="user", parts=(Media(kind="image", base64="AA==", name="a.png", at="i"),)), "i.filename=dropped"),
     ],
 )
 def test_losses(message: Message, loss: str) -> None:
