@@ -52,6 +52,7 @@ class State(msgspec.Struct, kw_only=True):
     complete: bool = True  # of several processes: whether all have come up, once
     elsewhere: list[str] = []  # parts that do not work in others of them
     breakers: Callable[[], Iterable[tuple[str, str, Breaking]]] = tuple  # provider, model and state of each
+    outliers: Callable[[], Iterable[tuple[str, str, Breaking]]] = tuple  # the same of targets that are passed over
     budgets: Callable[[], list[dict[str, Any]]] = list  # what keys may spend, and have spent
     gauges: Callable[[], Iterable[Gauged]] = tuple  # the same, as metrics show it
 
@@ -66,7 +67,8 @@ class State(msgspec.Struct, kw_only=True):
     @property
     def own_parts(self) -> list[str]:
         """What does not work in this process, upstreams that are left alone among it."""
-        resting = (f"{provider}/{model}" for provider, model, state in self.breakers() if state != "closed")
+        states = (*self.breakers(), *self.outliers())
+        resting = (f"{provider}/{model}" for provider, model, state in states if state != "closed")
         return sorted({*self.degraded, *resting})
 
     @property

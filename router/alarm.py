@@ -137,5 +137,6 @@ _MESSAGES = {
     "connect": "the upstream could not be reached in time",
     "first_byte": "the upstream did not begin to answer in time",
     "idle": "the upstream stopped sending",
+    "rate": "the upstream sends too slowly",
     "total": "the upstream did not finish in time",
 }

@@ -34,8 +34,10 @@ from router.table import (
     BadPattern,
     BreakerSettings,
     Egress,
+    HedgeSettings,
     Limits,
     Model,
+    OutlierSettings,
     Pattern,
     PolicySettings,
     Route,
@@ -318,7 +320,12 @@ class Assembly:
             self._check_extra(("policies", name), row)
         default = _policy(PolicySettings(), rows.get("default", {}))
         others = {name: _policy(default, row) for name, row in rows.items() if name != "default"}
-        return {"default": default, **others}
+        policies = {"default": default, **others}
+        for name, row in rows.items():
+            if row.get("hedge") is not None and policies[name].attempts == 1:
+                message = "hedge: a second attempt needs `attempts` of at least 2"
+                self._say.problem(("policies", name, "hedge"), message)
+        return policies
 
     def _check_extra(self, place: Place, row: Row) -> None:
         if row.get("check_schema", "off") != "off" and not validating.AVAILABLE:
@@ -341,7 +348,8 @@ class Assembly:
             when = self._when((*here, "when"), row["when"]) if row.get("when") is not None else ()
             if name is not None:
                 if self._rows.get(name, (*here, "provider")) is not None and not isinstance(row, Partial):
-                    found.append(Target(provider=name, model=model, weight=row.get("weight", 1), when=when))
+                    weight, context = row.get("weight", 1), row.get("context")
+                    found.append(Target(provider=name, model=model, weight=weight, context=context, when=when))
             elif model is not None:
                 found.extend(self._alias((*here, "model"), model, trail, when))
             elif not isinstance(row, Partial):
@@ -500,8 +508,9 @@ class Assembly:
             self._say.problem((*place, "to"), "`speaks: opaque` needs a list of targets: [{provider: NAME}]")
             return
         for index, target in enumerate(row["to"]):
-            if "model" in target:
-                self._say.problem((*place, "to", index, "model"), "`speaks: opaque` sends what it is sent: no model")
+            for key in ("model", "context"):
+                if key in target:
+                    self._say.problem((*place, "to", index, key), f"`speaks: opaque` sends what it is sent: no {key}")
             unread = set(conditions.asked([conditions.read(target.get("when") or {})])) - conditions.UNREAD
             for name in sorted(unread):
                 message = f"when.{name}: can never be known, for `speaks: opaque` reads no request"
@@ -548,6 +557,12 @@ def _policy(base: PolicySettings, row: Row) -> PolicySettings:
     changes |= {f"wait_{key}": value for key, value in row.get("wait", {}).items()}
     if row.get("breaker") is not None:
         changes["breaker"] = msgspec.structs.replace(base.breaker or BreakerSettings(), **row["breaker"])
+    if row.get("hedge") is not None:
+        changes["hedge"] = HedgeSettings(**row["hedge"])
+    if row.get("outliers") is not None:
+        changes["outliers"] = msgspec.structs.replace(base.outliers or OutlierSettings(), **row["outliers"])
+    if "fallback_on" in row:
+        changes["fallback_on"] = frozenset(row["fallback_on"])
     changes["timeouts"] = msgspec.structs.replace(base.timeouts, **row.get("timeouts", {}))
     return msgspec.structs.replace(base, **changes)
 

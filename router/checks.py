@@ -94,6 +94,8 @@ def _policy(path: Path, policy: PolicySettings) -> Iterator[Finding]:
         )
     if policy.wait_first > policy.wait_most:
         yield (*path, "wait"), "`wait.first` is longer than `wait.most`"
+    if policy.hedge is not None and (policy.hedge.after or 0) >= policy.within:
+        yield (*path, "hedge"), "`hedge.after` is not before the end of `within`: no second attempt is ever made"
     if policy.within > policy.timeouts.total:
         yield (*path, "within"), "`within` is longer than `timeouts.total`, which ends the call before"
 
@@ -189,6 +191,8 @@ def _timeouts(path: Path, timeouts: Timeouts) -> Iterator[Finding]:
                 (*path, "total"),
                 f"`timeouts.total` is shorter than `timeouts.{name}`, which has no effect then",
             )
+    if timeouts.min_rate is not None and timeouts.rate_over > timeouts.total:
+        yield (*path, "rate_over"), "`timeouts.rate_over` is longer than `timeouts.total`: `min_rate` has no effect"
     if timeouts.first_byte < timeouts.connect:
         yield (*path, "first_byte"), "`timeouts.first_byte` is shorter than `timeouts.connect`"
 
@@ -197,7 +201,7 @@ def _rows(settings: Settings) -> Iterator[Finding]:
     """Rows that say more than the policies they narrow."""
     longest = {
         name: max(getattr(policy.timeouts, name) for policy in settings.policies.values())
-        for name in Timeouts.__struct_fields__
+        for name in ("connect", "first_byte", "idle", "total")
     }
     most = max(policy.attempts for policy in settings.policies.values())
     for name, provider in settings.providers.items():

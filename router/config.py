@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -30,7 +30,7 @@ from pydantic.fields import FieldInfo
 
 from providers.catalog import catalog
 from providers.dialects import DIALECTS
-from router import assembly, table
+from router import assembly
 from router.chats.personas import PLANNING, SPOKEN
 from router.complaints import Partial, Row, near
 from router.kinds import (
@@ -49,7 +49,6 @@ from router.kinds import (
     Price,
     Reference,
     Rows,
-    Share,
     Size,
     Spending,
     Sticky,
@@ -59,18 +58,16 @@ from router.kinds import (
     kind,
     later,
 )
+from router.policy_rows import Choose, PolicyRow
 from router.reference import LATER, Says, models_in, write
 from router.secrets import Secrets
 from router.settings import Loaded, Settings
 from router.strict_yaml import MOST_BYTES, Node, Problem, describe, read
-from router.table import BreakerSettings, Limits, PolicySettings, Timeouts
+from router.table import Limits
 
 # ── the models, in the order of the file ───────────────────────────────────────────────────────
 
 _LIMITS = Limits()
-_POLICY = PolicySettings()
-_BREAKER = BreakerSettings()
-_TIMEOUTS = Timeouts()
 
 
 class LimitsRow(Rows):
@@ -176,13 +173,6 @@ class AccessRow(Rows):
     jwt: JwtRow | None = Field(None, description="verification of JSON Web Tokens")
 
 
-class TimeoutsRow(Rows):
-    connect: Positive = Field(_TIMEOUTS.connect, description="for the connection, TLS included")
-    first_byte: Positive = Field(_TIMEOUTS.first_byte, description="for the head of the upstream's answer")
-    idle: Positive = Field(_TIMEOUTS.idle, description="between two chunks of an answer")
-    total: Positive = Field(_TIMEOUTS.total, description="for the whole exchange")
-
-
 class NarrowerRow(Rows):
     connect: Positive | None = Field(None, description="for the connection, TLS included")
     first_byte: Positive | None = Field(None, description="for the head of its answer")
@@ -262,61 +252,12 @@ class ProviderRow(Rows):
     )
 
 
-Choose: TypeAlias = Annotated[table.Choose, Says(", ".join(f"`{name}`" for name in get_args(table.Choose)))]
-
-
 class ModelRow(Rows):
     to: list[TargetRow] = Field(..., min_length=1, description="targets, tried in this order")
     choose: Choose | None = Field(None, description="which target comes first; without it as the policy says")
     sticky: Sticky | None = Field(None, description="calls that go to one target while it is well; before the route's")
     prefer: Prefer | None = Field(None, description="targets that lose least of a call come first; before the route's")
     policy: Text | None = Field(None, description="a name of `policies`; before that of the route")
-
-
-class WaitRow(Rows):
-    first: Duration = Field(_POLICY.wait_first, description="longest wait before the second attempt; doubles with each")
-    most: Duration = Field(_POLICY.wait_most, description="longest wait of all")
-
-
-class BreakerRow(Rows):
-    failures: Count = Field(
-        _BREAKER.failures, description="failures that open it, when they are half of the target's calls of that time"
-    )
-    within: Positive = Field(_BREAKER.within, description="the time in which they are counted")
-    cool: Positive = Field(_BREAKER.cool, description="how long no call is made, and how long it then takes to recover")
-
-
-class PolicyRow(Rows):
-    attempts: Annotated[int, Field(ge=1, le=20), Says("number")] = Field(
-        _POLICY.attempts, description="calls of upstreams for one call, over all targets"
-    )
-    within: Positive = Field(
-        _POLICY.within, description="one deadline over all attempts, until the first byte goes to the caller"
-    )
-    wait: WaitRow = Field(WaitRow.model_construct(), description="waits between attempts, random up to these")
-    timeouts: TimeoutsRow = Field(TimeoutsRow.model_construct(), description="of one attempt, `total` of the exchange")
-    choose: Choose = Field("in_order", description="which target comes first")
-    retry_budget: Share = Field(
-        _POLICY.retry_budget,
-        description="share of an upstream's calls of the last 10 s that may be retries; 10 always may",
-    )
-    breaker: BreakerRow | None = Field(
-        BreakerRow.model_construct(),
-        description="when a target that fails is left alone, until one call finds out that it works; null: never",
-    )
-    on_loss: OnLoss = Field(
-        _POLICY.on_loss,
-        description="what becomes of a call that cannot be translated whole: said, done silently, refused",
-    )
-    check_schema: CheckSchema = Field(
-        _POLICY.check_schema,
-        description="whether answers and arguments of calls are checked against the caller's own schemas: a breach is "
-        "named as a loss, or the model is asked once more before that; needs the extra `schema`",
-    )
-    nice: Share = Field(
-        _POLICY.nice, description="share of its time that a nice call may wait for a place (`x-isthmus-nice: true`)"
-    )
-    hedge: Later = Field(None, description="a second attempt before the first has failed")
 
 
 class EgressRow(Rows):

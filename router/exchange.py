@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, NamedTuple
+from copy import copy
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -36,7 +37,7 @@ from providers.canonical.errors import (
 from providers.canonical.loss import Losses, approximated, blame, in_callers_words
 from providers.dialect import Asked, Dialect, StreamDecoder, Traits, WireRequest, WireResponse
 from providers.provider import Provider, address
-from router import outgoing, targeting
+from router import outgoing, racing, targeting
 from router.admission import Admission, Incoming, Plan
 from router.alarm import Alarm, waiting
 from router.answers import cost, head, is_final, kept, kept_none, outcome_of, own_body, stream_end_of, with_own_status
@@ -44,6 +45,8 @@ from router.gateway import UNLISTED, Gateway
 from router.limiting import Charge, likely
 from router.policy.fitting import Facts
 from router.policy.retries import Attempt, GiveUp, next_step
+from router.policy.throughput import Throughput
+from router.racing import Race
 from router.record import AttemptRecord, Record
 from router.relay import CallerGone, Door
 from router.settings import Budget
@@ -76,6 +79,10 @@ class Stopwatch:
         self._last = started
         self.phases = phases
 
+    def apart(self, phases: dict[str, float]) -> Stopwatch:
+        """Another one that goes on from here."""
+        return Stopwatch(self._clock, self._last, phases)
+
     def lap(self, phase: str) -> float:
         """The time since the last lap belongs to `phase`. Gives the present."""
         now: float = self._clock()
@@ -86,6 +93,8 @@ class Stopwatch:
 
 class Exchange:
     """One call. `run` from first byte in to last byte out; `record` tells afterwards what happened."""
+
+    can_hedge = True  # may it be sent to two upstreams at once?
 
     def __init__(self, gateway: Gateway, incoming: Incoming, door: Door, record: Record) -> None:
         self.gateway = gateway
@@ -213,7 +222,10 @@ class Exchange:
         target = targets[0]
         while True:
             try:
-                return await self._attempt(asked, plan, target)
+                after = None if plan.policy.hedge is None else racing.patience_with(self, asked, plan, target)
+                if after is None:
+                    return await self._attempt(asked, plan, target)
+                return await racing.race(self, after, asked, plan, targets, target, history)
             except RouterError as error:
                 if self.door.began:
                     raise
@@ -246,6 +258,34 @@ class Exchange:
                     await asyncio.sleep(step.after)
             self.watch.lap("wait")
             target = step.target
+
+    def beside(self, race: Race, asked: Asked, plan: Plan, target: Target, *, hedge: bool = False) -> Self:
+        """This exchange once more, making one attempt of a race; what it writes down is its own."""
+        other = self._apart()
+        side = race.side(self.record, self.gateway.clock(), hedge=hedge)
+        other.record = side.record
+        other.watch = self.watch.apart(side.record.phases)
+        other.door = race.gate(side)
+        if hedge:
+            other.watch.lap("wait")
+            other._waited = 0.0
+
+        async def run(alarm: Alarm) -> None:
+            other.alarm = alarm
+            await other._attempt(asked, plan, target)
+
+        race.begin(side, run)
+        return other
+
+    def _apart(self) -> Self:
+        """A copy whose attempt touches nothing of this one's."""
+        return copy(self)
+
+    def adopt(self, other: Any, race: Race) -> None:
+        """Goes on as the one of a race whose answer was given, or as the first of them."""
+        mine = {"record": self.record, "door": self.door, "alarm": self.alarm}
+        vars(self).update({**vars(other), **mine})
+        race.write_down(self.record, other.record)
 
     async def _attempt(self, asked: Asked, plan: Plan, target: Target) -> None:
         """One call of one target, up to the last byte of its answer to the caller."""
@@ -284,26 +324,27 @@ class Exchange:
             if self._is_callers_clock(error):
                 seen.left()
             else:
-                seen.ended(error, clock(), key, own=plan.own_key is not None)
+                seen.ended(error, clock(), key, own=plan.own_key is not None, stream=self.record.stream)
             raise
         except BaseException:
             seen.left()
             raise
-        self._note_pace(seen, began)
-        seen.ended(self._broke, clock())
+        first = self._note_pace(seen, began)
+        seen.ended(self._broke, clock(), first=first, stream=self.record.stream)
 
     def _is_callers_clock(self, error: RouterError) -> bool:
         """Did a time run out that the caller has set?"""
         is_late = isinstance(error, UpstreamTimeout) and self.alarm.phase == "total"
         return is_late and "x-isthmus-timeout" in self.incoming.headers
 
-    def _note_pace(self, seen: Upstream, began: float) -> None:
+    def _note_pace(self, seen: Upstream, began: float) -> float | None:
         """How long the first token took; of a whole answer, all of it."""
         attempt = self.record.attempts[-1]
-        if self.record.stream and attempt.first_chunk is not None:
-            seen.streams.note(attempt.first_chunk - began, attempt.ended)
-        elif not self.record.stream:
-            seen.wholes.note(attempt.ended - began, attempt.ended)
+        if self.record.stream and attempt.first_chunk is None:
+            return None
+        until = attempt.ended if attempt.first_chunk is None else attempt.first_chunk
+        (seen.streams if self.record.stream else seen.wholes).note(until - began, attempt.ended)
+        return until - began
 
     def _prepare(self, asked: Asked, plan: Plan, target: Target) -> Ready | None:
         """The target's request, losses noted, signed and ready to send; None where we count ourselves instead."""
@@ -360,6 +401,9 @@ class Exchange:
             if prices is not None and not self._has_own_key:
                 attempt.price = prices.of(self.record.upstream_model)
             if asked.stream:
+                times = plan.policy.timeouts
+                if times.min_rate is not None:
+                    clocks.pace = Throughput(times.min_rate, times.rate_over)
                 await self._stream(asked, upstream, call, attempt, lambda: self._commit(clocks, plan))
             else:
                 await self._whole(asked, upstream, call)

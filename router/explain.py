@@ -38,7 +38,7 @@ from router.relay import Passing
 from router.secrets import scrubbed
 from router.settings import Settings
 from router.shaped import ShapedExchange
-from router.table import Limits, Match, Target
+from router.table import Limits, Match, Target, Timeouts
 from router.targeting import Choice
 
 Json: TypeAlias = Any
@@ -404,14 +404,22 @@ def _plan(plan: Plan, started: float) -> dict[str, Json]:
         "attempts": policy.attempts,
         "within": policy.within,
         "waits": [backoff(policy, failures, lambda: 1.0) for failures in range(1, policy.attempts)],
-        "timeouts": msgspec.to_builtins(policy.timeouts),
+        "timeouts": _timeouts(policy.timeouts),
         "total": round(plan.ends - started, 3),
+        "hedge": None if policy.hedge is None else {"after": policy.hedge.after or "p95"},
+        "fallback_on": sorted(policy.fallback_on),
         "on_loss": plan.on_loss,
         "choose": plan.choose,
         "sticky": None if plan.rules is None else plan.rules.sticky,
         "prefer": None if plan.rules is None else plan.rules.prefer,
         "key": "the caller's own" if plan.own_key is not None else "configured",
     }
+
+
+def _timeouts(timeouts: Timeouts) -> dict[str, Json]:
+    """Without the rate of streams where there is none."""
+    told: dict[str, Json] = msgspec.to_builtins(timeouts)
+    return {name: value for name, value in told.items() if timeouts.min_rate is not None or "rate" not in name}
 
 
 def _request(ready: Ready, secret: str | None) -> dict[str, Json]:

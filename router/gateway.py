@@ -119,6 +119,7 @@ class Generation:
         found = self.budgets.get(provider)
         if found is None:
             found = self.budgets[provider] = RetryBudget(share)
+        found.share = share  # of the policy that asks
         return found
 
     def model_label(self, target: Target, model: str) -> str:

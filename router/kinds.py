@@ -17,6 +17,7 @@ from router.prices import read_amount, read_budget, read_day
 from router.reference import LATER, Says
 from router.shares import MOST_WORKERS
 from router.strict_yaml import describe
+from router.table import Refusal
 from router.units import (
     DURATION,
     SHARE,
@@ -40,7 +41,7 @@ def later(*off: object) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _as_float(value: object) -> object:
+def as_float(value: object) -> object:
     """A whole number is a number, too."""
     return float(value) if type(value) is int else value
 
@@ -52,6 +53,9 @@ _WAIT = Says("duration", write_duration)
 Duration: TypeAlias = Annotated[float, BeforeValidator(read_duration_or_zero), _DURATION_SCHEMA, _WAIT]
 Positive: TypeAlias = Annotated[float, BeforeValidator(read_duration), _DURATION_SCHEMA, _WAIT]
 Size: TypeAlias = Annotated[int, BeforeValidator(read_size), _SIZE_SCHEMA, Says("size", write_size)]
+Rate: TypeAlias = Annotated[
+    int, BeforeValidator(read_size), Field(ge=1), _SIZE_SCHEMA, Says("size each second", write_size)
+]
 Share: TypeAlias = Annotated[
     float,
     BeforeValidator(read_share),
@@ -63,7 +67,7 @@ Later: TypeAlias = Annotated[None, later(), WithJsonSchema({"enum": [None, False
 Reference: TypeAlias = Annotated[str, Field(min_length=1), Says("secret: `env:NAME` or `file:PATH`")]
 Limit: TypeAlias = int | float | None
 Limits2: TypeAlias = Annotated[list[Limit], Field(min_length=2, max_length=2), Says("[least, most]")]
-Price: TypeAlias = Annotated[float, BeforeValidator(_as_float), Field(ge=0), Says("number")]
+Price: TypeAlias = Annotated[float, BeforeValidator(as_float), Field(ge=0), Says("number")]
 Amount: TypeAlias = Annotated[
     Decimal, BeforeValidator(read_amount), WithJsonSchema({"type": "number", "minimum": 0}), Says("US dollars")
 ]
@@ -76,6 +80,9 @@ Names: TypeAlias = Annotated[list[str], Says("list of names")]
 Text: TypeAlias = Annotated[str, Says("text")]
 CheckSchema: TypeAlias = Annotated[Literal["off", "flag", "repair"], Says("`off`, `flag` or `repair`")]
 OnLoss: TypeAlias = Annotated[Literal["report", "allow", "reject"], Says("`report`, `allow` or `reject`")]
+
+
+Refusals: TypeAlias = Annotated[list[Refusal], Says("list of `context_too_long`, `content_filter`")]
 
 
 def _read_workers(value: object) -> object:
@@ -180,6 +187,11 @@ class TargetRow(Rows):
     )
     weight: Count = Field(
         1, description="its share of the calls beside the others', for `weighted`, `least_busy` and `sticky`"
+    )
+    context: Count | None = Field(
+        None,
+        description="tokens that its model takes: a call that was too long for another goes on only to larger ones; "
+        "without it to any other model",
     )
     when: WhenRow | None = Field(
         None, description="what calls must be like that go there, all of it; without it any call may"

@@ -4,7 +4,8 @@ A call that is let through counts as one request, however it ends. Tokens are se
 the output that the caller allows for where it says so. At the end what the upstream counted takes their place: input,
 what was read from a cache included, and output. Nothing counts where the upstream said no or was not reached. Where one
 may have worked and nobody said how much (the caller left, a stream broke off, the upstream does not count), the
-estimate stands, or the chunks that were seen if they are more.
+estimate stands, or the chunks that were seen if they are more. An attempt that was cut off because another one answered
+first is counted by estimate besides that one: its input, and of a whole answer the output, too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from providers.canonical.errors import (
 )
 from providers.dialect import Asked
 from router.policy.quota import Account, Full, Taken
-from router.record import AttemptRecord, Record
+from router.record import OUTPACED, AttemptRecord, Record
 from router.settings import Unit
 
 Understand: TypeAlias = Callable[[Asked], ChatRequest | EmbeddingsRequest]
@@ -101,11 +102,13 @@ def used(record: Record, weight: Weight, taken: float) -> float:
     """How many tokens a call that is over counts. `taken`: what was set aside for it."""
     if not any(map(may_have_used, record.attempts)):
         return 0
+    outpaced = sum(attempt.error == OUTPACED for attempt in record.attempts)
+    beside = outpaced * (weight.input if record.stream else sum(weight))
     said = None if record.usage is None else _total(record.usage)
     if said is not None and record.outcome == "ok":
-        return said
+        return said + beside
     seen = sum(attempt.chunks + (attempt.first_chunk is not None) for attempt in record.attempts)
-    return max(taken, weight.input + seen, said or 0)
+    return max(taken, weight.input + seen, said or 0) + beside
 
 
 def may_have_used(attempt: AttemptRecord) -> bool:

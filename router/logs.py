@@ -145,6 +145,7 @@ class _Attempt(msgspec.Struct, omit_defaults=True):
     status: int | None = None
     error: str | None = None
     waited_ms: float = 0.0
+    hedge: bool = False
 
 
 class _Loss(msgspec.Struct):
@@ -222,6 +223,7 @@ def _attempt(attempt: AttemptRecord) -> _Attempt:
         attempt.status,
         attempt.error,
         _ms(attempt.waited) if attempt.waited else 0.0,
+        attempt.hedge,
     )
 
 

@@ -33,12 +33,14 @@ from providers.canonical.chat import Usage
 from providers.canonical.loss import Kind
 from router.instruments import OTHER, Counter, Family, Gauge, Histogram, Series
 from router.policy.breaker import State
+from router.policy.outliers import Reason
 from router.policy.retries import Denied
-from router.record import AttemptRecord, Outcome, Priority, Record, StreamEnd, Waited
+from router.record import OUTPACED, AttemptRecord, Hedged, Outcome, Priority, Record, StreamEnd, Waited
 from router.settings import Coin
 
 #: A key's budget: its name, what is limited, the limit, and what is spent.
 Gauged: TypeAlias = tuple[str, Coin, float, float]
+States: TypeAlias = Iterable[tuple[str, str, State]]  # provider, model and state
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NONE = "none"
@@ -64,6 +66,9 @@ OUTCOME_OF: dict[str, Outcome] = {
     **{error.kind: _outcome(error) for error in errors.tree(errors.RouterError)},
     CLIENT_LEFT: "client_left",
 }
+
+# The same of an attempt, which may also have been cut off for another one.
+ATTEMPTED: dict[str, str] = {**OUTCOME_OF, OUTPACED: OUTPACED}
 
 # Phases in which we wait for an upstream (or before the next attempt): not the gateway's own time.
 UPSTREAM_PHASES = frozenset({"connect", "first_byte", "first_chunk", "body", "wait"})
@@ -256,8 +261,14 @@ INSTRUMENTS = (
     Instrument(
         Counter,
         "isthmus_attempts_total",
-        "provider model outcome",
-        "Calls of upstreams: first tries, retries and fallbacks.",
+        "provider model outcome:attempted",
+        "Calls of upstreams: first tries, retries, fallbacks, hedges. outpaced: cut off, another one answered first.",
+    ),
+    Instrument(
+        Counter,
+        "isthmus_hedges_total",
+        "provider outcome:hedged",
+        "Second attempts while a first was under way, by the upstream tried: won, lost to the first, or failed.",
     ),
     Instrument(
         Counter,
@@ -329,6 +340,19 @@ INSTRUMENTS = (
         "provider model",
         "Whether a target that fails is left alone: 0 closed, 1 half-open (one call finds out), 2 open.",
         together="most",
+    ),
+    Instrument(
+        Gauge,
+        "isthmus_outlier_state",
+        "provider model",
+        "Whether a target is passed over for doing far worse than others of its model: 0 no, 1 half-open, 2 yes.",
+        together="most",
+    ),
+    Instrument(
+        Counter,
+        "isthmus_outliers_total",
+        "provider model reason:outlier",
+        "Targets that came to be passed over, by what was far worse than at others of the model: errors, latency.",
     ),
     Instrument(
         Counter,
@@ -463,14 +487,17 @@ class Metrics:
             "model": {NONE},
             "key": {NONE},
             "status": frozenset(_STATUS.values()),
-            "error": frozenset(OUTCOME_OF) | {""},
+            "error": frozenset(ATTEMPTED) | {""},
             "rejected": frozenset(OUTCOME_OF) | EARLY_REASONS,
             "outcome": frozenset(get_args(Outcome)),
+            "attempted": frozenset({*get_args(Outcome), OUTPACED}),
+            "hedged": frozenset(get_args(Hedged)),
             "operation_name": OPERATIONS,
             "token_type": frozenset({"input", "output"}),
             "tokens": frozenset(tokens.KINDS),
             "source": frozenset({"provider", "estimated"}),
             "denied": frozenset(get_args(Denied)),
+            "outlier": frozenset(get_args(Reason)),
             "priority": frozenset(get_args(Priority)),
             "waited": frozenset(get_args(Waited)),
             "field": FIELDS,
@@ -496,6 +523,7 @@ class Metrics:
         self._token_parts = self._family(Counter, "isthmus_tokens_total")
         self._requests = self._family(Counter, "isthmus_requests_total")
         self._attempts = self._family(Counter, "isthmus_attempts_total")
+        self._hedges = self._family(Counter, "isthmus_hedges_total")
         self._retries = self._family(Counter, "isthmus_retries_total")
         self._denied = self._family(Counter, "isthmus_retries_denied_total")
         self._losses = self._family(Counter, "isthmus_losses_total")
@@ -506,6 +534,8 @@ class Metrics:
         self._usd = self._family(Counter, "isthmus_cost_usd_total")
         self._inflight = self._family(Gauge, "isthmus_inflight")
         self._breakers = self._family(Gauge, "isthmus_breaker_state")
+        self._outlier_states = self._family(Gauge, "isthmus_outlier_state")
+        self._outliers = self._family(Counter, "isthmus_outliers_total")
         self._budgets = {
             (coin, what): self._family(Gauge, f"isthmus_budget_{coin}_{what}")
             for coin in get_args(Coin)
@@ -565,6 +595,10 @@ class Metrics:
         self._generation.set(generation)
         self._reloaded.set(1)
 
+    def passed_over(self, provider: str, model: str, reason: Reason) -> None:
+        """A target does far worse than others of its model."""
+        self._outliers[provider, model, reason].inc()
+
     def store_failed(self, operation: str) -> None:
         """The chat store, or the file of spending, could not be reached, or written."""
         self._store[(operation,)].inc()
@@ -604,6 +638,8 @@ class Metrics:
             self._observe_losses(record)
         if len(record.attempts) > 1 or record.denied_retries:
             self._observe_retries(record)
+        for hedge in record.hedges:
+            self._hedges[hedge].inc()
         for waited in record.queued:
             self._queued[waited].inc()
         if record.resent:
@@ -637,7 +673,7 @@ class Metrics:
         provider, model = attempt.provider, attempt.model
         series = (attempt.operation, provider, model, error)
         (self._duration.get(series) or self._duration[series]).observe(max(0.0, attempt.ended - attempt.started))
-        made = (provider, model, OUTCOME_OF.get(error, "bug") if error else "ok")
+        made = (provider, model, ATTEMPTED.get(error, "bug") if error else "ok")
         (self._attempts.get(made) or self._attempts[made]).inc()
         first, last = attempt.first_chunk, attempt.last_chunk
         if first is not None:
@@ -684,7 +720,7 @@ class Metrics:
     def _observe_retries(self, record: Record) -> None:
         before: AttemptRecord | None = None
         for attempt in record.attempts:
-            if before is not None:
+            if before is not None and not attempt.hedge:
                 self._retries[attempt.provider, before.error or ""].inc()
             before = attempt
         for reason in record.denied_retries:
@@ -717,20 +753,21 @@ class Metrics:
         with self._lock:
             self._dropped.inc(count)
 
-    def render(self, breakers: Iterable[tuple[str, str, State]] = (), budgets: Iterable[Gauged] = ()) -> bytes:
-        """The page, as `CONTENT_TYPE`. `breakers`: provider, model and state of each, as they are now."""
-        self.look_at(breakers, budgets)
+    def render(self, breakers: States = (), budgets: Iterable[Gauged] = (), outliers: States = ()) -> bytes:
+        """The page, as `CONTENT_TYPE`. `breakers`, `outliers`: provider, model and state of each, as they are now."""
+        self.look_at(breakers, budgets, outliers)
         return prometheus_client.generate_latest(self.registry)
 
-    def look_at(self, breakers: Iterable[tuple[str, str, State]], budgets: Iterable[Gauged] = ()) -> None:
+    def look_at(self, breakers: States, budgets: Iterable[Gauged] = (), outliers: States = ()) -> None:
         """Takes down what is not counted but is as it is."""
         for family in self._budgets.values():
             family.clear()  # a key that has no budget any more has no figures
         for key, coin, limit, spent in budgets:
             self._budgets[coin, "limit"][(key,)].set(limit)
             self._budgets[coin, "spent"][(key,)].set(spent)
-        for provider, model, state in breakers:
-            self._breakers[provider, model].set(_BREAKER_STATES[state])
+        for gauges, states in ((self._breakers, breakers), (self._outlier_states, outliers)):
+            for provider, model, state in states:
+                gauges[provider, model].set(_BREAKER_STATES[state])
 
 
 def field_label(path: str) -> str:

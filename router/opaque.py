@@ -44,6 +44,7 @@ _UNPACKED = frozenset({"gzip", "deflate", "br", "zstd"})
 class OpaqueExchange(Exchange):
     """One call whose content is nobody's business."""
 
+    can_hedge = False  # what it does is nobody's business, and may be done only once
     _passing: Passing | None = None  # a body that is not held
 
     # ── in ─────────────────────────────────────────────────────────────────────────

@@ -18,6 +18,12 @@ Waited: TypeAlias = Literal["served", "full", "late", "left"]
 StreamEnd: TypeAlias = Literal["done", "upstream_error", "idle", "client_left", "drain", "limit"]
 
 
+#: How a second attempt came out: its answer was given, the first one's was, or it failed before that.
+Hedged: TypeAlias = Literal["won", "lost", "failed"]
+#: `AttemptRecord.error` of an attempt that was cut off because another one answered first.
+OUTPACED = "outpaced"
+
+
 class AttemptRecord(msgspec.Struct, kw_only=True):
     """One call of one target. Times are seconds of a monotonic clock."""
 
@@ -32,6 +38,7 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
     status: int | None = None  # the upstream's
     error: str | None = None  # RouterError.kind; None: it went well
     waited: float = 0.0  # before it
+    hedge: bool = False  # begun while another one was under way
     credits: float | None = None  # what it cost, in the upstream's own unit
     price: Price | None = None  # of its target, once it has answered; None: not known, or nobody's whom we serve
     usage: Usage | None = None  # what it used itself, where it has a price
@@ -59,6 +66,7 @@ class Record(msgspec.Struct, kw_only=True):
     stream: bool = False
     attempts: list[AttemptRecord] = []
     queued: list[tuple[str, Priority, Waited]] = []  # waits for a place: of which provider, and how they ended
+    hedges: list[tuple[str, Hedged]] = []  # second attempts: of which provider, and how they came out
     resent: int = 0  # silent re-sends after a stale kept connection
     denied_retries: list[str] = []  # reasons why a further attempt was not made: "budget", "deadline"
     losses: list[Loss] = []
@@ -83,9 +91,12 @@ class Record(msgspec.Struct, kw_only=True):
             attempt.usage = self.usage
 
     def cost(self) -> Decimal | None:
-        """US dollars of all attempts. Of those that failed what is known; None where an answer's own is not."""
+        """US dollars of all attempts. Of those that failed what is known; None where an answer's own is not, nor that
+        of one which was cut off while it worked."""
         known: list[Decimal] = []
         for attempt in self.attempts:
+            if attempt.error == OUTPACED:
+                return None
             if (usd := attempt.cost()) is not None:
                 known.append(usd)
             elif attempt.error is None:

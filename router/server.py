@@ -421,6 +421,7 @@ class Life:
             instance=f"isthmus-{os.urandom(6).hex()}",
         )
         self.state.breakers = lambda: self.gateway.upstreams.states(self.gateway.clock())
+        self.state.outliers = lambda: self.gateway.upstreams.passed_over(self.gateway.clock())
         self._open_budgets(settings)
         self.front = Front(self.gateway, self.state)
         self._take(self.gateway.generation)
@@ -489,7 +490,7 @@ class Life:
 
     async def page(self) -> bytes:
         """What operators see of the metrics."""
-        return self.metrics.render(self.state.breakers(), self.state.gauges())
+        return self.metrics.render(self.state.breakers(), self.state.gauges(), self.state.outliers())
 
     async def spent(self) -> list[dict[str, Any]]:
         """What operators see of the budgets."""

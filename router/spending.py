@@ -23,7 +23,7 @@ from providers.provider import Provider
 from router.limiting import may_have_used
 from router.policy.budget import NOTHING, Aside, Short
 from router.prices import PriceLists, price_of
-from router.record import AttemptRecord, Record
+from router.record import OUTPACED, AttemptRecord, Record
 from router.settings import Budget, Coin
 from router.state.budgets import Budgets
 from router.table import Target
@@ -141,7 +141,9 @@ class Spend:
 
 
 def _is_final(attempt: AttemptRecord) -> bool:
-    """Is what was counted all of it? A stream that broke off may have said only the beginning."""
+    """Is what was counted all of it? A stream that broke off, or was cut off, may have said only the beginning."""
+    if attempt.error == OUTPACED:
+        return False
     if attempt.usage is not None and attempt.usage.estimated:
         return False
     return attempt.error is None or attempt.first_chunk is None

@@ -26,11 +26,13 @@ OPAQUE_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 Choose: TypeAlias = Literal["in_order", "weighted", "least_busy", "fastest", "cheapest"]
 OnLoss: TypeAlias = Literal["report", "allow", "reject"]
+#: An upstream's no to a call that another model may take.
+Refusal: TypeAlias = Literal["context_too_long", "content_filter"]
 CheckSchema: TypeAlias = Literal["off", "flag", "repair"]
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """One upstream to try. `model` None: the one that the caller asked for.
+    """One upstream to try. `model` None: the one that the caller asked for. `context`: tokens that it takes, if known.
 
     `secret`: the reference of the key to call it with, where its row has several; they are tried like targets.
     `when`: what calls must be like that may go there, all of it.
@@ -39,6 +41,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     model: str | None = None
     weight: int = 1
+    context: int | None = None
     secret: str | None = None
     when: tuple[When, ...] = ()
 
@@ -74,12 +77,17 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds. `first_byte`: of the upstream's answer head; `idle`: between chunks; `total`: the whole exchange."""
+    """Seconds. `first_byte`: of the upstream's answer head; `idle`: between chunks; `total`: the whole exchange.
+
+    `min_rate`: bytes a second that a stream must bring, over any `rate_over` seconds of waiting for it; None: any.
+    """
 
     connect: float = 5.0
     first_byte: float = 60.0
     idle: float = 60.0
     total: float = 600.0
+    min_rate: int | None = None
+    rate_over: float = 10.0
 
 
 class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +96,24 @@ class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 5
     within: float = 30.0
     cool: float = 15.0
+
+
+class OutlierSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """When a target is passed over that does far worse than others of the same model: so many times their share of
+    failures, or their time to the first token (None: not looked at), with at least `calls` within so many seconds;
+    for `cool` seconds."""
+
+    errors: float | None = 3.0
+    latency: float | None = 3.0
+    calls: int = 20
+    within: float = 60.0
+    cool: float = 30.0
+
+
+class HedgeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A second attempt before the first has failed, `after` so many seconds; None: after the p95 of its target."""
+
+    after: float | None = None
 
 
 class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +126,10 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     choose: Choose = "in_order"
     retry_budget: float = 0.2
+    fallback_on: frozenset[Refusal] = frozenset({"context_too_long"})
     breaker: BreakerSettings | None = BreakerSettings()
+    outliers: OutlierSettings | None = None
+    hedge: HedgeSettings | None = None
     nice: float = 0.5  # share of the time that is left which a nice call may wait for a place
     on_loss: OnLoss = "report"
     check_schema: CheckSchema = "off"

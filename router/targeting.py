@@ -24,11 +24,12 @@ from router.gateway import Gateway
 from router.policy import affinity, balance
 from router.policy.balance import REFUSED, Known
 from router.policy.fitting import Facts, Meant, unmet
+from router.policy.outliers import bounded
 from router.prices import price_of
 from router.record import Priority, Record, Waited
 from router.state.places import Places
 from router.state.upstreams import Upstream
-from router.table import Rules, Target
+from router.table import OutlierSettings, Rules, Target
 
 
 class Inquiry(Protocol):
@@ -102,8 +103,7 @@ def in_order(gateway: Gateway, asked: Asked, plan: Plan, inquiry: Inquiry) -> Se
     if plan.rules is None:
         if len(targets) == 1:
             return targets
-        if not gateway.upstreams.calm:
-            gateway.upstreams.settle(gateway.clock())
+        _look(gateway, asked, plan)
         if (
             plan.choose == "in_order"
             and gateway.upstreams.calm
@@ -111,10 +111,20 @@ def in_order(gateway: Gateway, asked: Asked, plan: Plan, inquiry: Inquiry) -> Se
             and not any(is_full(gateway, plan, one) for one in targets)
         ):
             return targets  # nearly always
+    else:
+        _look(gateway, asked, plan)
     chosen = choice(gateway, asked, plan, inquiry)
     if not chosen.targets:
         raise none_fits(chosen)
     return chosen.targets
+
+
+def _look(gateway: Gateway, asked: Asked, plan: Plan) -> None:
+    """How the targets are doing by now: does one do far worse than the others, has one recovered?"""
+    if plan.policy.outliers is not None:
+        _compare(gateway, asked, plan, plan.policy.outliers, gateway.clock())
+    if not gateway.upstreams.calm:
+        gateway.upstreams.settle(gateway.clock())
 
 
 def none_fits(chosen: Choice) -> RouterError:
@@ -134,6 +144,8 @@ def choice(gateway: Gateway, asked: Asked, plan: Plan, inquiry: Inquiry) -> Choi
         fit, left_out = _fitting(plan.targets, facts)
     now = gateway.clock()
     known = [_known(gateway, asked, plan, target, now) for target in fit]
+    if plan.policy.outliers is not None:
+        known = _with_turns(gateway, asked, plan, fit, known, now)
     if plan.choose == "cheapest":
         counts = inquiry.foreseen(asked)
         bills = [usd(gateway, asked, target, counts) for target in fit]
@@ -182,6 +194,38 @@ def seen(gateway: Gateway, asked: Asked, plan: Plan, target: Target) -> Upstream
     """What is known of a target."""
     model = gateway.generation.model_label(target, target.model or asked.model)
     return gateway.upstreams.of(target.provider, model, plan.policy.breaker)
+
+
+def _siblings(gateway: Gateway, asked: Asked, plan: Plan, targets: Sequence[Target]) -> list[Upstream]:
+    """What is known of each of these targets, once where its row has several keys."""
+    return list({id(one): one for one in (seen(gateway, asked, plan, target) for target in targets)}.values())
+
+
+def _compare(gateway: Gateway, asked: Asked, plan: Plan, settings: OutlierSettings, now: float) -> None:
+    """Looks whether a target does far worse than the others of the call."""
+    siblings = _siblings(gateway, asked, plan, plan.targets)
+    if len(siblings) > 1:
+        for one, outlier in gateway.upstreams.compare(siblings, settings, now):
+            gateway.metrics.passed_over(*one.name, outlier.reason)
+
+
+def _with_turns(
+    gateway: Gateway, asked: Asked, plan: Plan, targets: Sequence[Target], known: Sequence[Known], now: float
+) -> list[Known]:
+    """What is known, with outliers passed over: never more than half of the targets."""
+    siblings = _siblings(gateway, asked, plan, targets)
+    turns = dict(zip(map(id, siblings), bounded([one.turn(now) for one in siblings]), strict=True))
+    shares = [turns[id(seen(gateway, asked, plan, target))] for target in targets]
+    return [
+        one if share >= 1 else msgspec.structs.replace(one, share=min(one.share, share))
+        for one, share in zip(known, shares, strict=True)
+    ]
+
+
+def is_ready(gateway: Gateway, asked: Asked, plan: Plan, target: Target, now: float) -> bool:
+    """Is a target well, with a place free?"""
+    one = seen(gateway, asked, plan, target)
+    return min(one.share(now, target.secret), one.turn(now)) >= 1.0 and not is_full(gateway, plan, target)
 
 
 def usd(gateway: Gateway, asked: Asked, target: Target, counts: Mapping[str, int]) -> Decimal | None:

@@ -32,6 +32,7 @@ from router.alarm import Alarm, waiting
 from router.arrived import taken
 from router.egress import EgressDenied
 from router.line import KEEP_ALIVE, READ_BUFFER, Answer, Line, Lost
+from router.policy.throughput import Throughput
 
 DNS_TTL = 60
 MOST_LINES = 256
@@ -45,6 +46,7 @@ class Clocks(msgspec.Struct, kw_only=True):
     idle: float
     deadline: float
     alarm: Alarm
+    pace: Throughput | None = None  # a stream that must not dribble
     connected: float | None = None  # out: seconds that a fresh connection took
     resent: bool = False  # out: a stale kept connection was replaced silently
 
@@ -224,12 +226,15 @@ class HttpCall:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """What has arrived, as it arrives. UpstreamTimeout between chunks and at the deadline."""
-        clocks = self._clocks
+        clocks, pace = self._clocks, self._clocks.pace
         loop = asyncio.get_running_loop()
         content = self._response.content
         while True:
-            at = loop.time() + clocks.idle
+            began = loop.time()
+            at = began + clocks.idle
             phase = "idle"
+            if pace is not None and began + pace.patience() < at:
+                at, phase = began + pace.patience(), "rate"
             if at > clocks.deadline:
                 at, phase = clocks.deadline, "total"
             try:
@@ -239,6 +244,8 @@ class HttpCall:
                 raise translated(error) from error
             if not data:
                 return
+            if pace is not None:
+                pace.arrived(loop.time() - began, len(data))
             yield data
 
     async def read(self, limit: int) -> bytes:

@@ -29,6 +29,15 @@ def read_duration(value: object) -> float:
     return seconds
 
 
+def read_after(value: object) -> float | None:
+    """Seconds, more than none; None for `p95`."""
+    if value == "p95":
+        return None
+    if not isinstance(value, str) or not DURATION.fullmatch(value):
+        raise ValueError(f"expected a duration such as 800ms, or p95, found {describe(value)}")
+    return read_duration(value)
+
+
 def read_size(value: object) -> int:
     """Bytes, more than none."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:

@@ -196,7 +196,7 @@ class Worker(Life):
                 self._send(self._counted())
 
     def _told(self) -> Told:
-        self.metrics.look_at(self.state.breakers(), self.state.gauges())
+        self.metrics.look_at(self.state.breakers(), self.state.gauges(), self.state.outliers())
         made = told(self.metrics)
         made.budgets = self.state.budgets()
         return made

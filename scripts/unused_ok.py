@@ -17,7 +17,6 @@ _.nice  # pydantic
 _.vision  # pydantic
 _.weight  # pydantic
 _.breaker  # pydantic
-_.hedge  # pydantic
 _.fetch  # pydantic
 _.shared  # pydantic
 _.otlp  # pydantic

@@ -65,6 +65,7 @@ FLOORS = {
     "router.kinds": 4,  # what single values may be,
     "router.conditions": 4,  # which calls go where,
     "router.comparing": 4,  # what another file would change,
+    "router.policy_rows": 4,  # and policies,
     "router.published": 4,  # as the file says, or a list that is installed;
     "router.weighing": 4,  # what they would cost comes before that;
     "router.validating": 4,  # whether schemas can be checked at all is asked when the file is read
@@ -94,6 +95,7 @@ FLOORS = {
     "router.limiting": 7,
     "router.spending": 7,
     "router.targeting": 7,
+    "router.racing": 7,
     "router.streaming": 7,
     "router.outgoing": 7,
     "router.exchange": 7,
@@ -136,7 +138,7 @@ ONLY_IN = {
         "router.egress",  # checks addresses inside the connector
         "router.chats",  # its own HTTP surface
     },
-    "pydantic": {"router.config", "router.kinds"},
+    "pydantic": {"router.config", "router.kinds", "router.policy_rows"},
     "jsonschema_rs": {"router.validating"},
     "genai_prices": {"router.published"},
     "sqlalchemy": {"router.chats"},  # the extra `db`

@@ -25,8 +25,8 @@
         + Bug                           500     internal_error
       x UpstreamError                                                      the upstream answered, and it was no
         + UpstreamRejected              as upstream                        never: our request was wrong for it
-          - ContextTooLong              400     context_length_exceeded    never (elsewhere comes with larger targets)
-          - ContentBlocked              400     content_filter             never
+          - ContextTooLong              400     context_length_exceeded    never; larger targets by `fallback_on`
+          - ContentBlocked              400     content_filter             never; other targets by `fallback_on`
           - ModelNotFound               404     model_not_found            elsewhere
         + UpstreamDenied                502     upstream_denied            elsewhere: our credential failed there
         + UpstreamBusy                  429     rate_limit_exceeded        elsewhere, else the same later

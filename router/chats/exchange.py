@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from copy import copy
 from http import HTTPStatus
-from typing import Any, TypeAlias, cast
+from typing import Any, Self, TypeAlias, cast
 from urllib.parse import parse_qsl, quote
 
 import msgspec
@@ -35,6 +36,7 @@ from router.chats.store import Draft, NewChat, Once, Saved, Store, StoreUnavaila
 from router.gateway import Gateway
 from router.mended import MendedExchange
 from router.outgoing import check_type
+from router.racing import Race
 from router.record import Record
 from router.relay import Door
 from router.table import Match, Route, Table, plain_path
@@ -270,6 +272,22 @@ class ChatExchange(MendedExchange):
             yield
         finally:
             service.turns.give_back(name)
+
+    def _apart(self) -> Self:
+        """What is said to the caller, and what has come of it, are the attempt's own."""
+        other = super()._apart()
+        other.side = copy(self.side)
+        other.dialect = cast(Dialect, other.side)
+        other._generation = copy(self._generation)
+        return other
+
+    def adopt(self, other: Any, race: Race) -> None:
+        work = self._generation
+        super().adopt(other, race)
+        if work is not None and other._generation is not None:
+            work.text, work.finish = other._generation.text, other._generation.finish
+            work.searched = other._generation.searched
+        self._generation = work
 
     def _encoded(self, asked: Asked, upstream: Dialect, provider: Provider, model: str, plan: Plan) -> WireRequest:
         """With the target's own search, where it was asked for and the target has one."""

@@ -45,10 +45,14 @@ class Breaker:
         state = self.state(now)
         if state == "closed":
             return True
-        if state == "open" or (self._probe is not None and now < self._probe + _LONGEST_PROBE):
+        if state == "open" or self._is_probed(now):
             return False
         self._probe = now
         return True
+
+    def _is_probed(self, now: float) -> bool:
+        """Is a call under way that finds out?"""
+        return self._probe is not None and now < self._probe + _LONGEST_PROBE
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may be let through; 0 when it may now."""
@@ -56,10 +60,17 @@ class Breaker:
             return 0.0
         return max(0.0, self._opened + self.settings.cool - now)
 
+    def trip(self, now: float) -> None:
+        """Opens it, whatever the calls have been."""
+        self._opened, self._probe, self._recovered = now, None, None
+
     def share(self, now: float) -> float:
-        """How much of its usual part of the calls it should get: 1, less while it recovers, 0 while it is open."""
+        """How much of its usual part of the calls it should get: 1, less while it recovers, 0 while it is open.
+
+        In the half-open state it is 1 until a call finds out: behind others that work nobody would ask it again.
+        """
         if self._opened is not None:
-            return 0.0
+            return 1.0 if self.state(now) == "half_open" and not self._is_probed(now) else 0.0
         if self._recovered is None or self.settings.cool <= 0:
             return 1.0
         grown = (now - self._recovered) / self.settings.cool

@@ -7,6 +7,9 @@ The order of things for one exchange (the project's reliability requirements, se
   * what may pass (lost connections, 5xx) goes to another target if there is one that has not been tried, else to
     the same after a wait: full jitter, doubling from `wait_first` up to `wait_most`, or what Retry-After says;
   * a 5xx is tried once more on the same target before the next one is taken;
+  * a key that has been refused is not tried again, for another model of its row neither;
+  * a refusal that another model may not make (`fallback_on`: the context is too long, a content filter) goes to the
+    next target that can take the call; where none does, the caller hears the first refusal;
   * a Retry-After of more than 10 s, or one past the deadline, is relayed instead of waited for;
   * retries of one upstream are at most a share of its recent calls (`RetryBudget`).
 
@@ -24,15 +27,20 @@ import msgspec
 from tenacity import wait_exponential
 
 from providers.canonical.errors import (
+    ContentBlocked,
+    ContextTooLong,
     RouterError,
+    UpstreamDenied,
     UpstreamError,
     UpstreamFailed,
 )
-from router.table import PolicySettings, Target
+from router.table import PolicySettings, Refusal, Target
 
 LONGEST_RETRY_AFTER = 10.0
 BUDGET_WINDOW = 10.0
 BUDGET_FLOOR = 10
+
+REFUSALS: Mapping[Refusal, type[RouterError]] = {"context_too_long": ContextTooLong, "content_filter": ContentBlocked}
 
 Denied: TypeAlias = Literal["attempts", "committed", "not_retryable", "deadline", "retry_after", "budget", "no_target"]
 
@@ -127,46 +135,81 @@ def next_step(
         return Try(targets[0])
     last = history[-1]
     sent = [attempt for attempt in history if attempt.sent]
+    refusals = [attempt for attempt in history if is_refusal(attempt.error, settings)]
+    told = last.error if last.committed else _worth_telling(history, refusals)
     stop = _must_stop(last, sent, settings)
     if stop is not None:
-        return GiveUp(_worth_telling(history), stop)
-    step = _where(targets, history, last, rows)
+        return GiveUp(told, stop)
+    step = _where(targets, history, last, refusals, rows)
     if step is None:
-        return GiveUp(_worth_telling(history), "not_retryable" if last.error.retry == "never" else "no_target")
+        return GiveUp(told, "no_target")
     wait = _how_long(step, last, sent, settings, dice)
     if wait is None:
-        return GiveUp(last.error, "retry_after")
+        return GiveUp(told, "retry_after")
     if now + wait >= deadline:
-        return GiveUp(_worth_telling(history), "deadline")
+        return GiveUp(told, "deadline")
     retry = bool(sent)
     budget = budgets.get(step.provider)
     if retry and budget is not None and not budget.allow(now):
-        return GiveUp(_worth_telling(history), "budget")
+        return GiveUp(told, "budget")
     return Try(step, wait, retry)
 
 
 def _must_stop(last: Attempt, sent: Sequence[Attempt], settings: PolicySettings) -> Denied | None:
     if last.committed:
         return "committed"
-    if last.error.retry == "never":
+    if last.error.retry == "never" and not is_refusal(last.error, settings):
         return "not_retryable"
     if len(sent) >= settings.attempts:
         return "attempts"
     return None
 
 
-def _worth_telling(history: Sequence[Attempt]) -> RouterError:
-    """The last answer of an upstream says more than a target that was passed over."""
+def is_refusal(error: RouterError, settings: PolicySettings) -> bool:
+    """Is it a refusal that the policy has taken to another model?"""
+    return any(isinstance(error, REFUSALS[word]) for word in settings.fallback_on)
+
+
+def can_take(target: Target, refusal: Attempt) -> bool:
+    """May a target take what another one has refused? Of contexts the larger one, where both are known; else any
+    other model."""
+    refused = refusal.target
+    if isinstance(refusal.error, ContextTooLong):
+        if target.context is not None and refused.context is not None:
+            return target.context > refused.context
+        return target.model != refused.model
+    return (target.provider, target.model) != (refused.provider, refused.model)
+
+
+def _key(attempt: Attempt) -> tuple[str, str | None] | None:
+    """Whose key has been refused, whatever it was asked for. None where it may be good for another model: a 403 of a
+    row with one key may mean the model."""
+    target, error = attempt.target, attempt.error
+    about_model = target.secret is None and isinstance(error, UpstreamError) and error.upstream_status == 403
+    return None if about_model else (target.provider, target.secret)
+
+
+def _worth_telling(history: Sequence[Attempt], refusals: Sequence[Attempt]) -> RouterError:
+    """A refusal that nobody took says what the caller can do. The last answer of an upstream says more than a target
+    that was passed over."""
+    if refusals:
+        return refusals[0].error
     sent = [attempt for attempt in history if attempt.sent]
     return (sent or history)[-1].error
 
 
 def _where(
-    targets: Sequence[Target], history: Sequence[Attempt], last: Attempt, rows: Mapping[str, Row]
+    targets: Sequence[Target],
+    history: Sequence[Attempt],
+    last: Attempt,
+    refusals: Sequence[Attempt],
+    rows: Mapping[str, Row],
 ) -> Target | None:
     """The same target again, another one, or none."""
     tried = [attempt.target for attempt in history]
-    fresh = next((target for target in targets if target not in tried), None)
+    dead = {_key(attempt) for attempt in history if isinstance(attempt.error, UpstreamDenied)} - {None}
+    left = (one for one in targets if one not in tried and (one.provider, one.secret) not in dead)
+    fresh = next((target for target in left if all(can_take(target, refusal) for refusal in refusals)), None)
     row = rows.get(last.target.provider, Row())
     times = sum(1 for attempt in history if attempt.target == last.target)
     again = _may_repeat(last.error) and last.sent and _row_allows(row, last.error)

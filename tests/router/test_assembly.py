@@ -17,7 +17,7 @@ from providers.dialects.cohere import Cohere
 from router import config
 from router.assembly import is_loopback
 from router.settings import Budget, JwtSettings, KeyRow, Unit
-from router.table import Egress, Target
+from router.table import Egress, HedgeSettings, OutlierSettings, Target
 from tests.tables import problems, settings, warnings
 
 HASH = "0f" * 32
@@ -286,6 +286,55 @@ def test_models_lead_to_targets(tmp_path: Path) -> None:
 
     assert (one.to, one.policy, one.choose) == ((a, any_), None, None)
     assert (two.to, two.policy, two.choose) == ((a, any_, b), "slow", "in_order")
+
+
+def test_policies_say_what_differs(tmp_path: Path) -> None:
+    """From what is built in, and of the others from `default`; null switches off."""
+    text = """\
+        models: {m: [{provider: demo, context: 8000}]}
+        policies:
+          default: {hedge: {after: p95}, outliers: {errors: null}, fallback_on: [content_filter],
+            timeouts: {min_rate: 1KiB}}
+          calm: {hedge: null, outliers: null, fallback_on: [], attempts: 1}
+          sure: {hedge: {after: 800ms}, outliers: {latency: 5}}
+        """
+    found = settings(tmp_path, text)
+    default, calm, sure = (found.policies[name] for name in ("default", "calm", "sure"))
+
+    assert 8000 == found.models[0].to[0].context
+    assert (HedgeSettings(after=None), {"content_filter"}, 1024) == (
+        default.hedge,
+        default.fallback_on,
+        default.timeouts.min_rate,
+    )
+    assert (None, None, frozenset()) == (calm.hedge, calm.outliers, calm.fallback_on)
+    assert (HedgeSettings(after=0.8), OutlierSettings(errors=None, latency=5.0)) == (sure.hedge, sure.outliers)
+
+
+def test_a_second_attempt_needs_two(tmp_path: Path) -> None:
+    """What says that it hedges and cannot is refused; what only takes it from `default` does not hedge."""
+    text = """\
+        models: {m: [{provider: demo}]}
+        policies: {default: {hedge: {after: 1s}}, one: {attempts: 1}, bad: {attempts: 1, hedge: {after: 1s}}}
+        """
+
+    assert problems(tmp_path, text) == ["2:89 hedge: a second attempt needs `attempts` of at least 2"]
+
+
+@pytest.mark.parametrize("value", ["{}", "{after: 0s}", "{after: p99}", "{after: null}", "{after: 1}", "800ms"])
+def test_a_second_attempt_has_a_time(tmp_path: Path, value: str) -> None:
+    """A duration of more than nothing, or p95."""
+    text = f"models: {{m: [{{provider: demo}}]}}\npolicies: {{default: {{hedge: {value}}}}}\n"
+
+    assert 1 == len(problems(tmp_path, text))
+
+
+@pytest.mark.parametrize("key", ["model: x", "context: 8000"])
+def test_what_is_passed_on_unread_has_no_model(tmp_path: Path, key: str) -> None:
+    """Nor a number of tokens that it takes."""
+    text = f"routes: [{{path: /v1/audio/*, speaks: opaque, to: [{{provider: demo, {key}}}]}}]\n"
+
+    assert [f"no {key.partition(':')[0]}" in problem for problem in problems(tmp_path, text)] == [True]
 
 
 def test_circles_are_passed_over(tmp_path: Path) -> None:

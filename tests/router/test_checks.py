@@ -28,6 +28,8 @@ DEMO = "models: {demo: [{provider: demo}]}\n"
         ("{timeouts: {connect: 61s}}", "`timeouts.first_byte` is shorter than `timeouts.connect`"),
         ("{within: 59s}", "`within` ends before `timeouts.first_byte` can"),
         ("{within: 601s}", "`within` is longer than `timeouts.total`"),
+        ("{hedge: {after: 90s}}", "`hedge.after` is not before the end of `within`"),
+        ("{timeouts: {min_rate: 1, rate_over: 601s}}", "`timeouts.rate_over` is longer than `timeouts.total`"),
         ("{wait: {first: 9s}}", "`wait.first` is longer than `wait.most`"),
     ],
 )

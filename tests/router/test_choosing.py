@@ -10,7 +10,7 @@ import pytest
 from router.explain import Question, explain
 from tests.fakes import FakeUpstream, Received, Reply, Sleep, status
 from tests.lanes import LANES
-from tests.running import Running, running
+from tests.running import Clock, Running, running
 
 CHAT = LANES[0]
 TABLE = """
@@ -67,6 +67,24 @@ async def test_a_target_that_fails_comes_last() -> None:
 
         assert {200} == set(codes) and 10 == len(two.requests)
         assert len(one.requests) <= 4
+
+
+async def test_a_target_that_works_again_gets_its_calls_back() -> None:
+    """Though the other one serves them all: one call finds out, and slowly all is as it was."""
+    async with between("in_order") as (gateway, one, two):
+        clock = Clock(gateway)
+        one.always(status(503))
+        await calls(gateway, 5)
+        one.always(CHAT.whole())
+        before = len(one.requests)
+        clock.pass_by(10.0)
+        await calls(gateway, 1)
+        assert before + 1 == len(one.requests)
+        clock.pass_by(10.0)
+        served = len(two.requests)
+        await calls(gateway, 5)
+
+        assert (before + 6, served) == (len(one.requests), len(two.requests))
 
 
 async def test_a_target_that_is_busy_rests_for_as_long_as_it_says() -> None:

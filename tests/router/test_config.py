@@ -210,7 +210,6 @@ def test_problems_say_what_was_expected(tmp_path: Path, text: str, expected: str
         ("telemetry: {record: x}", "telemetry.record"),
         ("guards: []", "guards"),
         ("cache: {}", "cache"),
-        ("policies: {default: {hedge: {after: p95}}}", "policies.default.hedge"),
         ("access: {jwt: {jwks_url: https://x}}", "access.jwt.jwks_url"),
         ("access: {jwt: {require_scopes: true}}", "access.jwt.require_scopes"),
     ],

@@ -77,6 +77,19 @@ async def test_the_plan_says_how_hard_it_would_be_tried() -> None:
 
     assert (3, [0.25, 0.5], 20.0) == tuple(answer["plan"][key] for key in ("attempts", "waits", "total"))
     assert {"connect": 5.0, "first_byte": 60.0, "idle": 60.0, "total": 600.0} == answer["plan"]["timeouts"]
+    assert (None, ["context_too_long"]) == (answer["plan"]["hedge"], answer["plan"]["fallback_on"])
+
+
+@pytest.mark.parametrize(("after", "told_after"), [("800ms", 0.8), ("p95", "p95")])
+async def test_the_plan_tells_what_else_a_policy_has(after: str, told_after: Any) -> None:
+    """When a second attempt begins, which refusals are taken elsewhere, and how fast a stream must be."""
+    policy = f"policies: {{default: {{hedge: {{after: {after}}}, fallback_on: [], timeouts: {{min_rate: 100}}}}}}\n"
+    async with running(TABLE + policy, ENVIRON, up="http://127.0.0.1:9") as gateway:
+        answer = await explain(gateway.life.gateway, Question(path=CHAT, body=BODY))
+    plan = answer["plan"]
+
+    assert ({"after": told_after}, []) == (plan["hedge"], plan["fallback_on"])
+    assert (100, 10.0) == (plan["timeouts"]["min_rate"], plan["timeouts"]["rate_over"])
 
 
 @pytest.mark.parametrize(

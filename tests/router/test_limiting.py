@@ -29,7 +29,7 @@ from router.explain import Question, explain
 from router.gateway import Generation
 from router.limiting import Weight, span, used, weigh
 from router.policy.quota import Account
-from router.record import AttemptRecord, Outcome, Record
+from router.record import OUTPACED, AttemptRecord, Outcome, Record
 from tests.answers import chat_answer, chat_chunk, chat_stream
 from tests.fakes import HANG, FakeUpstream, Sleep, json_answer, sse, status
 from tests.running import Answer as Given
@@ -445,6 +445,16 @@ def _record(outcome: Outcome = "ok", usage: Usage | None = None, **attempt: Any)
 )
 def test_how_many_tokens_count(record: Record, tokens: int) -> None:
     """Of an input of 10 with an output of 10 at most."""
+    assert tokens == used(record, Weight(10, 10), 20)
+
+
+@pytest.mark.parametrize(("stream", "tokens"), [(True, 9 + 10), (False, 9 + 20)])
+def test_an_attempt_that_was_cut_off_counts_by_estimate(stream: bool, tokens: int) -> None:
+    """Besides the answer that came first: its input, and the output where it may have had all of it."""
+    record = _record(usage=Usage(input_tokens=4, output_tokens=5))
+    record.stream = stream
+    record.attempts.insert(0, AttemptRecord(provider="p", model="m", operation="chat", started=0.0, error=OUTPACED))
+
     assert tokens == used(record, Weight(10, 10), 20)
 
 

@@ -31,7 +31,7 @@ from router.metrics import (
     field_label,
     watch_loop,
 )
-from router.record import AttemptRecord, Outcome, Record
+from router.record import OUTPACED, AttemptRecord, Outcome, Record
 
 ROUTE = "/v1/chat/completions"
 
@@ -60,6 +60,9 @@ isthmus_loop_lag_seconds{}
 isthmus_log_lines_dropped_total{}
 isthmus_inflight{route}
 isthmus_breaker_state{provider,model}
+isthmus_hedges_total{provider,outcome}
+isthmus_outlier_state{provider,model}
+isthmus_outliers_total{provider,model,reason}
 isthmus_queued_total{provider,priority,outcome}
 isthmus_rejected_total{reason}
 isthmus_stream_end_total{provider,reason}
@@ -193,6 +196,28 @@ def test_an_exchange_costs_what_its_attempts_did() -> None:
     assert exchange(attempts=[failed]).cost() is None
     assert exchange(attempts=[known, unknown]).cost() is None
     assert exchange(attempts=[attempt(operation="count_tokens", price=priced({}, request=Decimal(1)))]).cost() is None
+
+
+def test_what_was_cut_off_has_cost_nobody_knows_what(metrics: Metrics) -> None:
+    """Its tokens were burned: the whole is not known, what the answer itself cost is."""
+    price = priced({"input": Decimal("0.1")})
+    answered = attempt(provider="spare", price=price, usage=Usage(input_tokens=10**7), hedge=True)
+    record = exchange(attempts=[attempt(error=OUTPACED), answered], hedges=[("spare", "won")])
+    metrics.observe(record)
+
+    assert record.cost() is None
+    assert {
+        "isthmus_attempts_total{model=large,outcome=ok,provider=spare}": 1.0,
+        "isthmus_attempts_total{model=large,outcome=outpaced,provider=acme}": 1.0,
+        "isthmus_cost_usd_total{key=none,model=large,provider=spare}": 1.0,
+        "isthmus_hedges_total{outcome=won,provider=spare}": 1.0,
+    } == samples(
+        metrics,
+        "isthmus_attempts_total",
+        "isthmus_cost_usd_total",
+        "isthmus_hedges_total",
+        "isthmus_retries_total",
+    )
 
 
 def test_page_uses_the_names_as_declared(metrics: Metrics) -> None:

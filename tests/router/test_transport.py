@@ -19,8 +19,9 @@ from providers.dialect import WireRequest
 from providers.provider import Provider
 from router.alarm import Alarm
 from router.egress import CallerNamedConnector
+from router.policy.throughput import Throughput
 from router.transport import Clocks, HttpTransport
-from tests.fakes import HANG, HANG_UP, RESET, FakeUpstream, dead_port, json_answer, raw, redirect, sse
+from tests.fakes import HANG, HANG_UP, RESET, FakeUpstream, Until, dead_port, json_answer, raw, redirect, sse
 
 ROW = Provider(name="up", base_url="http://x", speaks=("openai.chat",))
 WIRE = WireRequest(path="/v1/x", headers={"content-type": "application/json"}, body=b"{}")
@@ -111,6 +112,27 @@ async def test_the_clocks(transport: HttpTransport) -> None:
             await fetch(transport, upstream, idle=0.1)
         with pytest.raises(UpstreamTimeout, match="did not finish"):
             await fetch(transport, upstream, total=0.25)
+
+
+async def test_a_stream_that_must_not_dribble(transport: HttpTransport) -> None:
+    """Too few bytes over the window end it; time in which nobody waits for it does not count."""
+    async with FakeUpstream() as upstream:
+        slow, patient = clocks(), clocks()
+        slow.pace, patient.pace = Throughput(1000.0, 0.3), Throughput(1000.0, 0.3)
+        resumed = asyncio.Event()
+        upstream.script(sse(*[b"data: 1\n\n"] * 100, every=0.03), sse(b"data: 1\n\n", Until(resumed), b"data: 2\n\n"))
+        call = await transport.send(WIRE, upstream.url + "/v1/x", ROW, slow)
+        with pytest.raises(UpstreamTimeout, match="too slowly"):
+            [data async for data in call.chunks()]
+        await call.close()
+        call = await transport.send(WIRE, upstream.url + "/v1/x", ROW, patient)
+        chunks = call.chunks()
+        await anext(chunks)
+        await asyncio.sleep(0.5)  # whoever reads it has other things to do
+        asyncio.get_running_loop().call_later(0.1, resumed.set)
+
+        assert b"data: 2\n\n" == await anext(chunks)
+        await call.close()
 
 
 async def test_nobody_is_there(transport: HttpTransport) -> None:

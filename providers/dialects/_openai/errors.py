@@ -6,6 +6,7 @@ pages of HTML). Status first; the body decides only where one status has several
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,9 +43,27 @@ _BILLING = {
     "insufficient_credits",
 }
 _BAD_KEY = {"invalid_api_key", "API_KEY_INVALID", "invalid_authentication"}
-_TOO_LONG = {"context_length_exceeded", "too_many_prompt_tokens", "TOO_MANY_TOKENS"}
-_CONTEXT = "maximum context length"  # all that OpenRouter says of it
-_BLOCKED = {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation", "moderation_blocked"}
+_TOO_LONG = {
+    "context_length_exceeded",
+    "too_many_prompt_tokens",
+    "TOO_MANY_TOKENS",
+    "exceed_context_size_error",  # llama.cpp
+    "tokens_limit_reached",  # Azure's models for GitHub
+    "model_max_prompt_tokens_exceeded",
+}
+#: All that many servers say of it, under codes of all kinds: vLLM, OpenRouter, DeepSeek, Mistral, xAI, llama.cpp.
+_CONTEXT = re.compile(
+    r"maximum (?:context|prompt) length|model'?s context (?:length|window)|exceeds the (?:available )?context"
+    r"|prompt is too long",
+    re.IGNORECASE,
+)
+_BLOCKED = {
+    "content_filter",
+    "content_policy_violation",
+    "ResponsibleAIPolicyViolation",
+    "moderation_blocked",
+    "data_inspection_failed",  # Alibaba
+}
 _NO_MODEL = {"model_not_found", "DeploymentNotFound", "unknown_model", "invalid_model"}
 
 
@@ -76,20 +95,20 @@ def decode_error(wire: WireResponse, dialect: str) -> UpstreamError:
 
 def _classify(status: int, said: Said) -> tuple[type[UpstreamError], Object]:
     words = said["words"]
+    if words & _BLOCKED and status in (400, 403, 422):
+        return ContentBlocked, {"status": status}
     if words & _BILLING or status in (401, 402, 403, 407, 498) or (status == 400 and words & _BAD_KEY):
         return UpstreamDenied, {}
     if status == 429:
         return UpstreamBusy, {}
+    if words & _TOO_LONG or (status in (400, 413, 422, 500) and _CONTEXT.search(said["message"])):
+        return ContextTooLong, {"status": status if status < 500 else 400}
     if status in (408, 504, 522, 524):
         return UpstreamFailed, {"status": 504}
     if status in (503, 529):
         return UpstreamFailed, {"status": 503}
     if status >= 500 or status < 400:
         return UpstreamFailed, {"status": 502}
-    if words & _TOO_LONG or (said["code"] is None and _CONTEXT in said["message"].lower()):
-        return ContextTooLong, {"status": status}
-    if words & _BLOCKED:
-        return ContentBlocked, {"status": status}
     if words & _NO_MODEL or (status == 404 and _names_model(said["message"])):
         return ModelNotFound, {"status": status}
     return UpstreamRejected, {"status": status}
@@ -126,19 +145,22 @@ def read_body(body: Json) -> Said:
     candidates = (error.get("message"), outer.get("message"), outer.get("detail"), inner, outer.get("text"))
     message = next((text for text in map(_sentence, candidates) if text), "")
     metadata = error.get("metadata")
-    if isinstance(metadata, dict) and isinstance(metadata.get("raw"), str):
-        message = f"{message}: {metadata['raw']}"  # a router repeats what the model's server said
     code = error.get("code")
     kind = error.get("type")
     words = {word for word in (code, kind, error.get("status"), error.get("error_type")) if isinstance(word, str)}
     words |= _inner_words(error)
+    if isinstance(metadata, dict):
+        if isinstance(metadata.get("raw"), str):
+            message = f"{message}: {metadata['raw']}"  # a router repeats what the model's server said
+        if "flagged_input" in metadata:
+            words.add("content_filter")  # OpenRouter's moderation has no code for it
     return Said(
         message=message[:_LONGEST],
         type=kind if isinstance(kind, str) else None,
         code=code if isinstance(code, str) else None,
         param=error["param"] if isinstance(error.get("param"), str) else None,
         words=words,
-        status=_status(code),
+        status=400 if words & (_TOO_LONG | _BLOCKED) else _status(code),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from providers.canonical.errors import (
     BadUpstreamBytes,
     Category,
+    ContentBlocked,
     ContextTooLong,
     ModelNotFound,
     RouterError,
@@ -47,6 +48,7 @@ _TOO_LONG = re.compile(
     r"prompt is too long|exceeds? (?:the )?(?:model'?s? )?(?:maximum )?context|context (?:window|length|limit)",
     re.IGNORECASE,
 )
+_BLOCKED = re.compile(r"blocked by (?:our |the )?content filter", re.IGNORECASE)
 _BILLING = re.compile(r"credit balance|spend(?:ing)?[_ ]limit|usage limits?\b", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]*>")
 
@@ -88,6 +90,8 @@ def _classify(status: int, message: str, code: str | None) -> tuple[type[Upstrea
         return UpstreamFailed, {"status": 503 if status in (503, 529) else 502}
     if status in (400, 413) and _TOO_LONG.search(message):
         return ContextTooLong, {"status": status}
+    if status == 400 and _BLOCKED.search(message):
+        return ContentBlocked, {"status": status}
     if status == 404:
         if "model" in message.lower():
             return ModelNotFound, {}

@@ -86,17 +86,19 @@ def decode(asked: Asked) -> ChatRequest:
     model = rest.pop("model")
     messages = read_usual(asked.usual) if asked.usual is not None else read_messages(rest.pop("messages"))
     stream = rest.pop("stream", None)
-    if not rest:  # most requests
+    tools, legacy = _tools(rest) if "tools" in rest or "functions" in rest else ((), False)
+    if not rest and not legacy:  # most requests
         return ChatRequest(
             dialect=NAME,
             model=model,
             messages=messages,
+            tools=tools,
             stream=bool(stream),
+            include_usage=asked.include_usage,
             paths=paths or None,
             form=None if stream is True or "stream" not in asked.fields else {"stream": [stream]},
             **fields,
         )
-    tools, legacy = _tools(rest) if "tools" in rest or "functions" in rest else ((), False)
     choice = _tool_choice(rest)
     stop = rest.get("stop")
     if stop:

@@ -92,6 +92,33 @@ def test_it_recovers_slowly() -> None:
     assert [0.1, 0.5, 1.0] == [breaker.share(at) for at in (5.0, 7.5, 10.0)]
 
 
+def test_the_call_that_finds_out_is_not_left_to_others() -> None:
+    """Once the pause is over the target has its usual turn, for one call: behind others that work it would never be
+    asked again."""
+    breaker = failing(3)
+
+    assert (0.0, 1.0) == (breaker.share(4.9), breaker.share(5.0))
+    assert breaker.admit(5.0) and 0.0 == breaker.share(5.0)
+    breaker.left()
+    assert 1.0 == breaker.share(5.0)
+
+
+def test_it_can_be_opened_by_hand() -> None:
+    """Whatever the calls have been; from then on it is as one that failures have opened."""
+    breaker = Breaker(SETTINGS)
+    breaker.succeeded(0.0)
+    breaker.trip(1.0)
+
+    assert ("open", False) == (breaker.state(5.9), breaker.admit(5.9))
+    assert breaker.admit(6.0)
+    breaker.succeeded(6.0)
+    assert ("closed", 0.1) == (breaker.state(6.0), breaker.share(6.0))
+    probed = failing(3)
+    assert probed.admit(5.0)
+    probed.trip(6.0)
+    assert probed.admit(11.0)  # what was under way finds nothing out any more
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 4, allow_nan=False), st.sampled_from(["fail", "succeed", "leave"]))),
     st.integers(1, 5),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.canonical import errors
 from router.policy.retries import Attempt, GiveUp, RetryBudget, Row, Try, backoff, next_step
-from router.table import PolicySettings, Target
+from router.table import PolicySettings, Refusal, Target
 
 FAST = Target(provider="fast", model="a")
 SPARE = Target(provider="spare", model="b")
@@ -40,6 +42,14 @@ def late() -> errors.RouterError:
 
 def rejected() -> errors.RouterError:
     return errors.UpstreamRejected("no", upstream_status=400)
+
+
+def too_long() -> errors.RouterError:
+    return errors.ContextTooLong("too long", upstream_status=400)
+
+
+def blocked() -> errors.RouterError:
+    return errors.ContentBlocked("no", upstream_status=400)
 
 
 def step(
@@ -186,7 +196,80 @@ def test_backoff_is_full_jitter_below_a_doubling_ceiling(failures: int, dice: fl
     assert 0 <= wait <= min(8.0, 0.25 * 2 ** (failures - 1))
 
 
-ERRORS = st.sampled_from([busy, broken, lost, late, rejected])
+def test_a_context_that_is_too_long_goes_to_another_model() -> None:
+    """At once, as an attempt like any other; the same model elsewhere, or with another key, has the same limit."""
+    same = Target(provider="other", model="a")
+    keyed = Target(provider="fast", model="a", secret="env:B")
+    history = [failed(FAST, too_long())]
+
+    assert Try(SPARE, retry=True) == step([FAST, keyed, same, SPARE], history)
+    assert "no_target" == why(step([FAST, keyed, same], history))
+
+
+def test_of_known_contexts_only_a_larger_one_is_tried() -> None:
+    """Numbers decide where both targets have them: also between targets of one model."""
+    first, small, large, unknown = (
+        Target(provider=name, model=name, context=context)
+        for name, context in (("first", 8000), ("small", 4000), ("large", 32000), ("unknown", None))
+    )
+    history = [failed(first, too_long())]
+
+    assert Try(large, retry=True) == step([first, small, large], history)
+    assert Try(unknown, retry=True) == step([first, small, unknown], history)
+    assert "no_target" == why(step([first, small], history))
+    assert "no_target" == why(step([first, unknown, small], [*history, failed(unknown, too_long())]))
+
+
+def test_a_content_filter_is_another_targets_business_only_where_the_policy_says_so() -> None:
+    """Else it is final, as every other refusal; the same target is never asked twice, another key of it neither."""
+    policy = PolicySettings(fallback_on=frozenset({"content_filter"}))
+    keyed = Target(provider="fast", model="a", secret="env:B")
+    history = [failed(FAST, blocked())]
+
+    assert "not_retryable" == why(step([FAST, SPARE], history))
+    assert Try(SPARE, retry=True) == step([FAST, keyed, SPARE], history, policy=policy)
+    assert "not_retryable" == why(step([FAST, SPARE], [failed(FAST, too_long())], policy=policy))
+
+
+@pytest.mark.parametrize("code", [400, 401, 402, 403])
+def test_a_refused_key_is_dead_for_the_call(code: int) -> None:
+    """Of a row with several keys, whatever model it would be tried for next; the other keys are not."""
+    a, b = (Target(provider="fast", model="a", secret=key) for key in ("env:A", "env:B"))
+    other = Target(provider="fast", model="other", secret="env:A")
+    denied = errors.UpstreamDenied("no", upstream_status=code)
+
+    assert Try(b, retry=True) == step([a, other, b, SPARE], [failed(a, denied)])
+    assert Try(SPARE, retry=True) == step([a, b, other, SPARE], [failed(a, denied), failed(b, denied)])
+
+
+@pytest.mark.parametrize(("code", "expected"), [(401, SPARE), (402, SPARE), (403, Target(provider="fast", model="z"))])
+def test_the_one_key_of_a_row_may_be_good_for_another_model(code: int, expected: Target) -> None:
+    """403 may mean the model alone; a key that is wrong, or an account that is empty, is so for all."""
+    denied = errors.UpstreamDenied("no", upstream_status=code)
+    decision = step([FAST, Target(provider="fast", model="z"), SPARE], [failed(FAST, denied)])
+
+    assert Try(expected, retry=True) == decision
+
+
+def test_the_first_refusal_is_told_when_nobody_could_take_the_call() -> None:
+    """It says what the caller can do about it; what befell the others does not."""
+    error = too_long()
+    for other in (too_long(), late(), rejected(), busy(retry_after=60)):
+        decision = step([FAST, SPARE], [failed(FAST, error), failed(SPARE, other)])
+
+        assert isinstance(decision, GiveUp) and error is decision.error
+
+
+def test_a_refusal_after_the_first_byte_is_final() -> None:
+    """Committed means committed, and what broke the stream is what its caller hears."""
+    error = lost()
+    decision = step([FAST, SPARE], [failed(FAST, too_long()), failed(SPARE, error, committed=True)])
+
+    assert GiveUp(error, "committed") == decision
+    assert "committed" == why(step([FAST, SPARE], [failed(FAST, too_long(), committed=True)]))
+
+
+ERRORS = st.sampled_from([busy, broken, lost, late, rejected, too_long, blocked])
 
 
 @given(
@@ -194,12 +277,13 @@ ERRORS = st.sampled_from([busy, broken, lost, late, rejected])
     attempts=st.integers(1, 6),
     targets=st.lists(st.sampled_from([FAST, SPARE, THIRD]), min_size=1, max_size=3, unique=True),
     dice=st.floats(0, 0.999),
+    fallback_on=st.frozensets(st.sampled_from(get_args(Refusal))),
 )
 def test_never_more_attempts_than_allowed_nor_past_the_deadline(
-    kinds: list[type], attempts: int, targets: list[Target], dice: float
+    kinds: list[type], attempts: int, targets: list[Target], dice: float, fallback_on: frozenset[Refusal]
 ) -> None:
     """Whatever fails in whatever order: at most `attempts` calls, all begun before the deadline."""
-    policy = PolicySettings(attempts=attempts)
+    policy = PolicySettings(attempts=attempts, fallback_on=fallback_on)
     history: list[Attempt] = []
     now, calls = 0.0, 0
     decision = step(targets, history, policy=policy, now=now, dice=dice)
@@ -215,7 +299,49 @@ def test_never_more_attempts_than_allowed_nor_past_the_deadline(
     assert calls <= attempts
 
 
-@pytest.mark.parametrize("kind", [busy, broken, lost, late, rejected])
+@given(
+    kinds=st.lists(ERRORS, min_size=1, max_size=8),
+    targets=st.lists(st.sampled_from([FAST, SPARE, THIRD]), min_size=1, max_size=3, unique=True),
+    dice=st.floats(0, 0.999),
+    fallback_on=st.frozensets(st.sampled_from(get_args(Refusal))),
+)
+def test_never_after_commit(
+    kinds: list[type], targets: list[Target], dice: float, fallback_on: frozenset[Refusal]
+) -> None:
+    """Whatever has failed, however: once a byte has gone out, what broke then is what its caller hears."""
+    policy = PolicySettings(attempts=20, fallback_on=fallback_on)
+    history = [failed(targets[number % len(targets)], kind()) for number, kind in enumerate(kinds)]
+    last = msgspec.structs.replace(history[-1], committed=True)
+
+    assert GiveUp(last.error, "committed") == step(targets, [*history[:-1], last], policy=policy, dice=dice)
+
+
+@given(
+    calls=st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=300),
+    share=st.floats(0, 1),
+)
+def test_a_budget_is_a_share_of_the_calls_and_never_less_than_ten(
+    calls: list[tuple[float, bool]], share: float
+) -> None:
+    """In any ten seconds; and as soon as those are over there is room again."""
+    budget, now = RetryBudget(share), 0.0
+    made: list[float] = []
+    retried: list[float] = []
+    for wait, wants in calls:
+        now += wait
+        made.append(now)
+        budget.note_call(now)
+        recent_calls, recent = (sum(at > now - 10.0 for at in times) for times in (made, retried))
+        allowed = budget.allow(now)
+        assert (recent < max(10, share * recent_calls)) == allowed
+        if wants and allowed:
+            retried.append(now)
+            budget.note_retry(now)
+
+    assert budget.allow(now + 10.0)
+
+
+@pytest.mark.parametrize("kind", [busy, broken, lost, late, rejected, too_long])
 def test_one_attempt_means_one(kind: type) -> None:
     """With attempts: 1 nothing is ever tried again."""
 

@@ -17,7 +17,7 @@ from providers.canonical.errors import (
     UpstreamTimeout,
 )
 from router.state.upstreams import Upstream, Upstreams, is_its_fault
-from router.table import BreakerSettings
+from router.table import BreakerSettings, OutlierSettings
 
 SETTINGS = BreakerSettings(failures=1, within=10.0, cool=5.0)
 
@@ -120,3 +120,114 @@ def test_a_reload_keeps_what_is_known() -> None:
     assert upstreams.of("a", "m", BreakerSettings(failures=1, cool=1.0)) is seen
     assert [("a", "m", "half_open")] == list(upstreams.states(1.0))
     assert upstreams.of("a", "m", None).breaker is None and [] == list(upstreams.states(1.0))
+
+
+OUTLIERS = OutlierSettings(errors=3.0, latency=3.0, calls=5, within=60.0, cool=30.0)
+
+
+def siblings(*firsts: float, failing: bool = False) -> tuple[Upstreams, list[Upstream]]:
+    """Targets that are watched and have had ten streams each, so long until the first token; the last one fails."""
+    upstreams = Upstreams()
+    found = [upstreams.of(name, "m", None) for name, _ in zip("abc", firsts, strict=False)]
+    assert [] == upstreams.compare(found, OUTLIERS, 0.0)
+    for one, first in zip(found, firsts, strict=True):
+        for _ in range(10):
+            stream(one, first, error=ConnectFailed("x") if failing and one is found[-1] else None)
+    return upstreams, found
+
+
+def stream(one: Upstream, first: float | None, now: float = 1.0, error: RouterError | None = None) -> None:
+    one.enter(now)
+    one.ended(error, now, first=None if error else first, stream=True)
+
+
+@pytest.mark.parametrize(
+    ("firsts", "failing", "reason"), [((0.1, 0.9), False, "latency"), ((0.1, 0.1), True, "errors")]
+)
+def test_an_outlier_is_passed_over_and_then_finds_its_way_back(
+    firsts: tuple[float, float], failing: bool, reason: str
+) -> None:
+    """Out for `cool`, one call finds out, and then its turn grows again; nobody is ever refused."""
+    upstreams, (well, bad) = siblings(*firsts, failing=failing)
+
+    assert [(bad, reason)] == [(one, found.reason) for one, found in upstreams.compare([well, bad], OUTLIERS, 2.0)]
+    assert (1.0, 0.0, False) == (well.turn(2.0), bad.turn(2.0), upstreams.calm)
+    assert [("a", "m", "closed"), ("b", "m", "open")] == list(upstreams.passed_over(31.9))
+    stream(bad, 0.1, now=31.9)
+    assert 0.0 == bad.turn(31.9)  # a call that nobody else took says nothing while it is out
+    assert 1.0 == bad.turn(32.0)
+    bad.enter(32.0)
+    assert 0.0 == bad.turn(32.0)
+    bad.ended(None, 32.0, first=0.1, stream=True)
+    assert [0.1, 0.5, 1.0] == [bad.turn(at) for at in (32.0, 47.0, 62.0)]
+    stream(bad, 0.1, now=62.0)
+    assert bad.outlier is None and [] == upstreams.compare([well, bad], OUTLIERS, 63.0)
+
+
+def test_an_outlier_that_is_still_slow_stays_out() -> None:
+    """The call that finds out is measured by what was usual; one that tells nothing leaves it to the next."""
+    upstreams, (well, bad) = siblings(0.1, 0.9)
+    upstreams.compare([well, bad], OUTLIERS, 2.0)
+    stream(bad, 0.31, now=32.0)
+    assert ("open", 0.0) == (bad.outlier and bad.outlier.state(32.0), bad.turn(61.9))
+    for error, first in ((UpstreamBusy("x", upstream_status=429), None), (None, 5.0)):
+        bad.enter(62.0)
+        bad.ended(error, 62.0, first=first)  # a whole answer: of those nobody knows what is usual
+        assert 1.0 == bad.turn(62.0)
+    bad.enter(62.0)
+    bad.left()
+    assert 1.0 == bad.turn(62.0)
+    stream(bad, 0.29, now=62.0)
+
+    assert 0.1 == bad.turn(62.0)
+
+
+def test_what_an_outlier_did_before_it_came_back_is_forgotten() -> None:
+    """Else it would be passed over again for the same calls."""
+    upstreams, (well, bad) = siblings(0.1, 0.9)
+    soon = OutlierSettings(errors=3.0, latency=3.0, calls=5, within=60.0, cool=5.0)
+    assert 1 == len(upstreams.compare([well, bad], soon, 2.0))
+    for at in (7.0, 12.0, 12.0, 12.0, 12.0):
+        stream(bad, 0.1, now=at)
+
+    assert 1.0 == bad.turn(13.0) and [] == upstreams.compare([well, bad], soon, 13.0)
+
+
+def test_siblings_are_compared_once_a_second() -> None:
+    """However many calls ask for it."""
+    upstreams, (well, bad) = siblings(0.1, 0.1)
+    assert [] == upstreams.compare([well, bad], OUTLIERS, 2.0)
+    for _ in range(10):
+        stream(bad, 5.0, now=2.0)
+
+    assert [] == upstreams.compare([well, bad], OUTLIERS, 2.9)
+    assert 1 == len(upstreams.compare([well, bad], OUTLIERS, 3.0))
+
+
+def test_what_callers_bring_about_makes_no_outlier() -> None:
+    """Refusals, limits and keys are no failures of the target, nor are they calls that went well."""
+    upstreams, (well, other) = siblings(0.1, 0.1)
+    for error in (UpstreamRejected("x", upstream_status=400), UpstreamBusy("x", upstream_status=429)) * 20:
+        stream(other, None, error=error)
+
+    assert [] == upstreams.compare([well, other], OUTLIERS, 2.0)
+    assert (10, 0) == (other.seen(2.0, 60.0, 5).calls, other.seen(2.0, 60.0, 5).failed)
+
+
+def test_who_is_not_compared_is_not_remembered() -> None:
+    """A target that no policy watches keeps nothing of its calls."""
+    seen = Upstream(None)
+    stream(seen, 0.1)
+
+    assert seen.recent is None
+
+
+def test_a_half_open_breaker_is_not_well() -> None:
+    """Somebody has to look which call is to find out."""
+    upstreams = Upstreams()
+    seen = upstreams.of("a", "m", SETTINGS)
+    seen.enter(0.0)
+    seen.ended(ConnectFailed("x"), 0.0)
+    upstreams.settle(100.0)
+
+    assert (False, 1.0) == (upstreams.calm, seen.share(100.0))

@@ -10,6 +10,7 @@ import pytest
 from providers.canonical.errors import (
     BadUpstreamBytes,
     Bug,
+    ContentBlocked,
     ContextTooLong,
     MalformedRequest,
     MethodNotAllowed,
@@ -47,6 +48,8 @@ def envelope(kind: str, message: str = "No.", **more: Json) -> Json:
     [
         (400, envelope("invalid_request_error"), UpstreamRejected, 400),
         (400, envelope("invalid_request_error", "prompt is too long: 9 tokens > 8 maximum"), ContextTooLong, 400),
+        (400, envelope("invalid_request_error", "Output blocked by content filtering policy"), ContentBlocked, 400),
+        (200, envelope("invalid_request_error", "Output blocked by content filtering policy"), ContentBlocked, 400),
         (400, envelope("invalid_request_error", "Your credit balance is too low"), UpstreamDenied, 502),
         (401, envelope("authentication_error", "invalid x-api-key"), UpstreamDenied, 502),
         (402, envelope("billing_error"), UpstreamDenied, 502),
