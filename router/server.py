@@ -54,7 +54,7 @@ from router.record import Record
 from router.relay import CallerGone, HttpDoor
 from router.settings import Loaded, Settings
 from router.shaped import ShapedExchange
-from router.state.ledger import Ledger, Operation, share_out
+from router.state.ledger import Ledger, Operation, part_of, share_out
 from router.table import OPAQUE, Limits
 from router.transport import HttpTransport, Transport
 from router.turn import Turn
@@ -381,6 +381,7 @@ class Life:
     """One serving process, from the first table to the last byte. `router.worker` has one of several."""
 
     first = 1  # generation of the table that it begins with
+    number = 0  # among those that serve together
     shares_port: bool | None = None
     writing: Turn | None = None  # held while the chat store is written to, where other processes do, too
 
@@ -451,8 +452,9 @@ class Life:
         self.state.gauges = lambda: gateway.budgets.gauges(gateway.generation.key_budgets(), gateway.wall())
         if settings.state_file is not None:
             told = Keeping(self.metrics, self.log, self.state)
-            share_out(settings.state_file, 1, gateway.wall(), told)
-            self._ledger = Ledger(settings.state_file, gateway.budgets, gateway.wall, told)
+            if settings.workers == 1:  # of several, somebody else has
+                share_out(settings.state_file, 1, gateway.wall(), told)
+            self._ledger = Ledger(part_of(settings.state_file, self.number), gateway.budgets, gateway.wall, told)
             self._ledger.open()
             self._keeping = asyncio.create_task(self._ledger.keep())
 

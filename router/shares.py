@@ -81,10 +81,7 @@ def limits(settings: Settings) -> Iterator[tuple[Place, int]]:
 
 
 def problems(settings: Settings) -> Iterator[tuple[Place, str]]:
-    """Limits of which a worker would have nothing; and what only one process can keep."""
-    if settings.workers > 1 and settings.state_file is not None:
-        message = "state.file: one process keeps it, and several workers share no state: expected `server.workers: 1`"
-        yield ("state", "file"), message
+    """Limits of which a worker would have nothing."""
     for place, limit in limits(settings):
         if limit < settings.workers:
             message = f"{written(place)}: {limit} is less than one for each of {settings.workers} workers"

@@ -49,6 +49,7 @@ from router.link import (
 from router.policy.restarts import Restarts
 from router.server import against, check_ground, listening, now, say
 from router.settings import Address, Settings
+from router.state.ledger import Operation, share_out
 from router.sums import Sum, Told, of_process
 from router.turn import Turn
 from router.watching import INTERVAL, Stillness, digest, mark
@@ -134,6 +135,8 @@ class Supervisor:
             say(f"isthmus: {error}")
             return 1
         self._heed()
+        if self.settings.state_file is not None:
+            share_out(self.settings.state_file, self.settings.workers, time.time(), _Spoken())
         gc.collect()
         gc.freeze()  # what is there stays shared with those who are forked
         self._fill(self._posts[0])  # what keeps all of them from starting is found by one
@@ -480,6 +483,16 @@ def _as_begun(settings: Settings, first: Settings) -> Settings:
     kept: dict[str, Any] = {key: getattr(first, key) for key in keys}
     limits = msgspec.structs.replace(settings.limits, head=first.limits.head)
     return msgspec.structs.replace(settings, limits=limits, **kept)
+
+
+class _Spoken:
+    """How the files of spending are, before there is a worker that could log it."""
+
+    def failed(self, operation: Operation, reason: str) -> None:
+        say(f"isthmus: state.file: {operation}: {reason}")
+
+    def works(self) -> None:
+        """Nothing to say."""
 
 
 def _how(code: int) -> str:

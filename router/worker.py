@@ -77,7 +77,7 @@ class Worker(Life):
     shares_port = True
 
     def __init__(self, path: Path, settings: Settings, seat: Seat, *, log_fd: int = 1) -> None:
-        self.first = seat.generation
+        self.first, self.number = seat.generation, seat.number
         self.writing = seat.writing
         self._seat = seat
         self._writer: asyncio.StreamWriter | None = None

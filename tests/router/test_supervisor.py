@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -545,6 +546,49 @@ async def test_workers_together_keep_to_a_budget(tmp_path: Path) -> None:
         (row["key"], row["usd"]) for row in told
     ]
     assert (10.0, 10.0) == (total(page, "isthmus_budget_usd_limit"), total(page, "isthmus_budget_usd_spent"))
+
+
+async def test_what_workers_spent_outlives_them_however_many_come_after(tmp_path: Path) -> None:
+    """Two workers, one that is killed and replaced, and then three: nothing is forgotten, nothing counted twice."""
+    digest = hashlib.sha256(b"team-key").hexdigest()
+    table = f'access: {{keys: [{{name: team, hash: "sha256:{digest}", budget: {{usd: 12, per: month}}}}]}}\n{TWO}'
+    table += "prices: {demo/isthmus-demo: {input: 0, output: 0, request: 1}}\nstate: {file: state.json}\n"
+    more = table.replace("workers: 2", "workers: 3")
+
+    async def asked(served: Served, count: int) -> Counter[int]:
+        return Counter([await ask(session, served, authorization="Bearer team-key") for _ in range(count)])
+
+    async with callers() as session:
+        async with serving(table, tmp_path) as served:
+            first = await asked(served, 6)
+            await asyncio.sleep(2.0)  # it is written within a second
+            before = workers(served)
+            os.kill(before[0], signal.SIGKILL)
+            await until(lambda: len(workers(served)) == 2 and before[0] not in workers(served))
+            async with asyncio.timeout(10):
+                while await spent(session, served) != 6:
+                    await asyncio.sleep(0.1)
+            served.process.send_signal(signal.SIGTERM)
+            await asyncio.wait_for(served.process.wait(), 15)
+        async with serving(more, tmp_path) as served:
+            later = await spent(session, served)
+            second = await asked(served, 30)
+            served.process.send_signal(signal.SIGTERM)
+            await asyncio.wait_for(served.process.wait(), 15)
+        async with serving(table.replace(", workers: 2", ""), tmp_path) as served:
+            last = await spent(session, served)
+
+    assert ({200: 6}, {200: 6, 429: 24}) == (first, second)
+    assert (6, 12) == (later, last)
+    assert {"state.json", "state.json.lock", "state.json.1.lock", "state.json.2.lock"} == {
+        file.name for file in tmp_path.glob("state.json*")
+    }
+
+
+async def spent(session: aiohttp.ClientSession, served: Served) -> float:
+    """By all keys, as the admin side tells."""
+    async with session.get(f"{served.admin}/budgets") as answer:
+        return float(sum(Decimal(row["usd"]["spent"]) for row in (await answer.json())["budgets"]))
 
 
 async def test_what_does_not_work_in_one_worker_is_seen_in_all(tmp_path: Path) -> None:
