@@ -43,8 +43,10 @@ models:
   w:
     - {provider: up, model: gpt-4o-mini, when: {key: one, header: {x-tier: {equals: gold}}}}
     - {provider: twin, model: gpt-4o}
+  h: {policy: hedged, to: [{provider: up, model: gpt-4o-mini}, {provider: twin, model: gpt-4o-mini}]}
 prices: {up/gpt-4o-mini: {input: 1, output: 2}}
 policies:
+  hedged: {attempts: 2, hedge: {after: 100ms}}
   default: {attempts: 1, breaker: null, timeouts: {first_byte: 3s, idle: 2s, total: 10s}}
 cache: {most: $most}
 routes:
@@ -638,6 +640,24 @@ async def test_a_stream_that_breaks_is_told_to_all_who_hear_it() -> None:
 
         assert bodies[0] == bodies[1] and b"upstream_connection" in bodies[0]
         assert [("upstream_error", "upstream_error")] * 2 == [(line["outcome"], line["stream_end"]) for line in lines]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_call_of_two_upstreams_is_one_for_those_who_hear_it(stream: bool) -> None:
+    """`hedge`: all get the answer that came first, with what it lost, and that one is kept."""
+    async with caching() as (gateway, upstream):
+        body = {"model": "h", "max_tokens": 9, "messages": HI, "top_k": 5, **({"stream": True} if stream else {})}
+        never = asyncio.Event()
+        upstream.script(_said(body, 1).after(Until(never)), _said(body, 2))
+        both = await asyncio.gather(*[ask(gateway, body, "/v1/messages") for _ in range(2)])
+        again = await ask(gateway, body, "/v1/messages")
+        never.set()
+
+        assert ["hit", "hit", "miss"] == sorted(map(said, [*both, again])) and 2 == len(upstream.requests)
+        assert 1 == len({answer.body for answer in [*both, again]}) and b"2" in again.body
+        assert {("twin", "top_k=dropped")} == {
+            (answer.headers["x-isthmus-provider"], answer.headers["x-isthmus-loss"]) for answer in [*both, again]
+        }
 
 
 async def test_who_wants_a_fresh_answer_joins_nobody() -> None:
