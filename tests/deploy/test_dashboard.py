@@ -28,7 +28,7 @@ from router.metrics import Metrics
 from router.vocabulary import INSTRUMENTS
 from tests.answers import chat_answer, chat_stream, gemini_answer, gemini_stream, openai_error
 from tests.conftest import program
-from tests.fakes import RESET, FakeUpstream, Received, Reply, json_answer, sse, status
+from tests.fakes import RESET, FakeUpstream, Received, Reply, Sleep, json_answer, sse, status
 from tests.running import Running, running
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -64,12 +64,22 @@ models:
   busy: [{provider: acme, model: busy}, {provider: spare, model: busy}]
   moody: [{provider: acme, model: moody}]
   narrow: [{provider: narrow, model: large}]
+  slow: {to: [{provider: acme, model: slow}, {provider: spare, model: gemini-small}], policy: eager}
+  uneven: {to: [{provider: acme, model: uneven}, {provider: spare, model: gemini-small}], policy: comparing}
 prices:
   acme/large: {input: 0.25, output: 2}
 policies:
   default: {attempts: 2, wait: {first: 1ms, most: 2ms}, timeouts: {first_byte: 300ms, idle: 300ms, total: 2s}}
+  eager: {attempts: 2, hedge: {after: 20ms}}
+  comparing:
+    attempts: 2
+    choose: weighted
+    wait: {first: 1ms, most: 2ms}
+    breaker: {failures: 1000}
+    outliers: {calls: 5}
 routes:
   - {path: /v1/chat/completions, speaks: openai.chat, to: models}
+  - {path: /kept/chat/completions, speaks: openai.chat, to: models, cache: {ttl: 1s}}
   - {path: "/v1beta/models/{model}:{task}", speaks: gemini, to: models}
   - {path: "/proxy/{u:url}/{k:secret}/chat/completions", speaks: openai.chat, to: named, egress: {listed: [acme]}}
 chats: {store: "sqlite:no-such-folder/chats.db", personas: {maya: {model: large}}}  # its store cannot be opened
@@ -82,6 +92,10 @@ def upstream_says(request: Received) -> Reply:
         return status(429, openai_error("busy"), headers={"retry-after": "99"})
     if request.turn > 1 and "moody" in request.body.decode():
         return RESET
+    if b'"uneven"' in request.body:
+        return status(500, openai_error("broken"))
+    if b'"slow"' in request.body:
+        return json_answer(chat_answer()).after(Sleep(0.2))
     if "stream" in request.target:
         return sse(*gemini_stream("Hel", "lo", "!"), every=0.01)
     if "gemini-small" in request.target:
@@ -103,6 +117,11 @@ async def one_round(gateway: Running) -> None:
     await chat("small", logit_bias={"1": 1})
     await chat("small", stream=True)
     await chat("large", stream=True)
+    await chat("slow")
+    for _ in range(6):
+        await chat("uneven")
+    for _ in range(2):
+        await gateway.post("/kept/chat/completions", {"model": "large", **hello}, headers=auth)
     await chat("busy")
     await chat("moody")
     await chat("moody")
@@ -134,7 +153,7 @@ def target() -> Iterator[str]:
     stop = threading.Event()
     thread = threading.Thread(target=lambda: asyncio.run(_serve(ports.append, stop)), daemon=True)
     thread.start()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not ports and time.monotonic() < deadline:
         time.sleep(0.01)
     yield f"127.0.0.1:{ports[0]}"
