@@ -80,6 +80,7 @@ def main() -> None:
 @click.option("--workers", type=_Workers(), metavar="N|auto", help="in the place of server.workers")
 def serve(path: Path, listen: str | None, admin: str | None, workers: str | None) -> None:
     """Serve until a signal ends it. Exit code 2 for a file with problems."""
+    _open_closed()
     loaded = config.load(path, os.environ, listen=listen, admin=admin, workers=workers)
     settings = _good(loaded)
     _print_warnings(loaded)
@@ -115,6 +116,15 @@ def check(path: Path, as_json: bool) -> None:
         if effective is not None:
             click.echo("\n".join(_written(effective)))
     sys.exit(0 if loaded.settings else 1)
+
+
+def _open_closed() -> None:
+    """Standard streams that were closed lead nowhere: else sockets took their numbers, and libuv ends the process."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(opened, True)
+    os.close(opened)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _good(loaded: Loaded) -> Settings:
