@@ -5,6 +5,7 @@ A command loads only what it uses: `check` never imports the server.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -137,8 +138,9 @@ def _good(loaded: Loaded) -> Settings:
 
 
 def _print_warnings(loaded: Loaded) -> None:
-    for warning in loaded.warnings:
-        click.echo(f"{warning.file}:{warning.line}:{warning.column}: warning: {warning.message}", err=True)
+    with contextlib.suppress(OSError):  # nobody reads them, or a disk is full: no reason not to go on
+        for warning in loaded.warnings:
+            click.echo(f"{warning.file}:{warning.line}:{warning.column}: warning: {warning.message}", err=True)
 
 
 def _fail(message: str) -> NoReturn:

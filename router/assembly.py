@@ -163,8 +163,9 @@ class Assembly:
 
     def _state_file(self) -> Path | None:
         name = self._sections.get("state", {}).get("file")
-        if name == "":
-            self._say.problem(("state", "file"), "state.file: expected the name of a file, found nothing")
+        if name is not None and (not name or "\0" in name):
+            found = "a NUL" if name else "nothing"
+            self._say.problem(("state", "file"), f"state.file: expected the name of a file, found {found}")
         return Path(self._path).parent / name if name else None
 
     # ── server ────────────────────────────────────────────────────────────────────────────

@@ -292,3 +292,24 @@ async def test_it_serves_with_closed_standard_streams(closed: str, workers: int,
 
     assert 200 == status
     assert 0 == await asyncio.wait_for(process.wait(), 10)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full")
+async def test_what_cannot_be_told_ends_nobody(tmp_path: Path) -> None:
+    """Warnings and the line that it is ready go to a full disk: it serves all the same."""
+    (tmp_path / "routes.yaml").write_text(DEMO.replace("drain: 2s", "drain: 2s, workers: 2"))
+    with open("/dev/full", "wb") as full:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "router", "serve", "-c", str(tmp_path / "routes.yaml"),
+            stdout=asyncio.subprocess.PIPE, stderr=full,
+        )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), 15)
+
+        assert "started" == json.loads(line)["event"]
+    finally:
+        process.terminate()
+    await asyncio.wait_for(process.communicate(), 10)
+
+    assert 0 == process.returncode
