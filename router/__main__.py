@@ -218,11 +218,25 @@ def _policy(row: dict[str, Any]) -> dict[str, Any]:
         "attempts": row["attempts"],
         "within": write_duration(row["within"]),
         "wait": {key: write_duration(row[f"wait_{key}"]) for key in ("first", "most")},
-        "timeouts": {key: write_duration(value) for key, value in row["timeouts"].items()},
+        "timeouts": _timeouts(row["timeouts"]),
         "choose": row["choose"],
         "retry_budget": f"{row['retry_budget'] * 100:g}%",
         "on_loss": row["on_loss"],
+        "fallback_on": sorted(row["fallback_on"]),
+        "hedge": None if row["hedge"] is None else {"after": _after(row["hedge"]["after"])},
+        "outliers": row["outliers"],
     }
+
+
+def _timeouts(row: dict[str, Any]) -> dict[str, str]:
+    told = {key: write_duration(value) for key, value in row.items() if "rate" not in key}
+    if row["min_rate"] is not None:
+        told |= {"min_rate": write_size(row["min_rate"]), "rate_over": write_duration(row["rate_over"])}
+    return told
+
+
+def _after(seconds: float | None) -> str:
+    return "p95" if seconds is None else write_duration(seconds)
 
 
 def _provider(settings: Settings, name: str) -> dict[str, Any]:

@@ -34,12 +34,12 @@ def totals(passed: Iterable[str], failed: Iterable[str]) -> list[str]:
     """
     broken = {number for node in failed for number in numbers(node)}
     holding = {number for node in passed for number in numbers(node)} - broken
-    if not holding and not broken:
-        return []
     lines = []
     for letter, (what, count) in KINDS.items():
         every = [f"{letter}{number:02}" for number in range(1, count + 1)]
         others = [number for number in every if number not in holding]
+        if not broken.intersection(every) and len(others) == count:
+            continue
         told = f"; not: {', '.join(others)}" if 0 < len(others) <= count / 2 else ""
         lines.append(f"{letter}  {what:20} {count - len(others)} of {count} hold{told}")
     return lines

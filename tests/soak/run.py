@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WARM_UP = 0.15  # of the time
 GROWTH = 20.0  # MB
 MAY_BE = frozenset({200, 400, 404, 429, 502, 503, 504})
-AGAIN = 0.5  # of the calls take an earlier ticket, where it is of their kind
+AGAIN = 0.2  # of the calls are one of the latest once more
 REMEMBERED = 2000  # tickets: an attempt may come long after its call was made
 POLICY = """
     breaker: {failures: 50}
@@ -94,7 +94,7 @@ class Soak:
         self.callers = callers
         self.told = Told()
         self._plans: dict[int, Reply] = {}
-        self._asked: dict[int, tuple[str, bool]] = {}
+        self._asked: dict[int, tuple[Lane, bool]] = {}
         self._number = 0
         self.stopping = False
         self.lanes = [*LANES, *(lane for lane in ANSWERING if lane not in LANES)]
@@ -112,10 +112,8 @@ class Soak:
     # ── callers ────────────────────────────────────────────────────────────────────
     async def call(self, session: aiohttp.ClientSession, base: str) -> None:
         """One call, whatever becomes of it."""
-        lane = self.dice.choice(self.lanes)
-        stream = self.dice.random() < 0.5
+        number, lane, stream = self._ticket()
         how = self._pick(CALLERS.items())
-        number = self._ticket(lane, stream)
         body: Any = lane.body(f"ticket-{number}- please", stream=stream)
         path = lane.path(stream=stream)
         if how == "nonsense":
@@ -129,20 +127,20 @@ class Soak:
         except (aiohttp.ClientError, ConnectionError):
             self.told.left += 1  # a stream that was cut, or a caller who left
 
-    def _ticket(self, lane: Lane, stream: bool) -> int:
-        """A call of its own, or sometimes the same as one of the latest: of those the plans are known."""
+    def _ticket(self) -> tuple[int, Lane, bool]:
+        """A call of its own, or sometimes one of the latest once more."""
         if self._plans and self.dice.random() < AGAIN:
             number = self.dice.choice(list(self._plans)[-self.callers :])
-            if self._asked[number] == (lane.name, stream):
-                return number
-        self._number += 1
+            return (number, *self._asked[number])
+        lane, stream = self.dice.choice(self.lanes), self.dice.random() < 0.5
         behaviour = self._pick((name, share) for name, (share, _) in BEHAVIOURS.items())
+        self._number += 1
         self._plans[self._number] = BEHAVIOURS[behaviour][1](lane, stream)
-        self._asked[self._number] = (lane.name, stream)
+        self._asked[self._number] = (lane, stream)
         if len(self._plans) > REMEMBERED:
             oldest = next(iter(self._plans))
             del self._plans[oldest], self._asked[oldest]
-        return self._number
+        return self._number, lane, stream
 
     async def _heard(self, session: aiohttp.ClientSession, url: str, data: bytes, how: str) -> None:
         headers = {"content-type": "application/json"}
