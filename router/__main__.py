@@ -19,10 +19,11 @@ import msgspec
 
 from providers.canonical.prices import PART_OF, Amounts, Price, written
 from router import checks, config, shares
+from router.comparing import told
 from router.conditions import written as written_conditions
 from router.prices import price_of, targets_of
 from router.settings import KeyRow, Loaded, Settings, Unit
-from router.table import Route, Rules, Target
+from router.table import PolicySettings, Route, Rules, Target
 from router.units import read_duration, write_duration, write_size
 
 _FILE = click.option(
@@ -79,6 +80,7 @@ def main() -> None:
 @click.option("--workers", type=_Workers(), metavar="N|auto", help="in the place of server.workers")
 def serve(path: Path, listen: str | None, admin: str | None, workers: str | None) -> None:
     """Serve until a signal ends it. Exit code 2 for a file with problems."""
+    _open_closed()
     loaded = config.load(path, os.environ, listen=listen, admin=admin, workers=workers)
     settings = _good(loaded)
     _print_warnings(loaded)
@@ -114,6 +116,15 @@ def check(path: Path, as_json: bool) -> None:
         if effective is not None:
             click.echo("\n".join(_written(effective)))
     sys.exit(0 if loaded.settings else 1)
+
+
+def _open_closed() -> None:
+    """Standard streams that were closed lead nowhere: else sockets took their numbers, and libuv ends the process."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(opened, True)
+    os.close(opened)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _good(loaded: Loaded) -> Settings:
@@ -153,7 +164,7 @@ def _effective(settings: Settings) -> dict[str, Any]:
             "limits": {name: _limit(name, value) for name, value in limits.items()},
         },
         "access": _access(settings),
-        "policies": {name: _policy(msgspec.to_builtins(row)) for name, row in settings.policies.items()},
+        "policies": {name: _policy(row) for name, row in settings.policies.items()},
         "providers": {name: _provider(settings, name) for name in settings.providers},
         "models": {model.name: [_shown(target) for target in model.to] for model in settings.models},
         "prices": {name: _price(price) for name, price in _prices(settings)},
@@ -213,30 +224,15 @@ def _chats(settings: Settings) -> dict[str, Any] | None:
     return {"store": chats.store, "default": chats.default, "personas": personas}
 
 
-def _policy(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "attempts": row["attempts"],
-        "within": write_duration(row["within"]),
-        "wait": {key: write_duration(row[f"wait_{key}"]) for key in ("first", "most")},
-        "timeouts": _timeouts(row["timeouts"]),
-        "choose": row["choose"],
-        "retry_budget": f"{row['retry_budget'] * 100:g}%",
-        "on_loss": row["on_loss"],
-        "fallback_on": sorted(row["fallback_on"]),
-        "hedge": None if row["hedge"] is None else {"after": _after(row["hedge"]["after"])},
-        "outliers": row["outliers"],
-    }
-
-
-def _timeouts(row: dict[str, Any]) -> dict[str, str]:
-    told = {key: write_duration(value) for key, value in row.items() if "rate" not in key}
-    if row["min_rate"] is not None:
-        told |= {"min_rate": write_size(row["min_rate"]), "rate_over": write_duration(row["rate_over"])}
-    return told
-
-
-def _after(seconds: float | None) -> str:
-    return "p95" if seconds is None else write_duration(seconds)
+def _policy(row: PolicySettings) -> dict[str, Any]:
+    """All of it, as routes.yaml would say it."""
+    found: dict[str, Any] = {}
+    for key, value in told("", row).items():
+        if key.startswith("wait_"):
+            found.setdefault("wait", {})[key.removeprefix("wait_")] = value
+        else:
+            found[key] = value
+    return found
 
 
 def _provider(settings: Settings, name: str) -> dict[str, Any]:
@@ -278,10 +274,19 @@ def _said(amounts: Amounts) -> dict[str, str]:
 
 def _route(route: Route) -> dict[str, Any]:
     row = {"path": route.path, "speaks": route.speaks, "to": _to(route), "policy": route.policy or "default"}
-    return {**row, **_ruled(route.rules)}
+    return {**row, **_ruled(route.rules), **_cached(route)}
 
 
-def _ruled(rules: Rules | None) -> dict[str, str]:
+def _cached(route: Route) -> dict[str, Any]:
+    """How answers are kept, where they are."""
+    return {} if route.cache is None else {"cache": told("cache", route.cache)}
+
+
+def _also(said: dict[str, Any]) -> str:
+    return "".join(f"; {name}: {_flat(value)}" for name, value in said.items())
+
+
+def _ruled(rules: Rules | None) -> dict[str, Any]:
     """What is said of choosing, beyond `choose`."""
     said = {} if rules is None else {"sticky": rules.sticky, "prefer": rules.prefer}
     return {name: value for name, value in said.items() if value is not None}
@@ -336,10 +341,11 @@ def routes(path: Path) -> None:
             rows.append((route.path, route.speaks, f"named: {listed}"))
         else:
             to = _to(route)
-            rows.append((route.path, route.speaks, to if isinstance(to, str) else ", ".join(to)))
+            also = _also(_ruled(route.rules) | _cached(route))
+            rows.append((route.path, route.speaks, (to if isinstance(to, str) else ", ".join(to)) + also))
     for model in settings.models:
-        ruled = "".join(f"; {name}: {value}" for name, value in _ruled(model.rules).items())
-        rows.append((f"  model {model.name}", "", ", ".join(_shown(target) for target in model.to) + ruled))
+        also = _also(_ruled(model.rules))
+        rows.append((f"  model {model.name}", "", ", ".join(_shown(target) for target in model.to) + also))
     rows += [(f"  price {name}", "", _flat(_price(price))) for name, price in _prices(settings)]
     unpriced = dict.fromkeys(
         _target(target)

@@ -74,7 +74,7 @@ def is_aside(said: Wish, asked: Asked, plan: Plan) -> bool:
     return (
         not said.keeps
         or plan.own_key is not None
-        or any(asked.body.get(name) not in (None, False) for name in _REMEMBERED)
+        or any(asked.fields.get(name) not in (None, False) for name in _REMEMBERED)
     )
 
 

@@ -33,10 +33,12 @@ _COMPARED = frozenset({"access", "chats", "limits", "models", "policies", "price
 _COMPARED |= {"asked", "path", "secrets"}
 #: Fields whose values are not shown.
 _SECRET = frozenset({"admin_token", "hash", "headers", "jwks", "public_keys", "query", "secret", "secrets"})
-_SIZES = frozenset({"max_body", "upstream_body", "sse_event", "stream_buffer"})
+_SIZES = frozenset({"max_body", "upstream_body", "sse_event", "stream_buffer", "min_rate"})
 _SHARES = frozenset({"retry_budget", "nice"})
 _SECONDS = frozenset({"connect", "first_byte", "idle", "total", "within", "wait_first", "wait_most", "cool"})
-_SECONDS |= {"drain", "leeway", "head", "body", "write_stall"}
+_SECONDS |= {"drain", "leeway", "head", "body", "write_stall", "rate_over", "after", "ttl"}
+#: What None is called.
+_NONE = {"after": "p95"}
 #: Where something stands, or where it was found: not what it is.
 _ASIDE = frozenset({"line", "source", "as_of", "path", "name"})
 #: What is told of calls, model by model.
@@ -77,8 +79,8 @@ def _routes(old: Settings, new: Settings) -> Iterator[Change]:
     """Paths that are answered by one table only, or by another row, or otherwise."""
     for path, before, after in _paths(old.table, new.table):
         if before is None or after is None:
-            told = [None if route is None else _shown_route(route) for route in (before, after)]
-            yield Change(section="routes", name=path, before=told[0], after=told[1])
+            shown = [None if route is None else _shown_route(route) for route in (before, after)]
+            yield Change(section="routes", name=path, before=shown[0], after=shown[1])
             continue
         if before.path != after.path:
             yield Change(section="routes", name=path, field="answered by", before=before.path, after=after.path)
@@ -142,11 +144,11 @@ def _calls(old: Settings, new: Settings) -> Iterator[Change]:
                 key = msgspec.json.encode((name, before, after))
                 found.setdefault(key, (name, before, after, []))[3].append(path)
     for name, before, after, paths in found.values():
-        told = f"{name} at {_few(paths)}"
+        where = f"{name} at {_few(paths)}"
         if before is None or after is None:
-            yield Change(section="calls", name=told, before=before, after=after)
+            yield Change(section="calls", name=where, before=before, after=after)
         else:
-            yield from _values("calls", told, before, after)
+            yield from _values("calls", where, before, after)
 
 
 def _models(old: Settings, new: Settings) -> Iterator[tuple[str, str]]:
@@ -204,8 +206,8 @@ def _providers(settings: Settings) -> dict[str, dict[str, Json]]:
 def _access(old: Settings, new: Settings) -> Iterator[Change]:
     before, after = old.access, new.access
     if (before is None) != (after is None):
-        told = ["anybody may call" if access is None else "a credential is asked for" for access in (before, after)]
-        yield Change(section="access", name="", field="callers", before=told[0], after=told[1])
+        words = ["anybody may call" if access is None else "a credential is asked for" for access in (before, after)]
+        yield Change(section="access", name="", field="callers", before=words[0], after=words[1])
     keys = [{key.name: key for key in access.keys} if access is not None else {} for access in (before, after)]
     yield from _rows("access", *({f"key {name}": key for name, key in each.items()} for each in keys))
     tokens = [{"jwt": access.jwt} if access is not None and access.jwt else {} for access in (before, after)]
@@ -260,7 +262,7 @@ def _values(
         if isinstance(before, msgspec.Struct | Mapping) and isinstance(after, msgspec.Struct | Mapping):
             yield from _values(section, name, _said(before, key), _said(after, key), f"{field}.")
         else:
-            yield Change(section=section, name=name, field=field, before=_told(key, before), after=_told(key, after))
+            yield Change(section=section, name=name, field=field, before=told(key, before), after=told(key, after))
 
 
 class _Hidden:
@@ -281,9 +283,11 @@ def _said(value: Any, key: str = "") -> dict[str, Any]:
     return {name: _Hidden(each) for name, each in fields.items()} if key in _SECRET else fields
 
 
-def _told(key: str, value: Any) -> Json:
-    """A value as it may be shown, in the words of routes.yaml."""
-    if value is None or isinstance(value, bool):
+def told(key: str, value: Any) -> Json:
+    """The value of a key as it may be shown, in the words of routes.yaml."""
+    if value is None:
+        return _NONE.get(key)
+    if isinstance(value, bool):
         return value
     if key in _SECRET or isinstance(value, Secret | _Hidden):
         return HIDDEN if value not in ((), "") else None
@@ -297,8 +301,8 @@ def _told(key: str, value: Any) -> Json:
         text = _USER.sub(f"//{HIDDEN}@", str(value))
         return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     if isinstance(value, list | tuple):
-        return [_told("", each) for each in value]
-    return {name: _told(name, each) for name, each in _said(value).items() if name not in _ASIDE}
+        return [told("", each) for each in value]
+    return {name: told(name, each) for name, each in _said(value).items() if name not in _ASIDE}
 
 
 # ── on a screen ────────────────────────────────────────────────────────────────────────────────

@@ -650,9 +650,10 @@ def listening(main: str, operators: str | None) -> str:
 
 
 def say(line: str) -> None:
-    """One line for whoever started us."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    """One line for whoever started us. Nobody reads it any more, or a disk is full: no reason to end."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def run(path: Path, settings: Settings) -> int:

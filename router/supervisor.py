@@ -57,6 +57,7 @@ from router.watching import INTERVAL, Stillness, digest, mark
 ANSWER = 1.0  # seconds that workers have to tell what they have counted
 SLACK = 4.0  # seconds, beyond those for draining, after which a worker that does not end is killed
 HURRIED = 2.0  # the same when it has been told to end at once
+SILENT = 30.0  # seconds without a word of a worker that serves, after which it is killed
 _CHUNK = 1 << 18
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
@@ -84,6 +85,7 @@ class _Post:
         self.since = 0.0
         self.failure: str | None = None
         self.told = b""
+        self.quiet = 0  # looks in a row without a word of it
         self.degraded: list[str] = []
         self.crew: Crew | None = None  # as it was last told
         self.leaves = False  # has been told to, or leaves on purpose
@@ -193,8 +195,18 @@ class Supervisor:
                     os.kill(post.pid, signal.SIGKILL)
         if not self._stopping and at >= self._next_look:
             self._next_look = at + INTERVAL
+            self._miss()
             if self._complete and self._stillness.look(mark(self.path)) and digest(self.path) != self._digest:
                 self._reload()
+
+    def _miss(self) -> None:
+        """A worker that hangs answers nobody, and is dealt connections all the same: another takes its place.
+        Looks are counted and not seconds, so that nobody is blamed for the time in which all of us were halted."""
+        for post in self._posts:
+            if post.serves and post.quiet * INTERVAL >= SILENT:
+                post.failure = f"a worker that said nothing for {SILENT:g} s was killed"
+                os.kill(post.pid, signal.SIGKILL)
+            post.quiet += 1
 
     def _stop(self) -> None:
         """The first time all drain, the second time they end at once."""
@@ -366,6 +378,7 @@ class Supervisor:
                 return False
             if not data:
                 return False
+            post.quiet = 0
             for message in post.frames.feed(data):
                 self._heard(post, message)
 

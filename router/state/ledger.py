@@ -74,7 +74,7 @@ class Ledger:
         try:
             self._lock = _locked(self.path)
             operation = "state_read"
-            self._known = self._read()
+            self._known = _own(self.path)
         except (OSError, ValueError) as error:
             self._told.failed(operation, _reason(error))
             if isinstance(error, OSError):
@@ -127,7 +127,7 @@ class Ledger:
 
     async def _catch_up(self) -> None:
         """The file has become ours: what another process has written there meanwhile counts, too."""
-        rows = await asyncio.to_thread(self._read)
+        rows = await asyncio.to_thread(_own, self.path)
         self._budgets.add(rows, self._known)
         self._known = rows
 
@@ -138,15 +138,6 @@ class Ledger:
         self._changed.set()  # it is tried again
 
     # ── on the disk ────────────────────────────────────────────────────────────────
-    def _read(self) -> KeyRows:
-        """Nothing, where there is no file yet. ValueError for what is none of ours, which is put aside."""
-        try:
-            return _rows(self.path)
-        except ValueError:
-            with contextlib.suppress(OSError):
-                os.replace(self.path, f"{self.path}.broken")
-            raise
-
     def _peeked(self) -> KeyRows:
         """What the file of another process says, as far as that can be told."""
         try:
@@ -163,13 +154,16 @@ class Ledger:
 
 
 def part_of(path: Path, number: int) -> Path:
-    """The file of one of several processes, numbered from 0."""
+    """The file of one of several processes, numbered from 0: that which a link leads to, for it is replaced."""
+    path = Path(os.path.realpath(path))
     return path if number == 0 else path.with_name(f"{path.name}.{number}")
 
 
 def share_out(path: Path, parts: int, now: float, told: Told) -> None:
     """Before any of so many processes begins: where there were more or fewer of them, each gets its part of what was
-    spent. Never fails; what goes wrong is told, and then each begins with the file that it finds."""
+    spent. A file that makes no sense is put aside, and the others count. Never fails; what else goes wrong is told, and
+    then each begins with the file that it finds."""
+    path = part_of(path, 0)
     there = _parts(path)
     if not there or there == set(range(parts)):
         return
@@ -180,13 +174,16 @@ def share_out(path: Path, parts: int, now: float, told: Told) -> None:
             locks.append(_locked(part_of(path, number)))
         operation, together = "state_read", Budgets()
         for number in sorted(there):
-            together.add(_rows(part_of(path, number)), {})
+            try:
+                together.add(_own(part_of(path, number)), {})
+            except ValueError as error:
+                told.failed(operation, _reason(error))
         operation = "state_write"
         for number, rows in enumerate(shared_out(together.rows(now), parts)):
             _replace(part_of(path, number), _encoded(rows))
         for number in there - set(range(parts)):
-            part_of(path, number).unlink()
-    except (OSError, ValueError) as error:
+            part_of(path, number).unlink(missing_ok=True)
+    except OSError as error:
         told.failed(operation, _reason(error))
     finally:
         for lock in locks:
@@ -232,7 +229,18 @@ def _replace(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
+def _own(path: Path) -> KeyRows:
+    """Nothing, where there is no file yet. ValueError for what is none of ours, which is put aside. OSError."""
+    try:
+        return _rows(path)
+    except ValueError:
+        os.replace(path, f"{path}.broken")
+        raise
+
+
 def _rows(path: Path) -> KeyRows:
+    if path.exists() and not path.is_file():
+        raise OSError("it is not a file")  # a pipe would be waited for
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)

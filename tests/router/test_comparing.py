@@ -184,6 +184,24 @@ def test_a_changed_policy_is_told_with_its_values(tmp_path: Path) -> None:
     ]
 
 
+def test_times_and_sizes_are_told_as_they_are_written(tmp_path: Path) -> None:
+    """Those of hedging, slow streams and kept answers, too."""
+    one = "policies: {default: {hedge: {after: p95}, timeouts: {min_rate: 1KiB}}}\n" + TABLE
+    other = one.replace("p95", "300ms").replace("1KiB", "2KiB, rate_over: 5s")
+    found = text_of(tmp_path, one, other.replace("to: models}", "to: models, cache: {ttl: 90m}}", 1))
+
+    assert found == [
+        "routes",
+        "  /v1/chat/completions",
+        "    cache: none -> ttl 90m; scope key",
+        "policies",
+        "  default",
+        "    timeouts.min_rate: 1KiB -> 2KiB",
+        "    timeouts.rate_over: 10s -> 5s",
+        "    hedge.after: p95 -> 300ms",
+    ]
+
+
 SECRETIVE = """
 server: {admin_token: "canary-admin-N"}
 access:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -262,3 +264,31 @@ async def test_l05_killed_under_20_streams_it_serves_at_once_again(tmp_path: Pat
 
     assert [False] * 20 == whole  # none was told that it had ended well
     assert ([], 200) == (left, answered)
+
+
+@pytest.mark.parametrize(("closed", "workers"), [("0<&-", 1), ("1>&-", 1), ("2>&-", 2), ("0<&- 1>&- 2>&-", 1)])
+async def test_it_serves_with_closed_standard_streams(closed: str, workers: int, tmp_path: Path) -> None:
+    """Whoever started it may have closed any of them: calls are answered, and it ends in peace."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    table = DEMO.replace("127.0.0.1:0", f"127.0.0.1:{port}", 1).replace("drain: 2s", f"drain: 2s, workers: {workers}")
+    (tmp_path / "routes.yaml").write_text(table)
+    command = f'exec "$@" {closed}'
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", command, "sh", sys.executable, "-m", "router", "serve", "-c", str(tmp_path / "routes.yaml"),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}/readyz"
+    async with aiohttp.ClientSession() as session:
+        status, ends = 0, time.monotonic() + 15
+        while status != 200 and time.monotonic() < ends:
+            await asyncio.sleep(0.1)
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(url) as answer:
+                    status = answer.status
+    if process.returncode is None:
+        process.terminate()
+
+    assert 200 == status
+    assert 0 == await asyncio.wait_for(process.wait(), 10)

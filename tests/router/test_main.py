@@ -59,6 +59,28 @@ def test_c02_check_of_a_good_file(run: Run) -> None:
     assert effective["models"] == {"demo": ["demo/*"]}
 
 
+def test_check_and_routes_tell_how_calls_are_tried_and_kept(run: Run) -> None:
+    """All that a policy says, and what a route says of choosing and keeping, in the words of the file."""
+    text = """
+providers: {demo: {}, other: {like: demo}}
+policies: {default: {hedge: {after: p95}, timeouts: {min_rate: 1KiB}, outliers: {latency: null}, breaker: null}}
+models: {demo: [{provider: demo}, {provider: other}]}
+routes:
+  - {path: /v1/chat/completions, speaks: openai.chat, to: models, sticky: caller, cache: {ttl: 90m, scope: all}}
+"""
+    effective = json.loads(run("check", "--json", text=text).stdout)["effective"]
+    policy = effective["policies"]["default"]
+    listed = run("routes", text=text).stdout.splitlines()[1].split(maxsplit=2)[2]
+
+    assert (policy["hedge"], policy["breaker"]) == ({"after": "p95"}, None)
+    assert (policy["timeouts"]["min_rate"], policy["timeouts"]["rate_over"]) == ("1KiB", "10s")
+    assert policy["outliers"] == {"errors": 3.0, "latency": None, "calls": 20, "within": "60s", "cool": "30s"}
+    assert policy["fallback_on"] == ["context_too_long"]
+    assert policy["wait"] == {"first": "250ms", "most": "8s"}
+    assert effective["routes"][0]["cache"] == {"ttl": "90m", "scope": "all"}
+    assert listed == "models; sticky: caller; cache: {ttl: 90m, scope: all}"
+
+
 def test_check_of_a_bad_file(run: Run) -> None:
     """Exit 1, and all problems and warnings, each with file, line and column."""
     text = f"server: {{drian: 1s}}\nproviders: {{{KEYED}: {{}}}}\nbogus: 1\n" + ROUTE
@@ -291,7 +313,7 @@ def test_check_shows_second_attempts_and_their_like(run: Run) -> None:
         eager["timeouts"]["min_rate"],
         eager["timeouts"]["rate_over"],
     )
-    assert (None, None, False) == (default["hedge"], default["outliers"], "min_rate" in default["timeouts"])
+    assert (None, None, None) == (default["hedge"], default["outliers"], default["timeouts"].get("min_rate"))
 
 
 def test_keys_are_good(run: Run) -> None:

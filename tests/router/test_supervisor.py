@@ -418,6 +418,31 @@ async def test_a_worker_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
     assert [] == [pid for pid in pids if alive(pid)]
 
 
+async def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
+    """One that says nothing for long, here for a second and a half, is killed; the others are left alone."""
+    (tmp_path / "routes.yaml").write_text(TWO)
+    code = "import router.supervisor as it, router.__main__ as cli; it.SILENT = 1.5; cli.main()"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, "serve", "-c", str(tmp_path / "routes.yaml"),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        while not (line := await asyncio.wait_for(process.stderr.readline(), 15)).startswith(b"isthmus: listening"):
+            assert line
+        served = Served(process, line.split()[3].decode(), None)
+        one, other = workers(served)
+        os.kill(one, signal.SIGSTOP)
+        await until(lambda: not alive(one) and len(workers(served)) == 2, within=10)
+        await asyncio.sleep(2)
+        left = workers(served)
+    finally:
+        process.terminate()
+
+    assert 0 == await asyncio.wait_for(process.wait(), 10)
+    assert other in left and one not in left
+
+
 async def test_signals_that_reach_all_of_them_are_one(tmp_path: Path) -> None:
     """A terminal or a service manager sends to each process: calls end whole all the same, and the exit code is 0."""
     async with FakeUpstream() as upstream, callers() as session:

@@ -65,7 +65,7 @@ def _replace_thresholds(asked: Asked, replace: dict[str, Json]) -> None:
 def _replace_models(asked: Asked, model: str, replace: dict[str, Json]) -> None:
     """A body may repeat the model's name; the service wants it to be that of the path."""
     name = model if "/" in model else f"models/{model}"
-    for key, value in asked.body.items():
+    for key, value in asked.fields.items():
         if key == "model":
             replace[key] = name
         elif camel(key) == "generateContentRequest" and type(value) is dict and "model" in value:

@@ -617,11 +617,11 @@ def relay(asked: Asked, model: str, losses: Losses, traits: Traits = PLAIN) -> W
     replace: Object = {} if model == asked.model else {"model": model}
     drop: set[str] = set()
     query: dict[str, str] = {}
-    body = asked.body
+    body = asked.fields  # messages, which are read once more for `body`, are of no interest in most cases
     if traits.ranges:
         narrow.within(traits.ranges, ((key, key, value) for key, value in body.items()))
     if traits.ignores or traits.rejects or traits.quirks or traits.takes is not None:
-        body = dict(body)
+        body = dict(asked.body)
         query = _apply(traits, body, losses, names=False)
         drop = asked.body.keys() - body.keys()
         replace |= {key: value for key, value in body.items() if value is not asked.body.get(key)}

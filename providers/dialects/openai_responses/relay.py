@@ -58,7 +58,7 @@ class ResponsesStreamRelay:
         self.usage: Usage | None = None
         self.started = False
         self.finished = False
-        self._background = bool(asked.body.get("background"))
+        self._background = bool(asked.fields.get("background"))
         self._sse = SseDecoder(limit)
         self._fault: RouterError | None = None
         self._seen = False

@@ -539,8 +539,8 @@ def relay(asked: Asked, model: str, losses: Losses, traits: Traits = PLAIN) -> W
         _apply(traits, body, losses, asked=True)
         drop = asked.body.keys() - body.keys()
     data = asked.wire.body
-    items = asked.body.get("input")
-    if isinstance(items, list) and MARK.encode() in data and any(map(is_ours, items)):
+    items = asked.body.get("input") if MARK.encode() in data else None
+    if isinstance(items, list) and any(map(is_ours, items)):
         replace["input"] = [item for item in items if not is_ours(item)]
         for i, item in enumerate(items):
             if is_ours(item):

@@ -275,7 +275,7 @@ def write_usage(usage: Usage, own: bool) -> Object:
 def relay_response(wire: WireResponse, asked: Asked) -> Usage | None:
     """Checks an answer that goes on untouched; one that runs in the background is answered before it is done."""
     body = checked(wire)
-    if type(status := body.get("status")) is str and status in _UNFINISHED and not asked.body.get("background"):
+    if type(status := body.get("status")) is str and status in _UNFINISHED and not asked.fields.get("background"):
         raise UpstreamFailed("the upstream's answer is not finished", upstream_status=wire.status, dialect=NAME)
     usage = body.get("usage")
     return read_usage(usage) if type(usage) is dict else None

@@ -270,7 +270,7 @@ def amounts(folder: Path) -> dict[str, Decimal]:
     return {
         file.name: ledger._rows(file)["a"].coins["usd"].spent
         for file in sorted(folder.iterdir())
-        if not file.name.endswith(".lock")
+        if not file.name.endswith((".lock", ".broken"))
     }
 
 
@@ -304,7 +304,7 @@ async def test_what_was_spent_is_shared_out_among_more_processes_or_fewer(tmp_pa
 
 
 async def test_what_cannot_be_shared_out_is_told_and_left_as_it_is(tmp_path: Path) -> None:
-    """Because a process is still there, or a file makes no sense, or nothing can be written."""
+    """Because a process is still there, or nothing can be written."""
     heard = Heard()
     await write(tmp_path, 0, "4")
     await write(tmp_path, 1, "6")
@@ -313,12 +313,43 @@ async def test_what_cannot_be_shared_out_is_told_and_left_as_it_is(tmp_path: Pat
         share_out(tmp_path / NAME, 1, NOON, heard)
     with unwritable(tmp_path):
         share_out(tmp_path / NAME, 1, NOON, heard)
-    after = amounts(tmp_path)
-    (tmp_path / f"{NAME}.7").write_text("none of ours")
-    share_out(tmp_path / NAME, 1, NOON, heard)
 
-    assert ["state_lock", "state_write", "state_read"] == heard.operations
-    assert before == after and "none of ours" == (tmp_path / f"{NAME}.7").read_text()
+    assert ["state_lock", "state_write"] == heard.operations
+    assert before == amounts(tmp_path)
+
+
+async def test_a_part_that_makes_no_sense_does_not_hide_the_others(tmp_path: Path) -> None:
+    """It is told and put aside, once; what the others tell is shared out."""
+    heard = Heard()
+    await write(tmp_path, 0, "4")
+    await write(tmp_path, 1, "6")
+    (tmp_path / f"{NAME}.2").write_text("none of ours")
+    for _ in range(2):
+        share_out(tmp_path / NAME, 1, NOON, heard)
+
+    assert [("state_read", "it is not what is written here, and is kept as .broken")] == heard.told
+    assert {NAME: Decimal(10)} == amounts(tmp_path)
+    assert "none of ours" == (tmp_path / f"{NAME}.2.broken").read_text()
+
+
+async def test_a_link_stays_one(tmp_path: Path) -> None:
+    """What it leads to is written and locked, so that two names of one file are one file."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / NAME).symlink_to(tmp_path / "disk" / "real")
+    await write(tmp_path, 0, "4")
+
+    assert (tmp_path / NAME).is_symlink() and {"real", "real.lock"} == set(os.listdir(tmp_path / "disk"))
+    assert part_of(tmp_path / NAME, 1) == part_of(tmp_path / "disk" / "real", 1)
+
+
+async def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    """A pipe that nobody writes to: told, and left as it is."""
+    os.mkfifo(tmp_path / NAME)
+    heard = Heard()
+    await asyncio.wait_for(asyncio.to_thread(Ledger(tmp_path / NAME, Budgets(), lambda: NOON, heard).open), 5)
+
+    assert [("state_read", "it is not a file")] == heard.told
+    assert (tmp_path / NAME).is_fifo()
 
 
 def test_where_nothing_was_spent_there_is_nothing_to_share_out(tmp_path: Path) -> None:
