@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.requirements import totals
+
 # Real credentials and proxies of whoever runs the tests must neither be used nor change a result.
 for _name in list(os.environ):
     if _name.upper().endswith(("_API_KEY", "_PROXY")) or _name.upper().startswith("AWS_"):
@@ -77,3 +79,15 @@ def promtool() -> Path:
 def nginx() -> Path:
     """The reverse proxy that most deployments put in front."""
     return program("nginx")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The totals of the numbered requirements, after a run of tests that name them."""
+    stats = terminalreporter.stats
+    passed = [report.nodeid for report in stats.get("passed", ())]
+    failed = [report.nodeid for kind in ("failed", "error") for report in stats.get(kind, ())]
+    lines = totals(passed, failed)
+    if lines:
+        terminalreporter.section("reliability requirements")
+        for line in lines:
+            terminalreporter.line(line)

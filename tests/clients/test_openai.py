@@ -440,7 +440,7 @@ async def test_an_upstreams_error_is_the_sdks_own_exception(here: Place, client:
     here.heard()
 
 
-async def test_an_error_under_a_good_status_is_one(here: Place, client: Client) -> None:
+async def test_u15_an_error_under_a_good_status_is_one(here: Place, client: Client) -> None:
     """U15: status 200 with an error in the body, as some compatible servers send, is 502.
 
     Google's errors tell their status in the body too; with the caller's own key that is the one.

@@ -457,7 +457,7 @@ BAD_ANSWERS = {
 
 @lanes
 @pytest.mark.parametrize("name", BAD_ANSWERS)
-async def test_u13_u22_an_answer_that_cannot_be_used_is_a_502(name: str, lane: Lane) -> None:
+async def test_u13_u14_u15_u22_an_answer_that_cannot_be_used_is_a_502(name: str, lane: Lane) -> None:
     """Never a 200 with half an answer, never a 500."""
     async with between(attempts=1) as (gateway, upstream):
         upstream.script(BAD_ANSWERS[name])

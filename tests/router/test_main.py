@@ -300,6 +300,22 @@ def test_check_shows_what_keys_may_use(run: Run) -> None:
     assert effective["state"]["file"].endswith("s.json")
 
 
+def test_check_shows_second_attempts_and_their_like(run: Run) -> None:
+    """What a policy says of hedges, outliers, fallbacks and rates is among what is in effect."""
+    policy = "{hedge: {after: 800ms}, outliers: {}, fallback_on: [content_filter], timeouts: {min_rate: 1KiB}}"
+    text = f"policies: {{default: {{attempts: 2}}, eager: {policy}}}\n{ROUTE}"
+    policies = json.loads(run("check", "--json", text=text).stdout)["effective"]["policies"]
+    eager, default = policies["eager"], policies["default"]
+
+    assert ({"after": "800ms"}, ["content_filter"]) == (eager["hedge"], eager["fallback_on"])
+    assert (20, "1KiB", "10s") == (
+        eager["outliers"]["calls"],
+        eager["timeouts"]["min_rate"],
+        eager["timeouts"]["rate_over"],
+    )
+    assert (None, None, None) == (default["hedge"], default["outliers"], default["timeouts"].get("min_rate"))
+
+
 def test_keys_are_good(run: Run) -> None:
     """The key is printed once; the row holds its hash, and fits into access.keys."""
     result = run("key", "new", "--name", "team-a", text=None)

@@ -13,6 +13,7 @@ import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ async def serving(table: str, folder: Path, *, out: Any = None, **environ: str) 
             await process.wait()
 
 
-async def test_it_starts_answers_and_stops(tmp_path: Path) -> None:
+async def test_l01_l04_it_starts_answers_and_stops(tmp_path: Path) -> None:
     """Health, readiness, metrics and a call; SIGTERM with an idle kept connection ends it, exit 0 (L01, L04)."""
     async with serving(DEMO, tmp_path) as served, aiohttp.ClientSession() as session:
         async with session.post(served.main + "/v1/chat/completions", json=HELLO) as answer:
@@ -84,7 +85,7 @@ async def test_it_starts_answers_and_stops(tmp_path: Path) -> None:
         assert 0 == code and time.monotonic() - began < 1.5
 
 
-async def test_a_taken_port_is_told_in_one_line(tmp_path: Path) -> None:
+async def test_l06_a_taken_port_is_told_in_one_line(tmp_path: Path) -> None:
     """Exit not 0, the port named, no traceback (L06)."""
     async with serving(DEMO, tmp_path) as served:
         port = served.main.rpartition(":")[2]
@@ -134,7 +135,7 @@ async def test_sighup_takes_a_good_table_and_leaves_a_bad_one(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("endless", [False, True], ids=["l02-ends", "l03-endless"])
-async def test_sigterm_lets_streams_end(endless: bool, tmp_path: Path) -> None:
+async def test_l02_l03_sigterm_lets_streams_end(endless: bool, tmp_path: Path) -> None:
     """A stream under way ends whole; one without end gets an error event at the drain limit; exit 0 either way."""
     lane = LANES[0]
     async with FakeUpstream() as upstream:
@@ -155,6 +156,48 @@ async def test_sigterm_lets_streams_end(endless: bool, tmp_path: Path) -> None:
         assert "a " == got.text and got.error is not None and got.finish is None
     else:
         assert got.complete and "w9 " == got.text[-3:]
+
+
+async def test_o09_nothing_holds_up_the_loop(tmp_path: Path) -> None:
+    """Large bodies, names that nobody knows and a log that nobody reads do not make timers late by over 100 ms.
+
+    What blocks the loop does so each time; a busy machine does not.
+    """
+    table = DEMO.replace(
+        "providers: {demo: {}}",
+        'providers: {demo: {}, gone: {base_url: "https://gone.invalid/v1", speaks: [openai.chat], auth: none}}',
+    ).replace("models: {", "models: {gone: [{provider: gone, model: m}], ")
+    large = {"model": "demo", "messages": [{"role": "user", "content": "many words " * 120_000}]}
+    lost = HELLO | {"model": "gone"}
+    kind = {"content-type": "application/json"}
+    late: list[float] = []
+    async with serving(table, tmp_path, out=asyncio.subprocess.PIPE) as served, aiohttp.ClientSession() as session:
+
+        async def ask(body: Any) -> int:
+            data = BytesIO(json.dumps(body).encode())
+            async with session.post(served.main + "/v1/chat/completions", data=data, headers=kind) as answer:
+                await answer.read()
+                return answer.status
+
+        async def lags() -> tuple[float, float]:
+            """Timers that were looked at, and those that were over 100 ms late."""
+            async with session.get(f"{served.admin}/metrics") as answer:
+                page = await answer.text()
+            count, timely = (
+                float(re.search(rf"^isthmus_loop_lag_seconds_{name} (\S+)$", page, re.MULTILINE)[1])  # type: ignore[index]
+                for name in ("count", r'bucket\{le="0\.1"\}')
+            )
+            return count, count - timely
+
+        for _ in range(8):
+            before = await lags()
+            statuses = set(await asyncio.gather(*map(ask, (large, large, lost, HELLO))))
+            await asyncio.sleep(0.25)  # timers are looked at ten times a second
+            after = await lags()
+            assert 200 in statuses <= {200, 502, 503} and after[0] > before[0]
+            late.append(after[1] - before[1])
+
+    assert late.count(0) >= 3, late
 
 
 async def test_a_drip_of_a_head_is_cut(tmp_path: Path) -> None:

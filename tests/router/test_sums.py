@@ -109,6 +109,8 @@ def test_every_gauge_says_what_several_of_it_are() -> None:
         "isthmus_inflight": "sum",
         "isthmus_workers": "sum",
         "isthmus_breaker_state": "most",
+        "isthmus_outlier_state": "most",
+        "isthmus_cache_bytes": "sum",
         "isthmus_config_generation": "least",
         "isthmus_config_last_reload_success": "least",
         **{f"isthmus_budget_{coin}_{what}": "sum" for coin in ("usd", "credits") for what in ("limit", "spent")},

@@ -37,6 +37,14 @@ ROOT = Path(__file__).resolve().parents[2]
 WARM_UP = 0.15  # of the time
 GROWTH = 20.0  # MB
 MAY_BE = frozenset({200, 400, 404, 429, 502, 503, 504})
+AGAIN = 0.2  # of the calls are one of the latest once more
+REMEMBERED = 2000  # tickets: an attempt may come long after its call was made
+POLICY = """
+    breaker: {failures: 50}
+    choose: weighted
+    hedge: {after: 150ms}
+    outliers: {within: 10s, cool: 2s}
+""".removeprefix("\n")
 _TICKET = re.compile(rb"ticket-(\d+)-")
 
 #: What an upstream does, and how often.
@@ -86,6 +94,7 @@ class Soak:
         self.callers = callers
         self.told = Told()
         self._plans: dict[int, Reply] = {}
+        self._asked: dict[int, tuple[Lane, bool]] = {}
         self._number = 0
         self.stopping = False
         self.lanes = [*LANES, *(lane for lane in ANSWERING if lane not in LANES)]
@@ -103,13 +112,8 @@ class Soak:
     # ── callers ────────────────────────────────────────────────────────────────────
     async def call(self, session: aiohttp.ClientSession, base: str) -> None:
         """One call, whatever becomes of it."""
-        lane = self.dice.choice(self.lanes)
-        stream = self.dice.random() < 0.5
+        number, lane, stream = self._ticket()
         how = self._pick(CALLERS.items())
-        self._number += 1
-        number = self._number
-        behaviour = self._pick((name, share) for name, (share, _) in BEHAVIOURS.items())
-        self._plans[number] = BEHAVIOURS[behaviour][1](lane, stream)
         body: Any = lane.body(f"ticket-{number}- please", stream=stream)
         path = lane.path(stream=stream)
         if how == "nonsense":
@@ -122,8 +126,21 @@ class Soak:
             await self._heard(session, base + path, data, how)
         except (aiohttp.ClientError, ConnectionError):
             self.told.left += 1  # a stream that was cut, or a caller who left
-        finally:
-            del self._plans[number]
+
+    def _ticket(self) -> tuple[int, Lane, bool]:
+        """A call of its own, or sometimes one of the latest once more."""
+        if self._plans and self.dice.random() < AGAIN:
+            number = self.dice.choice(list(self._plans)[-self.callers :])
+            return (number, *self._asked[number])
+        lane, stream = self.dice.choice(self.lanes), self.dice.random() < 0.5
+        behaviour = self._pick((name, share) for name, (share, _) in BEHAVIOURS.items())
+        self._number += 1
+        self._plans[self._number] = BEHAVIOURS[behaviour][1](lane, stream)
+        self._asked[self._number] = (lane, stream)
+        if len(self._plans) > REMEMBERED:
+            oldest = next(iter(self._plans))
+            del self._plans[oldest], self._asked[oldest]
+        return self._number, lane, stream
 
     async def _heard(self, session: aiohttp.ClientSession, url: str, data: bytes, how: str) -> None:
         headers = {"content-type": "application/json"}
@@ -182,26 +199,33 @@ class Gateway:
             found = await self.look()
         return found
 
-    async def outcomes(self) -> Counter[str]:
-        """Requests by outcome, as the metrics page says."""
+    async def counted(self, name: str, label: str) -> Counter[str]:
+        """A counter by one of its labels, as the metrics page says."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.admin}/metrics") as got:
             page = await got.text()
         counted: Counter[str] = Counter()
-        for labels, value in re.findall(r"^isthmus_requests_total\{(.*)\} (\S+)$", page, re.MULTILINE):
-            outcome = re.search(r'outcome="(\w+)"', labels)
-            counted[outcome[1] if outcome else "?"] += int(float(value))
+        for labels, value in re.findall(rf"^{name}\{{(.*)\}} (\S+)$", page, re.MULTILINE):
+            found = re.search(rf'{label}="(\w+)"', labels)
+            counted[found[1] if found else "?"] += int(float(value))
         return counted
 
     def lines(self) -> int:
         return sum('"event":"exchange"' in line for line in self.log.read_text().splitlines())
 
 
+def _table(up: str) -> str:
+    """Two targets for each model, second attempts, outliers, kept answers: all that makes one call into several."""
+    table = TABLE.replace("$up", up).replace("$attempts", "3").replace("admin: null", 'admin: "127.0.0.1:0"')
+    table = re.sub(r"^  (\w+-up): (.*)$", r"  \1: \2\n  \1-2: \2", table, flags=re.MULTILINE)
+    table = re.sub(r"\[(\{provider: ([\w-]+), (model: .*)\})\]", r"[\1, {provider: \2-2, \3}]", table)
+    # A shut breaker would answer for most upstreams at once: here they are to be asked.
+    table = table.replace("policies:\n  default:\n", f"policies:\n  default:\n{POLICY}")
+    return re.sub(r"(/v1/(?:chat/completions|messages), .*), to: models", r"\1, to: models, cache: {ttl: 5s}", table)
+
+
 @contextlib.asynccontextmanager
 async def gateway(upstream: FakeUpstream, folder: Path) -> Any:
-    table = TABLE.replace("$up", upstream.url).replace("$attempts", "2").replace("admin: null", 'admin: "127.0.0.1:0"')
-    # A shut breaker would answer for most upstreams at once: here they are to be asked.
-    table = table.replace("policies:\n  default:\n", "policies:\n  default:\n    breaker: {failures: 50}\n")
-    (folder / "routes.yaml").write_text(table)
+    (folder / "routes.yaml").write_text(_table(upstream.url))
     log = folder / "log"
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
@@ -252,12 +276,15 @@ async def soak(seconds: float, seed: int, callers: int) -> list[str]:
             await run.load(served.base, seconds * (1 - WARM_UP))
             reloading.cancel()
             after = await served.settled(fresh)
-            counted = await served.outcomes()
+            counted = await served.counted("isthmus_requests_total", "outcome")
+            hedges = await served.counted("isthmus_hedges_total", "outcome")
+            kept = await served.counted("isthmus_cache_requests_total", "result")
             await asyncio.sleep(0.2)
             lines = served.lines()
             print(
                 f"{run.told.sent:,} calls in {seconds:.0f} s; statuses {dict(sorted(run.told.statuses.items()))}, "
                 f"{run.told.left} cut or left\noutcomes {dict(counted)}, {lines:,} lines\n"
+                f"second attempts {dict(hedges)}, kept answers {dict(kept)}\n"
                 f"fresh {fresh}\nwarm  {warm}\nafter {after}"
             )
             return [*run.told.wrong[:10], *_faults(run.told, fresh, warm, after, counted, lines)]
