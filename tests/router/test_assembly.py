@@ -157,6 +157,9 @@ def test_the_file_of_spending_lies_beside_the_table(tmp_path: Path) -> None:
     assert [text.partition(" ")[2] for text in problems(tmp_path, f"{MODELS}state: {{file: ''}}\n")] == [
         "state.file: expected the name of a file, found nothing"
     ]
+    assert [text.partition(" ")[2] for text in problems(tmp_path, f'{MODELS}state: {{file: "a\\0"}}\n')] == [
+        "state.file: expected the name of a file, found a NUL"
+    ]
 
 
 def test_two_keys_are_two(tmp_path: Path) -> None:
