@@ -65,7 +65,7 @@ class Alarm:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("an Alarm belongs to a task")
-        self._task = task
+        self._task: asyncio.Task[object] | None = task
         self._timer = _timer()
         self._timer.alarms.add(self)
         self.at: float | None = None
@@ -84,21 +84,24 @@ class Alarm:
         self.at = None
 
     def stop(self) -> None:
-        """The exchange is over."""
+        """The exchange is over. Lets go of the task, which holds what it has failed of, and so this alarm."""
         self.at = None
+        self._task = None
         self._timer.alarms.discard(self)
 
     def due(self) -> None:
         """The instant has come."""
         self.at = None
         self.expired = True
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     def ring(self, phase: str) -> None:
         """Ends the wait now, whatever it was for."""
         self.expired = True
         self.phase = phase
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     def forgive(self) -> bool:
         """After a CancelledError: was it ours? Then it is taken back, and the task may go on."""
@@ -106,7 +109,8 @@ class Alarm:
             return False
         self.expired = False
         self.at = None
-        self._task.uncancel()
+        if self._task is not None:
+            self._task.uncancel()
         return True
 
 

@@ -654,7 +654,7 @@ class Exchange:
         except RouterError as error:
             attempt.error = error.kind
             outgoing.scrub(error, self._secret)
-            self._broke = error
+            self._broke = error.with_traceback(None)  # its frames hold this exchange
             self._note_error(error)
             self.record.stream_end = stream_end_of(error)
             await self.door.write(source.error(self._shown(error)))

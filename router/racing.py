@@ -183,6 +183,14 @@ class Race:
                 for other in self.sides[1:]:
                     other.cut()
 
+    def release(self) -> BaseException | None:
+        """How the call has come out: the fault of the winner or of the first. Lets go of everything else: what tasks,
+        faults and twins hold of each other (bodies, connections) must not wait for the collector of cycles."""
+        error = (self.winner or self.sides[0]).error
+        for side in self.sides:
+            side.task = side.alarm = side.error = side.attempts.twin = None
+        return error
+
     def lost(self, *targets: Target | None) -> Iterator[tuple[Target, float]]:
         """Who was cut off while it worked, and how many seconds it had had. `targets` of the two."""
         for side, target in zip(self.sides, targets, strict=False):
@@ -332,9 +340,13 @@ async def race(
     if run.winner is None and other is not None and isinstance(failure := run.sides[1].error, RouterError):
         sent = bool(run.sides[1].attempts.own)
         history.append(Attempt(target=other, error=failure.with_traceback(None), sent=sent))
-    error = (run.winner or run.sides[0]).error
+        del failure
+    error = run.release()
     if error is not None:
-        raise error
+        try:
+            raise error
+        finally:
+            del error
 
 
 def _other(

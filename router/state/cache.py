@@ -18,7 +18,7 @@ from router.state.seals import Note
 OVERHEAD = 1 << 10  # bytes of a kept answer beside what is counted
 PIECE = 64  # of each of its pieces
 SHARE = 8  # what is larger than this part of the budget would push out what many others need
-SWEEP = 60.0  # seconds between looks for what is over its time
+SWEEP = 5.0  # seconds between looks for what is over its time
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
