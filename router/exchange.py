@@ -115,6 +115,7 @@ class Exchange:
         self._sent = False
         self._waited = 0.0  # before the attempt under way
         self._broke: RouterError | None = None  # what ended the stream under way before its end
+        self._was_callers_clock = False  # that did so
         self._has_own_key = False
         self._names_losses = True  # to the caller; log and metric always learn of them
         self._secret: str | None = None  # what the attempt under way is signed with
@@ -320,7 +321,7 @@ class Exchange:
         provider, clock = ready.provider, self.gateway.clock
         began = clock()
         seen.enter(began)
-        self._broke = None
+        self._broke, self._was_callers_clock = None, False
         try:
             await self._call(asked, plan, provider, ready.upstream, ready.wire, self._secret)
         except RouterError as error:
@@ -333,6 +334,9 @@ class Exchange:
             seen.left()
             raise
         first = self._note_pace(seen, began)
+        if self._was_callers_clock:
+            seen.left()
+            return
         seen.ended(self._broke, clock(), first=first, stream=self.record.stream)
 
     def _is_callers_clock(self, error: RouterError) -> bool:
@@ -655,6 +659,7 @@ class Exchange:
             attempt.error = error.kind
             outgoing.scrub(error, self._secret)
             self._broke = error.with_traceback(None)  # its frames hold this exchange
+            self._was_callers_clock = self._is_callers_clock(error)
             self._note_error(error)
             self.record.stream_end = stream_end_of(error)
             await self.door.write(source.error(self._shown(error)))

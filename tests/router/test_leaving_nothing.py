@@ -58,3 +58,18 @@ async def test_a_call_that_is_over_is_let_go(name: str, hedged: bool) -> None:
             await gateway.post(lane.path(), body)
 
         assert [] == [type(one).__name__ for one in left if isinstance(one, Exchange)]
+
+
+async def test_a_stream_that_its_callers_own_time_ends_is_not_held_against_the_target() -> None:
+    """Whoever gives a stream 300 ms may do so often: the breaker counts upstreams that fail, not impatience."""
+    lane = LANES[0]
+    table = TABLE.replace("policies:\n  default:\n", "policies:\n  default:\n    breaker: {failures: 2, cool: 60s}\n")
+    async with FakeUpstream() as upstream, running(table, KEYS, up=upstream.url, attempts=1) as gateway:
+        upstream.always(sse(*lane.opening("slow "), HANG))
+        for _ in range(3):
+            hasty = await gateway.post(lane.path(), lane.body("x", stream=True), headers={"x-isthmus-timeout": "300ms"})
+            assert 200 == hasty.status
+        upstream.always(lane.whole())
+        after = await gateway.post(lane.path(), lane.body("x"))
+
+    assert 200 == after.status
