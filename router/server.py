@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from router.chats.service import ChatService  # imported with what it needs, where there is a store
 
 KEEP_ALIVE = 75.0
+GRACE = 0.05  # seconds: at least one look at all connections
 # Bytes. Two numbers, so that the parser's complaint tells which of them was passed.
 LONGEST_LINE = 8190
 LONGEST_FIELD = 8192
@@ -126,6 +127,11 @@ class Protocol(RequestHandler):
         super().connection_lost(error)
 
     def _head_late(self) -> None:
+        """The time is over. Timers go off before connections are read: where the loop itself was late, what came in
+        time is read now, and is waited for once more."""
+        self._head_timer = self._loop.call_later(GRACE, self._head_over)
+
+    def _head_over(self) -> None:
         self._head_timer = None
         if self._current_request is None and not self._messages:
             self._metrics.rejected("head_timeout")

@@ -26,6 +26,7 @@ import aiohttp
 import jwt
 import pytest
 
+from router.server import Protocol
 from tests.answers import chat_answer, chat_chunk, openai_error
 from tests.fakes import (
     HANG,
@@ -693,3 +694,26 @@ async def test_l09_a_clock_that_jumps_moves_no_timeout(jump: float) -> None:
 
             assert (200, 504) == (before, late) and took < 1.5 + 0.5
             assert (401, 200) == (await call("two", later), await call("two", "team-key"))
+
+
+async def test_a_caller_is_not_cut_off_for_the_lateness_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that came in time is read, though the loop was held up for longer than heads may take."""
+    made = Protocol.connection_made
+
+    def held_up(self: Protocol, transport: asyncio.BaseTransport) -> None:
+        made(self, transport)
+        time.sleep(0.5)  # something else blocks the loop before this connection is looked at
+
+    monkeypatch.setattr(Protocol, "connection_made", held_up)
+    table = TWO.replace("limits: {", "limits: {head: 300ms, ")
+    body = b'{"model":"two","messages":[{"role":"user","content":"x"}]}'
+    lines = ("POST /v1/chat/completions HTTP/1.1", "Host: g", "Content-Type: application/json")
+    head = "\r\n".join((*lines, f"Content-Length: {len(body)}", "", "")).encode()
+    async with FakeUpstream() as two:
+        two.always(CHAT.whole())
+        async with running(
+            table, one=two.url, two=two.url, concurrency=9, breaker="null", limits="queue: 0"
+        ) as gateway:
+            got = await raw_request(gateway.port, head + body)
+
+    assert got.startswith(b"HTTP/1.1 200")
