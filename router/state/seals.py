@@ -14,6 +14,7 @@ request.
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Collection
 from hashlib import blake2b
@@ -95,14 +96,14 @@ class Note(NamedTuple):
         return self.kept.size
 
 
-class Keeping:
+class Keeping(ABC):
     """What an answer has sealed, on its way into a memory."""
 
-    def keep(self, caller: str, note: Note) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def keep(self, caller: str, note: Note) -> None: ...
 
-    def kept(self, caller: str, known_by: bytes) -> _Kept | None:
-        raise NotImplementedError
+    @abstractmethod
+    def kept(self, caller: str, known_by: bytes) -> _Kept | None: ...
 
     def keep_text(self, caller: str, said: _Said, length: int, seal: Seal) -> None:
         """`said`: the text of the answer up to and with the part that is sealed, which has `length` characters.

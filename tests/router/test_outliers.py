@@ -23,6 +23,7 @@ models:
 policies:
   default:
     breaker: {failures: 1000, within: 30s, cool: 10s}
+    wait: {first: 1ms, most: 2ms}
     outliers: $outliers
 routes: [{path: /v1/chat/completions, speaks: openai.chat, to: models}]
 """
