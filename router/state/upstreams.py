@@ -72,11 +72,13 @@ class Upstream:
         """What there is to be compared. `least`: calls that a usual time must be made of."""
         streams, wholes = self.watch()
         counts = [recent.outcomes(now, within) for recent in (streams, wholes)]
+        # What waits for the call that finds out is out still: what it did before must not shut it again.
+        is_out = self.outlier is not None and self.outlier.state(now) != "closed"
         return Seen(
             calls=sum(calls for calls, _ in counts),
             failed=sum(failed for _, failed in counts),
             usual=streams.median(now, within, least),
-            share=self.turn(now),
+            share=0.0 if is_out else self.turn(now),
         )
 
     def pass_over(self, now: float, outlier: Outlier, cool: float) -> None:
