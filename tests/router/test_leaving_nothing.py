@@ -21,6 +21,7 @@ def uncollected() -> Iterator[list[object]]:
     """What is only held in cycles after the block."""
     found: list[object] = []
     gc.collect()
+    gc.freeze()  # what was there before is not looked at
     gc.disable()
     try:
         yield found
@@ -30,6 +31,7 @@ def uncollected() -> Iterator[list[object]]:
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
+        gc.unfreeze()
         gc.enable()
 
 
