@@ -8,7 +8,8 @@ name parameters by their canonical word (`top_k`); `in_callers_words` turns thos
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Literal, Protocol, TypeAlias
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ from providers.canonical.chat import (
     ChatResponse,
     Finish,
     Media,
+    Message,
     Object,
     Opaque,
     Part,
@@ -27,6 +29,7 @@ from providers.canonical.chat import (
     Value,
 )
 from providers.canonical.errors import CallerError
+from providers.canonical.turns import Talk, says_more
 
 Kind: TypeAlias = Literal["dropped", "approximated", "invented"]
 
@@ -142,7 +145,25 @@ def lose_extras(request: ChatRequest, dialect: str, losses: Losses) -> None:
         return
     if request.extra:
         lose_extra(request, losses)
-    for message in request.messages:
+    if type(request.messages) is not Talk:
+        _lose_said(request.messages, losses)
+    if any(map(_extra_of, request.tools)):
+        for tool in request.tools:
+            lose_extra(tool, losses)
+    if not says_more(request):
+        return
+    for setting in request.safety:
+        lose_extra(setting, losses)
+    for single in (request.tool_choice, request.response_format, request.reasoning, request.audio):
+        if single is not None:
+            lose_extra(single, losses)
+
+
+_extra_of = attrgetter("extra")
+
+
+def _lose_said(messages: Sequence[Message], losses: Losses) -> None:
+    for message in messages:
         if message.extra:
             lose_extra(message, losses)
         for part in message.parts:
@@ -151,13 +172,6 @@ def lose_extras(request: ChatRequest, dialect: str, losses: Losses) -> None:
             if type(part) is ToolResult:
                 for inner in part.parts:
                     lose_extra(inner, losses)
-    for values in (request.tools, request.safety):
-        for value in values:
-            if value.extra:
-                lose_extra(value, losses)
-    for single in (request.tool_choice, request.response_format, request.reasoning, request.audio):
-        if single is not None:
-            lose_extra(single, losses)
 
 
 def lose_extra(value: Value, losses: Losses) -> None:

@@ -56,7 +56,9 @@ class Usual(NamedTuple):
 
 
 DEEPEST_USUAL = 8
-_LEAST_OF_A_VALUE = 2  # bytes, with what divides it from the next
+_LEAST_OF_A_VALUE = 2  # bytes, with what divides it from the next; so much does each level of nesting take, too
+_MOST_DIGITS = 30
+_has_many_digits = re.compile(rb"\d{%d}" % (_MOST_DIGITS + 1)).search
 
 
 def usual(key: str, shape: type[msgspec.Struct]) -> Usual:
@@ -81,11 +83,12 @@ def read_object(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES
 
     Those are shared by all calls that bring them: nobody may change them.
     """
+    short = _LEAST_OF_A_VALUE * depth  # bytes of a field that is nested too deep, or more
     if depth < DEEPEST_USUAL or len(data) > _LEAST_OF_A_VALUE * values:
-        usual = None  # it would have to be counted
+        usual, short = None, 0  # all would have to be counted
     try:
         top = _decode_raw(data)
-        body, found, seen = _fields(top, depth, usual)
+        body, found, seen = _fields(top, depth, usual, short)
     except (*UNREADABLE, MalformedRequest):
         return Read(decode_object(data, depth=depth, values=values), top_level(data), 0)  # says what is wrong
     if seen >= values:
@@ -94,9 +97,12 @@ def read_object(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES
 
 
 def _fields(
-    top: Mapping[str, msgspec.Raw], depth: int, usual: Usual | None
+    top: Mapping[str, msgspec.Raw], depth: int, usual: Usual | None, short: int
 ) -> tuple[dict[str, Json], list[Any] | None, int]:
-    """The fields, the usual one apart, and how many values the others are with all that is in them."""
+    """The fields, the usual one apart, and how many values the others are with all that is in them.
+
+    What is shorter than `short` bytes cannot be too deep; with 0 all is counted.
+    """
     body: dict[str, Json] = {}
     others: list[Json] = []
     found: list[Any] | None = None
@@ -112,8 +118,10 @@ def _fields(
             except UNREADABLE:
                 pass  # another shape, or none at all: that is for others to say
         body[key] = value = _decode(raw)
-        others.append(value)
-    return body, found, seen + _count(others, depth - 1, depth)
+        size = len(raw)
+        if size >= short or (size > _MOST_DIGITS and _has_many_digits(raw)):
+            others.append(value)
+    return body, found, seen + _count(others, depth - 1, depth) if others else seen
 
 
 def _least(fields: Mapping[str, msgspec.Raw]) -> int:

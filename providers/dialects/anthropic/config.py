@@ -19,6 +19,7 @@ from providers.canonical.chat import (
     ToolChoice,
 )
 from providers.canonical.loss import Losses, approximated, dropped, invented, join, schema_place
+from providers.canonical.turns import says_more
 from providers.dialects.anthropic.messages import Conversation
 from providers.dialects.anthropic.models import (
     EFFORTS,
@@ -71,11 +72,16 @@ def encode_config(request: ChatRequest, model: Family, built: Conversation, body
         raise refuse(built.last_at or "messages", "this model does not go on with a message of its own")
     _limit(request, model, body, losses)
     _tools(request, model, built, body, losses)
-    _choice(request, model, body, losses)
-    _format(request, model, built, body, losses)
-    _think(request, model, built, body, losses)
+    more = says_more(request)
+    if more:
+        _choice(request, model, body, losses)
+        _format(request, model, built, body, losses)
+        _think(request, model, built, body, losses)
     _sample(request, model, body, losses)
-    _rest(request, body, losses)
+    if more:
+        _rest(request, body, losses)
+    if request.stream:
+        body["stream"] = True
 
 
 def hold_marks(built: Conversation, losses: Losses) -> None:
@@ -164,8 +170,6 @@ def _rest(request: ChatRequest, body: Object, losses: Losses) -> None:
             losses.append(dropped(name, why))
     for setting in request.safety:
         losses.append(dropped(setting.at or "safety", "the target has no such settings"))
-    if request.stream:
-        body["stream"] = True
 
 
 # ── tools ──────────────────────────────────────────────────────────────────────────────
@@ -340,8 +344,6 @@ def _format(request: ChatRequest, model: Family, built: Conversation, body: Obje
             {"type": "text", "text": f"Answer with one JSON value of this schema and nothing else: {text}"}
         )
         losses.append(approximated("response_format", "this model keeps to no schema: it is told to"))
-    if built.system:
-        body["system"] = built.system
 
 
 def _described(wanted: ResponseFormat) -> Object:

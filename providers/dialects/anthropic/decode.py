@@ -22,12 +22,12 @@ from providers.canonical.chat import (
     Message,
     ReasoningConfig,
     ResponseFormat,
-    Role,
     ServerTool,
     Text,
     Tool,
     ToolChoice,
 )
+from providers.canonical.turns import Places, as_talk, contents_of, roles_of
 from providers.dialect import Asked
 from providers.dialects.anthropic.blocks import raw_input, raw_inputs, read_block
 from providers.dialects.anthropic.check import Plain
@@ -50,6 +50,7 @@ _MODES: Mapping[str, Literal["auto", "none", "required"]] = {
 }
 
 _STRING: Object = {"content": "string"}  # the form of most messages; nobody changes a form
+_PLACES = Places("messages", "content")
 
 
 def decode_request(asked: Asked) -> ChatRequest:
@@ -59,8 +60,12 @@ def decode_request(asked: Asked) -> ChatRequest:
         name: rest.pop(wire) for wire, name in PLAIN.items() if rest.get(wire) is not None and rest[wire] != ""
     }
     model = rest.pop("model")
-    messages = _usual(asked.usual) if asked.usual is not None else _messages(rest.pop("messages"), asked)
     system = _system(rest, form)
+    if asked.usual is not None:
+        messages = _usual(asked.usual, system)
+    else:
+        others = _messages(rest.pop("messages"), asked)
+        messages = others if system is None else (system, *others)
     stop = rest.pop("stop_sequences") if rest.get("stop_sequences") else ()
     if rest.get("tools"):
         tools = rest.pop("tools")
@@ -83,7 +88,7 @@ def decode_request(asked: Asked) -> ChatRequest:
     return ChatRequest(
         dialect=NAME,
         model=model,
-        messages=(*system, *messages),
+        messages=messages,
         stop=tuple(stop),
         stream=asked.stream,
         include_usage=True,
@@ -106,16 +111,16 @@ def _scatter(rest: Object, key: str, taken: tuple[str, ...], form: Object) -> No
 # ── messages ───────────────────────────────────────────────────────────────────────────
 
 
-def _system(rest: Object, form: Object) -> tuple[Message, ...]:
+def _system(rest: Object, form: Object) -> Message | None:
     system = rest.get("system")
     if not system:
-        return ()
+        return None
     del rest["system"]
     if type(system) is str:
         form["system"] = "string"
-        return (Message(role="system", parts=(Text(text=system, at="system"),), at="system"),)
+        return Message(role="system", parts=(Text(text=system, at="system"),), at="system")
     parts = tuple(read_block(block, f"system[{i}]") for i, block in enumerate(system))
-    return (Message(role="system", parts=parts, at="system"),)
+    return Message(role="system", parts=parts, at="system")
 
 
 def _messages(raws: list[Object], asked: Asked) -> tuple[Message, ...]:
@@ -126,20 +131,19 @@ def _messages(raws: list[Object], asked: Asked) -> tuple[Message, ...]:
     return tuple([one or _message(raws[i], i, inputs) for i, one in enumerate(plain)])
 
 
-def _usual(plain: list[Plain]) -> tuple[Message, ...]:
-    """The messages of a usual request."""
-    return tuple([_said(one.role, one.content, i) for i, one in enumerate(plain)])
+def _usual(plain: list[Plain], system: Message | None) -> tuple[Message, ...]:
+    """The messages of a usual request, after its system text."""
+    roles, texts = roles_of(plain), contents_of(plain)
+    return as_talk(_PLACES.messages(roles, texts, _STRING), roles, texts, system)
 
 
 def _plain(raw: Object, number: int) -> Message | None:
     """Most messages among others: a role and a text. None for any other."""
     content = raw["content"]
-    return _said(raw["role"], content, number) if len(raw) == 2 and type(content) is str else None
-
-
-def _said(role: Role, text: str, number: int) -> Message:
-    at = f"messages[{number}]"
-    return Message(role=role, parts=(Text(text=text, at=f"{at}.content"),), form=_STRING, at=at)
+    if len(raw) != 2 or type(content) is not str:
+        return None
+    at, inside = _PLACES.of(number)
+    return Message(role=raw["role"], parts=(Text(text=content, at=inside),), form=_STRING, at=at)
 
 
 def _message(raw: Object, number: int, raws: list[list[str | None]]) -> Message:

@@ -13,7 +13,7 @@ from providers.dialect import Asked, Traits, WireRequest
 from providers.dialects.anthropic.blocks import write_block
 from providers.dialects.anthropic.config import encode_config, hold_marks
 from providers.dialects.anthropic.decode import PLAIN
-from providers.dialects.anthropic.messages import Conversation
+from providers.dialects.anthropic.messages import Conversation, shortest
 from providers.dialects.anthropic.models import family
 from providers.dialects.anthropic.words import (
     HEADERS,
@@ -163,24 +163,13 @@ def _foreign_body(request: ChatRequest, losses: Losses, traits: Traits) -> Objec
     model = family(request.model)
     built = Conversation(request, model, losses)
     body: Object = {"model": request.model, "messages": built.messages}
-    if built.system:
-        body["system"] = built.system
     encode_config(request, model, built, body, losses)
-    body["system"] = _shortest(body.get("system"))
-    if body["system"] is None:
-        del body["system"]
-    for message in body["messages"]:
-        message["content"] = _shortest(message["content"])
-    hold_marks(built, losses)
+    if built.system:
+        body["system"] = shortest(built.system)
+    if built.marks:
+        hold_marks(built, losses)
     body.update(passed)
     return body
-
-
-def _shortest(blocks: Json) -> Json:
-    """Content as a string where it is one plain text, else as a list."""
-    if blocks and len(blocks) == 1 and len(blocks[0]) == 2 and "text" in blocks[0]:  # the other key is the type
-        return blocks[0]["text"]
-    return blocks or None
 
 
 # ── what the row says of its upstream ──────────────────────────────────────────────────
@@ -188,6 +177,8 @@ def _shortest(blocks: Json) -> Json:
 
 def _apply(traits: Traits, body: Object, losses: Losses, *, names: bool) -> None:
     """Fields that the upstream ignores are not sent, those that it rejects are refused."""
+    if not traits.ignores and not traits.rejects:
+        return
     for key in list(body):
         field = _PARAMETERS.get(key, key) if names else key
         if key in traits.rejects and body[key] is not None:

@@ -31,7 +31,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import MalformedRequest
 from providers.canonical.loss import Losses, approximated, dropped, invented, join, name_place
-from providers.canonical.turns import plain_text, whole_turns
+from providers.canonical.turns import Talk, plain_text, whole_turns
 from providers.dialects.anthropic.blocks import source_of
 from providers.dialects.anthropic.models import Family
 from providers.dialects.anthropic.words import FAMILY, NAME, Json, Object, refuse, written_id, written_name
@@ -52,7 +52,10 @@ _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*?)(;base64)?,", re.IGNORECASE
 
 
 class Conversation:
-    """Builds the messages of one request. `marks`: each block with a cache mark, and where the caller wrote it."""
+    """Builds the messages of one request. `marks`: each block with a cache mark, and where the caller wrote it.
+
+    The messages have strings as content where one plain text is all.
+    """
 
     def __init__(self, request: ChatRequest, model: Family, losses: Losses) -> None:
         self._model = model
@@ -65,7 +68,10 @@ class Conversation:
         self.marks: list[tuple[Object, str]] = []
         self.last_at = ""  # where the last message stood
         self.unsigned_step = False  # the tool turn that goes on began without signed thinking
-        self._build(whole_turns(request.messages))
+        if type(request.messages) is Talk:
+            self._take(request.messages)
+        else:
+            self._build(whole_turns(request.messages))
 
     @property
     def prefilled(self) -> bool:
@@ -73,6 +79,12 @@ class Conversation:
         return bool(self.messages[-1]["role"] == "assistant")
 
     # ── order ──────────────────────────────────────────────────────────────────────
+
+    def _take(self, talk: Talk) -> None:
+        if talk.system is not None:
+            self.system.append({"type": "text", "text": talk.system})
+        self.messages = talk.turns()
+        self.last_at = talk[-1].at
 
     def _build(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -98,6 +110,8 @@ class Conversation:
         if self.prefilled:
             self._trim()
         self._find_step()
+        for turn in self.messages:
+            turn["content"] = shortest(turn["content"])
 
     def _add_system(self, message: Message) -> None:
         for part in message.parts:
@@ -341,6 +355,13 @@ class Conversation:
         if mime != "text/plain":
             self._losses.append(approximated(at, f"the target takes {mime} as plain text"))
         return {"type": "text", "media_type": "text/plain", "data": text}
+
+
+def shortest(blocks: Json) -> Json:
+    """Content as a string where it is one plain text, else as a list."""
+    if blocks and len(blocks) == 1 and len(blocks[0]) == 2 and "text" in blocks[0]:  # the other key is the type
+        return blocks[0]["text"]
+    return blocks or None
 
 
 _ADD: Mapping[str, Callable[[Conversation, Message], None]] = {

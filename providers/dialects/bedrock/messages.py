@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
+from itertools import cycle
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -29,7 +30,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented, join, name_place
-from providers.canonical.turns import plain_text, whole_turns
+from providers.canonical.turns import SPEAKERS, Talk, plain_text, whole_turns
 from providers.dialects.bedrock.words import (
     FAMILY,
     FORMATS,
@@ -57,8 +58,16 @@ class Conversation:
         self.messages: list[Object] = []
         self.called: dict[str, None] = {}
         self.unsigned = False  # the last turn of the model calls tools, and its thinking is not there
-        self._build(whole_turns(request.messages))
-        self._finish()
+        if type(request.messages) is Talk:
+            self._take(request.messages)
+        else:
+            self._build(whole_turns(request.messages))
+            self._finish()
+
+    def _take(self, talk: Talk) -> None:
+        if talk.system is not None:
+            self.system.append({"text": talk.system})
+        self.messages = [{"role": role, "content": [{"text": text}]} for role, text in zip(cycle(SPEAKERS), talk.texts)]
 
     def _build(self, messages: Sequence[Message]) -> None:
         i = 0

@@ -24,6 +24,7 @@ from providers.canonical.loss import (
     lose_extras,
     schema_place,
 )
+from providers.canonical.turns import says_more
 from providers.dialect import Traits, WireRequest
 from providers.dialects import _traits
 from providers.dialects.bedrock.messages import Conversation, cache_point
@@ -55,17 +56,21 @@ _NOT_SAID = (
     *("store", "verbosity", "prediction", "cache_key", "audio"),
 )
 _TIERS = {"default": "default", "standard": "default", "priority": "priority", "flex": "flex", "reserved": "reserved"}
+_NOTHING: Object = {}
 _METADATA = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")
 _MOST_METADATA = 16
 
 
 def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> WireRequest:
     """The request as the service takes it. Losses and refusals name the caller's fields."""
-    passed = {key: value for key, value in (request.extra or {}).items() if key in traits.own & _OWN}
-    rest = {key: value for key, value in (request.extra or {}).items() if key not in passed}
+    extra = request.extra or _NOTHING
+    passed = {key: value for key, value in extra.items() if key in traits.own & _OWN}
+    rest = {key: value for key, value in extra.items() if key not in passed}
     lose_extras(msgspec.structs.replace(request, extra=rest or None) if passed else request, NAME, losses)
     model = family(request.model)
-    _refuse(request)
+    more = says_more(request)
+    if more:
+        _refuse(request)
     talk = Conversation(request, losses)
     fields, thinks = encode_thinking(request, model, talk.unsigned, losses)
     body: Object = {"messages": talk.messages}
@@ -79,8 +84,10 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
     tools = _tools(request, talk, model, losses)
     if tools:
         body["toolConfig"] = tools
-    _rest(request, body, losses)
-    fields |= _own_fields(passed.pop("additionalModelRequestFields", {}))
+    if more:
+        _rest(request, body, losses)
+    if passed:
+        fields |= _own_fields(passed.pop("additionalModelRequestFields", {}))
     if fields:
         body["additionalModelRequestFields"] = fields
     body |= passed

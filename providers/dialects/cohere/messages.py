@@ -21,7 +21,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, join, lose_marks, name_place
-from providers.canonical.turns import has_neighbours, plain_text
+from providers.canonical.turns import Talk, has_neighbours, plain_text
 
 from .words import Json, Object
 
@@ -45,6 +45,8 @@ class Writer:
         self.documents: list[Object] = []
 
     def messages(self, messages: Sequence[Message]) -> list[Object]:
+        if type(messages) is Talk:
+            return messages.whole()
         out: list[Object] = []
         for message in whole_turns(messages):
             if message.name is not None:

@@ -12,6 +12,7 @@ import msgspec
 
 from providers.canonical.chat import ChatRequest, ServerTool, Tool
 from providers.canonical.loss import Loss, Losses, approximated, dropped, invented, join, lose_extras
+from providers.canonical.turns import COMMON, says_more
 from providers.dialect import Traits, WireRequest
 from providers.wire.json import encode, wrong
 from providers.wire.memory import once
@@ -32,6 +33,7 @@ _PLAIN: Mapping[str, str] = {
     "seed": "seed",
     "logprobs": "logprobs",
 }
+_COMMON = {name: wire for name, wire in _PLAIN.items() if name in COMMON}
 #: Canonical parameter -> least, most. Values outside are brought to the nearest inside.
 _RANGES: Mapping[str, tuple[float, float]] = {
     "top_p": (0.01, 0.99),
@@ -66,11 +68,13 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
     body: Object = {"model": request.model, "messages": writer.messages(request.messages)}
     if request.stream:
         body["stream"] = True
-    _write_parameters(request, body, losses)
+    more = says_more(request)
+    _write_parameters(request, _PLAIN if more else _COMMON, body, losses)
     _write_tools(request, body, losses)
-    _write_format(request, body, losses)
-    _write_thinking(request, body, losses)
-    _lose_the_rest(request, losses)
+    if more:
+        _write_format(request, body, losses)
+        _write_thinking(request, body, losses)
+        _lose_the_rest(request, losses)
     body |= passed
     if writer.documents:
         given = body.get("documents") or []
@@ -82,8 +86,8 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
     return WireRequest(path=PATH, headers={"content-type": "application/json", "accept": accept}, body=encode(body))
 
 
-def _write_parameters(request: ChatRequest, body: Object, losses: Losses) -> None:
-    for name, wire in _PLAIN.items():
+def _write_parameters(request: ChatRequest, names: Mapping[str, str], body: Object, losses: Losses) -> None:
+    for name, wire in names.items():
         value = getattr(request, name)
         if value is None:
             continue
@@ -225,7 +229,7 @@ _CANONICAL = {wire: name for name, wire in _PLAIN.items()} | {"stop_sequences": 
 
 def _apply(traits: Traits, body: Object, losses: Losses) -> None:
     """Fields that the upstream ignores are not sent, those that it rejects are refused."""
-    for key in list(body):
+    for key in list(body) if traits.rejects or traits.ignores else ():
         field = _CANONICAL.get(key, key)
         if key in traits.rejects and body[key] is not None:
             raise refuse(field, "the target refuses this field")

@@ -6,12 +6,12 @@ Losses name canonical parameters (`top_k`); who reports them turns those into th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from operator import attrgetter
+from collections.abc import Mapping, Sequence
 
 from providers.canonical.chat import ChatRequest, ReasoningConfig, ResponseFormat, ServerTool, Tool, ToolChoice
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, at_least_one, dropped, join, schema_place
+from providers.canonical.turns import COMMON
 from providers.dialects.gemini.contents import written_name
 from providers.dialects.gemini.decode import TIER_OF
 from providers.dialects.gemini.models import EFFORTS, Family, budget_for, budget_within, effort_of, level_for
@@ -32,18 +32,17 @@ _NOT_SAID = (
 )
 
 
-def encode_config(request: ChatRequest, model: Family, losses: Losses) -> dict[str, Json]:
-    """generationConfig."""
+def encode_config(request: ChatRequest, model: Family, losses: Losses, *, more: bool) -> dict[str, Json]:
+    """generationConfig. `more`: the request says more than most."""
     config: dict[str, Json] = {}
-    _sampling(request, model, config, losses)
-    _lengths(request, config, losses)
-    if _special(request) != _NOTHING_SPECIAL:
+    _sample(request, _SAMPLING if more else _COMMON, model, config, losses)
+    if request.max_output_tokens is not None:
+        config["maxOutputTokens"] = at_least_one(request.max_output_tokens, losses)
+    if more:
+        _penalise(request, model, config, losses)
+        _lengths(request, config, losses)
         _specials(request, model, config, losses)
     return config
-
-
-_special = attrgetter("logprobs", "top_logprobs", "response_format", "reasoning", "modalities", "audio")
-_NOTHING_SPECIAL = _special(ChatRequest(dialect="", model="", messages=()))
 
 
 def _specials(request: ChatRequest, model: Family, config: dict[str, Json], losses: Losses) -> None:
@@ -69,12 +68,17 @@ _SAMPLING = (("temperature", "temperature", 2.0), ("top_p", "topP", 1.0), ("top_
 _PENALTIES = (("presence_penalty", "presencePenalty"), ("frequency_penalty", "frequencyPenalty"))
 
 
-_rarely = attrgetter(*(parameter for parameter, _ in _PENALTIES), "seed")
-_NEVER = (None,) * 3
+_COMMON = tuple(one for one in _SAMPLING if one[0] in COMMON)
 
 
-def _sampling(request: ChatRequest, model: Family, config: dict[str, Json], losses: Losses) -> None:
-    for parameter, key, most in _SAMPLING:
+def _sample(
+    request: ChatRequest,
+    parameters: Sequence[tuple[str, str, float | None]],
+    model: Family,
+    config: dict[str, Json],
+    losses: Losses,
+) -> None:
+    for parameter, key, most in parameters:
         value = getattr(request, parameter)
         if value is None:
             continue
@@ -85,8 +89,9 @@ def _sampling(request: ChatRequest, model: Family, config: dict[str, Json], loss
         if fitting != value:
             losses.append(approximated(parameter, f"the target takes 0 to {most}"))
         config[key] = fitting
-    if _rarely(request) == _NEVER:
-        return
+
+
+def _penalise(request: ChatRequest, model: Family, config: dict[str, Json], losses: Losses) -> None:
     for parameter, key in _PENALTIES:
         value = getattr(request, parameter)
         if value is None:
@@ -103,8 +108,6 @@ def _sampling(request: ChatRequest, model: Family, config: dict[str, Json], loss
 
 
 def _lengths(request: ChatRequest, config: dict[str, Json], losses: Losses) -> None:
-    if request.max_output_tokens is not None:
-        config["maxOutputTokens"] = at_least_one(request.max_output_tokens, losses)
     if request.stop:
         if len(request.stop) > _MOST_STOPS:
             losses.append(approximated("stop", f"the target takes {_MOST_STOPS} at most: the first are sent"))
@@ -255,16 +258,8 @@ def _calling(request: ChatRequest, model: Family, losses: Losses) -> dict[str, J
 # ── the rest ───────────────────────────────────────────────────────────────────────────
 
 
-_rest = attrgetter(
-    *("service_tier", "metadata", "store", "cached_content", "safety"), *(parameter for parameter, _ in _NOT_SAID)
-)
-_NO_REST = _rest(ChatRequest(dialect="", model="", messages=()))
-
-
 def encode_rest(request: ChatRequest, body: dict[str, Json], losses: Losses) -> None:
     """serviceTier, labels, store, safetySettings; and names what has no place at all."""
-    if _rest(request) == _NO_REST:  # most requests
-        return
     tier = request.service_tier
     if tier in TIER_OF:
         body["serviceTier"] = TIER_OF[tier]

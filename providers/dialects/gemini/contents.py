@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from itertools import cycle
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import msgspec
@@ -28,7 +29,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_marks, name_place
-from providers.canonical.turns import plain_text, whole_turns
+from providers.canonical.turns import Talk, plain_text, whole_turns
 from providers.dialects.gemini.models import Family
 from providers.dialects.gemini.names import FAMILY, NAME, Json
 from providers.dialects.gemini.parts import LEVEL_OF, encode_media, encode_opaque, encode_text, finish_part
@@ -45,6 +46,7 @@ _FOREIGN_ID = re.compile(
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:\-]{0,127}")
 _PREFIX = "isthmus_"
 _EMPTY = " "
+_SPEAKERS = ("user", "model")
 
 #: What the server fetches by URL, by suffix (vercel/ai, google-provider.ts).
 _BY_SUFFIX = {
@@ -131,8 +133,16 @@ class Contents:
         self.contents: list[dict[str, Json]] = []
         self._steps: list[tuple[int, dict[str, Json], ToolCall]] = []  # (content, part, call) of each first call
         self._turn = 0  # the content with which the current turn began
-        self._build(whole_turns(request.messages))
-        self._sign()
+        if type(request.messages) is Talk:
+            self._take(request.messages)
+        else:
+            self._build(whole_turns(request.messages))
+            self._sign()
+
+    def _take(self, talk: Talk) -> None:
+        if talk.system is not None:
+            self.system.append({"text": talk.system})
+        self.contents = [{"role": role, "parts": [{"text": text}]} for role, text in zip(cycle(_SPEAKERS), talk.texts)]
 
     def _build(self, messages: Sequence[Message]) -> None:
         i = 0

@@ -26,6 +26,7 @@ from providers.canonical.chat import (
     ToolChoice,
     ToolResult,
 )
+from providers.canonical.turns import Places, as_talk, roles_of
 from providers.dialect import Asked
 from providers.dialects.gemini.names import NAME, PATHS, Json, Names, RawPart, plain, raw_contents, raw_part
 from providers.dialects.gemini.parts import RequestIds, decode_part, is_text
@@ -44,8 +45,10 @@ NUMBERS = {
     "presencePenalty": "presence_penalty",
 }
 INTEGERS = {"maxOutputTokens": "max_output_tokens", "seed": "seed", "candidateCount": "n", "logprobs": "top_logprobs"}
-_SIMPLE = frozenset({*NUMBERS, *INTEGERS, "responseLogprobs", "stopSequences"})
+_NUMERIC = frozenset({*NUMBERS, *INTEGERS})
+_SIMPLE = frozenset({*_NUMERIC, "responseLogprobs", "stopSequences"})
 _SPEAKERS: dict[str, Role] = {"user": "user", "model": "assistant"}
+_PLACES = Places("contents", "parts[0]")
 _TIERS = {"standard": "default"}
 TIER_OF = {"default": "standard", "standard": "standard", "flex": "flex", "priority": "priority"}
 _MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none", "VALIDATED": "auto"}
@@ -109,8 +112,12 @@ _TAKEN = frozenset(
     | {"cachedContent", "serviceTier", "labels", "store", "model"}
 )
 
+_COMMON = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
+
 
 def _decode_top(work: _Decoding, body: dict[str, Json]) -> None:
+    if body.keys() <= _COMMON:
+        return
     fields = work.fields
     fields["cached_content"] = wire_json.take_string(body, "cachedContent")
     fields["store"] = wire_json.take_bool(body, "store")
@@ -157,9 +164,9 @@ def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix:
     system = body.get("systemInstruction")
     if system is not None:
         messages.append(_decode_system(work, system, prefix + work.snake.get("systemInstruction", "systemInstruction")))
-    raws: list[list[RawPart]] | None = None  # looked for when there is something that is not plain
     if work.asked.usual is not None:
-        return (*messages, *_usual(work.asked.usual))
+        return _usual(work.asked.usual, messages[0] if messages else None)
+    raws: list[list[RawPart]] | None = None  # looked for when there is something that is not plain
     call_id, result_id = work.ids.call, work.ids.result
     for i, content in enumerate(body["contents"]):
         at = f"{prefix}contents[{i}]"
@@ -192,14 +199,11 @@ def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix:
     return tuple(messages)
 
 
-def _usual(contents: list[Plain]) -> list[Message]:
-    """The contents of a usual request."""
-    messages = []
-    for i, content in enumerate(contents):
-        at = f"contents[{i}]"
-        parts = tuple([Text(text=part.text, at=f"{at}.parts[{j}]") for j, part in enumerate(content.parts)])
-        messages.append(Message(role=_SPEAKERS[content.role], parts=parts, at=at))
-    return messages
+def _usual(contents: list[Plain], system: Message | None) -> tuple[Message, ...]:
+    """The contents of a usual request, after its system text."""
+    texts = [content.parts[0].text for content in contents]
+    roles = list(map(_SPEAKERS.__getitem__, roles_of(contents)))
+    return as_talk(_PLACES.messages(roles, texts), roles, texts, system)
 
 
 def _placed(part: AnyPart, raw: dict[str, Json]) -> AnyPart:
@@ -213,8 +217,12 @@ def _placed(part: AnyPart, raw: dict[str, Json]) -> AnyPart:
 def _decode_system(work: _Decoding, system: Json, at: str) -> Message:
     if type(system) is str:
         return Message(role="system", parts=(Text(text=system, at=at),), at=at, form={"string": True})
+    written = system["parts"]
+    if len(system) == len(written) == 1 and is_text(written[0]):
+        text = Text(text=written[0]["text"], at=f"{at}.parts[0]")
+        return Message(role="system", parts=(text,), at=at)
     parts = tuple(
-        decode_part(part, f"{at}.parts[{j}]", work.ids.call, work.ids.result) for j, part in enumerate(system["parts"])
+        decode_part(part, f"{at}.parts[{j}]", work.ids.call, work.ids.result) for j, part in enumerate(written)
     )
     form = {"role": system["role"]} if "role" in system else None
     extra = {key: value for key, value in system.items() if key not in ("role", "parts")}
@@ -249,12 +257,13 @@ def _decode_config(work: _Decoding, config: Json) -> None:
     if not config:
         work.form["config"] = {}
     fields, at = work.fields, "generationConfig"
-    for key, parameter in NUMBERS.items():
-        if key in config:
-            fields[parameter] = wire_json.take_number(config, key, at)
-    for key, parameter in INTEGERS.items():
-        if key in config:
-            fields[parameter] = wire_json.take_integer(config, key, at)
+    for key in config:
+        if key in NUMBERS:
+            fields[NUMBERS[key]] = wire_json.take_number(config, key, at)
+        elif key in INTEGERS:
+            fields[INTEGERS[key]] = wire_json.take_integer(config, key, at)
+    if config.keys() <= _NUMERIC:
+        return
     fields["logprobs"] = wire_json.take_bool(config, "responseLogprobs", at)
     stop = wire_json.take_list(config, "stopSequences", at)
     if stop is not None:

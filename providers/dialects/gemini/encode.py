@@ -26,6 +26,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, dropped, invented, lose_extras
+from providers.canonical.turns import says_more
 from providers.dialect import Traits, WireRequest
 from providers.dialects.gemini.config import encode_config, encode_rest, encode_tools
 from providers.dialects.gemini.contents import Contents
@@ -154,10 +155,12 @@ def _foreign_body(request: ChatRequest, losses: Losses, traits: Traits) -> dict[
         body["tools"] = tools
     if tool_config:
         body["toolConfig"] = tool_config
-    config = encode_config(request, model, losses)
+    more = says_more(request)
+    config = encode_config(request, model, losses, more=more)
     if config:
         body["generationConfig"] = config
-    encode_rest(request, body, losses)
+    if more:
+        encode_rest(request, body, losses)
     body.update(passed)
     return body
 

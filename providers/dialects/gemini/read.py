@@ -7,7 +7,7 @@ ranges of generationConfig, the shape of safetySettings). Everything else is lef
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
@@ -37,10 +37,10 @@ class PlainPart(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """Most contents: of somebody, with one text or several."""
+    """Most contents: of somebody, with one text."""
 
     role: Literal["user", "model"]
-    parts: Annotated[list[PlainPart], msgspec.Meta(min_length=1)]
+    parts: tuple[PlainPart]
 
 
 USUAL = wire_json.usual("contents", Plain)
@@ -113,6 +113,11 @@ def take(body: Mapping[str, Json], name: str, at: str = "") -> tuple[str, Json]:
     return path(at, found or name), (body[found] if found else None)
 
 
+def _once(body: Mapping[str, Json], name: str, at: str) -> tuple[str, Json]:
+    """`take` of a body that has each field in one spelling, at the top."""
+    return name, body.get(name)
+
+
 def check_body(body: dict[str, Json], task: str, messages: int, tools: int, *, usual: bool = False) -> None:
     """Raises MalformedRequest for the first field that is not as it must be. `usual`: the contents are."""
     if task in ("embedContent", "batchEmbedContents"):
@@ -129,22 +134,22 @@ def check_body(body: dict[str, Json], task: str, messages: int, tools: int, *, u
 
 
 def _check_generate(body: dict[str, Json], at: str, messages: int, tools: int, *, usual: bool = False) -> None:
-    snake = "_" in "".join(body)  # else each field has one spelling
-
-    def field(name: str) -> tuple[str, Json]:
-        return take(body, name, at) if snake else (path(at, name), body.get(name))
-
+    spelled = bool(at)
+    for key in body:
+        spelled = spelled or "_" in key
+    field = take if spelled else _once  # else each field has one spelling
     if not usual:
-        _check_contents(*field("contents"), messages)
-    where, system = field("systemInstruction")
+        _check_contents(*field(body, "contents", at), messages)
+    where, system = field(body, "systemInstruction", at)
     if type(system) is dict:
-        _check_parts(system, where)
+        if len(system) > 1 or not _is_one_text(system):
+            _check_parts(system, where)
     elif system is not None and type(system) is not str:
         raise _wrong(where, "an object", system)
-    _check_tools(*field("tools"), tools)
-    _check_config(*field("generationConfig"))
-    _check_safety(*field("safetySettings"))
-    where, config = field("toolConfig")
+    _check_tools(*field(body, "tools", at), tools)
+    _check_config(*field(body, "generationConfig", at))
+    _check_safety(*field(body, "safetySettings", at))
+    where, config = field(body, "toolConfig", at)
     if config is not None and type(config) is not dict:
         raise _wrong(where, "an object", config)
 
@@ -201,6 +206,12 @@ def _check_tools(at: str, tools: Json, most: int) -> None:
         return
     if type(tools) is not list:
         raise _wrong(at, "an array", tools)
+    if _count_tools(tools, at) > most:
+        raise refuse(at, f"{at} must hold at most {most} tools")
+
+
+def _count_tools(tools: list[Json], at: str) -> int:
+    """How many there are: of functions each counts, of other entries each entry."""
     count = 0
     for i, tool in enumerate(tools):
         if type(tool) is not dict:
@@ -209,8 +220,7 @@ def _check_tools(at: str, tools: Json, most: int) -> None:
         if declarations is not None and type(declarations) is not list:
             raise _wrong(where, "an array", declarations)
         count += max(1, len(declarations or ()))
-    if count > most:
-        raise refuse(at, f"{at} must hold at most {most} tools")
+    return count
 
 
 def _check_config(at: str, config: Json) -> None:
@@ -219,13 +229,16 @@ def _check_config(at: str, config: Json) -> None:
     if type(config) is not dict:
         raise _wrong(at, "an object", config)
     for key, value in config.items():
-        rule = _RANGES.get(camel(key))
+        rule = _RANGES.get(key) or _RANGES.get(camel(key))
         if rule is not None and value is not None:
-            _check_number(f"{at}.{key}", value, *rule)
+            _check_number(at, key, value, *rule)
 
 
-def _check_number(at: str, value: Json, whole: bool, least: float, most: float | None) -> None:
-    kind = "an integer" if whole else "a number"
+def _check_number(outer: str, key: str, value: Json, whole: bool, least: float, most: float | None) -> None:
+    given = type(value)
+    if (given is int or (given is float and not whole)) and least <= value <= (value if most is None else most):
+        return  # most values
+    at, kind = path(outer, key), "an integer" if whole else "a number"
     if type(value) not in (int, float) or (whole and value != int(value)):
         raise _wrong(at, kind, value) if type(value) is not float else refuse(at, f"{at} must be {kind}")
     if value < least or (most is not None and value > most):
@@ -273,4 +286,4 @@ def _check_input(request: dict[str, Json], at: str) -> None:
             raise _wrong(where, "a string", value)
     where, value = take(request, "outputDimensionality", at)
     if value is not None:
-        _check_number(where, value, True, 1, None)
+        _check_number("", where, value, True, 1, None)

@@ -23,6 +23,7 @@ from providers.canonical.chat import (
     Tool,
 )
 from providers.canonical.loss import Loss, Losses, approximated, dropped, join, lose_extras
+from providers.canonical.turns import COMMON, says_more
 from providers.dialect import PLAIN, Asked, Traits, WireRequest
 from providers.wire.json import encode, splice, take_integer
 from providers.wire.memory import once, read_once
@@ -30,6 +31,8 @@ from providers.wire.memory import once, read_once
 from .messages import read_messages, read_usual, take_images
 from .spoken import Writer, refuse
 from .words import CONTENT_TYPE, NAME, OPTIONS, PATHS, Json, Object, form_of, leftovers, make_form
+
+_COMMON = {key: name for key, name in OPTIONS.items() if name in COMMON}
 
 # ── reading ────────────────────────────────────────────────────────────────────────────
 
@@ -110,12 +113,15 @@ def _options(rest: Object) -> tuple[Object, Object, bool]:
         return {"others": {}}, {}, False
     left = dict(rest.pop("options"))
     fields: Object = {}
-    for key, name in OPTIONS.items():
-        value = left.get(key)
+    for key in OPTIONS.keys() & left.keys():
+        name, value = OPTIONS[key], left[key]
         if value is None or value == [] or (key == "num_predict" and value <= 0):
             continue  # -1 and -2: as much as there is room for
         fields[name] = tuple(value) if key == "stop" else _as_integer(value) if key in _WHOLE else value
         del left[key]
+    if not left:
+        fields["others"] = {}
+        return fields, {}, True
     others, keep = leftovers(left)
     quiet = {**(keep or {}), **({"num_predict": -1} if left.get("num_predict") == -1 else {})}
     fields["others"] = {key: value for key, value in (others or {}).items() if key not in quiet}
@@ -186,18 +192,23 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits = PLAIN)
         body["messages"] = Writer(own, losses).messages(request.messages)
         _write_tools(request, body, losses, own)
     body["stream"] = request.stream
-    _write_format(request, body, losses, own)
-    _write_thinking(request, body, losses, own)
-    for key in ("logprobs", "top_logprobs"):
-        if getattr(request, key) is not None:
-            body[key] = getattr(request, key)
+    more = own or says_more(request)
+    if more:
+        _write_format(request, body, losses, own)
+        _write_thinking(request, body, losses, own)
+        for key in ("logprobs", "top_logprobs"):
+            if getattr(request, key) is not None:
+                body[key] = getattr(request, key)
     options: Object = {
-        key: value for key, name in OPTIONS.items() if (value := getattr(request, name)) is not None and value != ()
+        key: value
+        for key, name in (OPTIONS if more else _COMMON).items()
+        if (value := getattr(request, name)) is not None and value != ()
     }
     if own:
         _restore(request, form, body, options)
     else:
-        _fit(request, body, options, losses)
+        if more:
+            _fit(request, body, options, losses)
         body |= {key: value for key, value in passed.items() if key != "options"}
         options = {**_object(passed.get("options")), **options}
     if options or "options" in form:

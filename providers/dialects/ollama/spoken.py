@@ -24,7 +24,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, join, lose_marks, name_place
-from providers.canonical.turns import has_neighbours, plain_text
+from providers.canonical.turns import Talk, has_neighbours, plain_text
 from providers.wire import json as wire_json
 
 from .words import Json, Object, form_of, is_its_own
@@ -46,6 +46,8 @@ class Writer:
     def messages(self, messages: Sequence[Message]) -> list[Object]:
         if self._own:
             return [self._own_message(message) for message in messages]
+        if type(messages) is Talk:
+            return messages.whole()
         turns = whole_turns(messages)
         out: list[Object] = []
         i = 0

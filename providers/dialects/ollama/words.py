@@ -64,6 +64,8 @@ _EMPTY: tuple[Json, ...] = (None, "", [], {}, False)
 
 def leftovers(rest: Mapping[str, Json]) -> tuple[Object | None, Object | None]:
     """What was not understood: keys that say something (`extra`), and keys that only stand there (`form`)."""
+    if not rest:
+        return None, None
     keep = {key: value for key, value in rest.items() if type(value) not in (int, float) and value in _EMPTY}
     extra = {key: value for key, value in rest.items() if key not in keep}
     return extra or None, keep or None

@@ -24,11 +24,11 @@ from providers.canonical.chat import (
     Opaque,
     Reasoning,
     Refusal,
-    Role,
     Text,
     ToolCall,
     ToolResult,
 )
+from providers.canonical.turns import Places, as_talk, contents_of, roles_of
 from providers.dialects._openai.values import Json, Object, from_url, leftovers, make_form, take_mark
 
 from .check import Plain
@@ -36,7 +36,7 @@ from .words import NAME, read_citation, take_seal
 
 _encode = msgspec.json.encode
 _ABSENT: Any = object()
-_PLACES = tuple((f"messages[{i}]", f"messages[{i}].content") for i in range(256))
+_PLACES = Places("messages", "content")
 _SPEAKERS = ("user", "assistant", "system")
 _REASONING = ("reasoning_content", "reasoning")
 
@@ -49,7 +49,8 @@ def read_messages(raws: Sequence[Object]) -> tuple[Message, ...]:
 
 def read_usual(plain: Sequence[Plain]) -> tuple[Message, ...]:
     """The messages of a usual request."""
-    return tuple([_said(one.role, one.content, i) for i, one in enumerate(plain)])
+    roles, texts = roles_of(plain), contents_of(plain)
+    return as_talk(_PLACES.messages(roles, texts), roles, texts)
 
 
 def _plain(raw: Object, number: int) -> Message | None:
@@ -57,12 +58,8 @@ def _plain(raw: Object, number: int) -> Message | None:
     role, content = raw["role"], raw.get("content")
     if len(raw) != 2 or type(content) is not str or role not in _SPEAKERS:
         return None
-    return _said(role, content, number)
-
-
-def _said(role: Role, text: str, number: int) -> Message:
-    at, inside = _PLACES[number] if number < len(_PLACES) else (f"messages[{number}]", f"messages[{number}].content")
-    return Message(role=role, parts=(Text(text=text, at=inside),), at=at)
+    at, inside = _PLACES.of(number)
+    return Message(role=role, parts=(Text(text=content, at=inside),), at=at)
 
 
 def _message(raw: Object, at: str, number: int, legacy: dict[str, str]) -> Message:

@@ -17,6 +17,7 @@ from providers.canonical.chat import (
     ToolChoice,
 )
 from providers.canonical.loss import Losses, approximated, at_least_one, dropped, invented, join, lose_extras
+from providers.canonical.turns import COMMON, says_more
 from providers.dialect import PLAIN, Asked, Traits, WireRequest
 from providers.dialects._openai.values import TIER_WORDS, TIERS, Json, Object, leftovers, make_form, restore, take_mark
 from providers.wire.json import encode, splice
@@ -63,6 +64,7 @@ _PLAIN = tuple(
         "cache_key",
     )
 )
+_COMMON = tuple(pair for pair in _PLAIN if pair[0] in COMMON)
 _READ = {wire: name for name, wire in _PLAIN}
 _NAMES = {wire: name for name, wire in _PLAIN} | {"max_tokens": "max_output_tokens", "user": "end_user"}
 _TYPES: Mapping[str, tuple[type, ...]] = {"top_k": (int, float)}  # read only where it is just what canonical holds
@@ -75,8 +77,10 @@ def decode(asked: Asked) -> ChatRequest:
     rest = dict(asked.fields)
     paths: dict[str, str] = {}
     fields: Object = {}
-    _older(rest, "max_completion_tokens", "max_tokens", fields, paths)
-    _older(rest, "safety_identifier", "user", fields, paths)
+    if "max_tokens" in rest:
+        _older(rest, "max_completion_tokens", "max_tokens", fields, paths)
+    if "user" in rest:
+        _older(rest, "safety_identifier", "user", fields, paths)
     for wire, value in asked.fields.items():
         name = _READ.get(wire)
         if name is None or value is None or value == {} or (wire in _TYPES and type(value) not in _TYPES[wire]):
@@ -297,7 +301,8 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits = PLAIN)
         request = msgspec.structs.replace(request, stop=())
     form = form_of(request) if own else {}
     body: Object = {"model": request.model, "messages": Writer(own, traits, losses).messages(request.messages)}
-    for name, wire in _PLAIN:
+    more = own or says_more(request)
+    for name, wire in _PLAIN if more else _COMMON:
         value = getattr(request, name)
         if value is not None:
             body[wire] = value
@@ -305,14 +310,15 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits = PLAIN)
         for name, path in (request.paths or {}).items():
             body[path] = body.pop(PATHS.get(name, name))
     else:
-        _fit(request, body, losses, traits)
+        _fit(request, body, losses, traits, more=more)
     _write_tools(request, body, losses, own, plain=not traits.quirks)
-    if request.stop:
-        stop = request.stop if own else request.stop[:4]
-        body["stop"] = stop[0] if form.get("stop") == "string" else list(stop)
-    _write_format(request, body, losses, own, schema="json_schema_field" in traits.quirks)
-    _write_reasoning(request, body, losses)
-    _write_audio(request, body, losses, own)
+    if more:
+        if request.stop:
+            stop = request.stop if own else request.stop[:4]
+            body["stop"] = stop[0] if form.get("stop") == "string" else list(stop)
+        _write_format(request, body, losses, own, schema="json_schema_field" in traits.quirks)
+        _write_reasoning(request, body, losses)
+        _write_audio(request, body, losses, own)
     if request.stream:
         body["stream"] = True
         if (own and request.include_usage) or _tells_usage(traits):
@@ -357,16 +363,20 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "top_logprobs": (0, 20),
 }
 
+_COMMON_RANGES = tuple(pair for pair in _RANGES.items() if pair[0] in COMMON)
 
-def _fit(request: ChatRequest, body: Object, losses: Losses, traits: Traits) -> None:
+
+def _fit(request: ChatRequest, body: Object, losses: Losses, traits: Traits, *, more: bool) -> None:
     """Parameters of another dialect's caller, brought into this one's ranges and words."""
-    for key, (low, high) in _RANGES.items():
+    for key, (low, high) in _RANGES.items() if more else _COMMON_RANGES:
         value = body.get(key)
         if value is not None and not low <= value <= high:
             body[key] = min(max(value, low), high)
             losses.append(approximated(key, f"the target takes {low} to {high}"))
     if request.max_output_tokens is not None:
         body["max_completion_tokens"] = at_least_one(request.max_output_tokens, losses)
+    if not more:
+        return
     if request.n is not None and not 1 <= request.n <= 128:
         raise refuse("n", "the target gives 1 to 128 choices")
     if request.n == 1:
@@ -581,7 +591,7 @@ def _apply(traits: Traits, body: Object, losses: Losses, *, names: bool) -> dict
     if traits.quirks:
         query = quirks.query(traits, body)
         quirks.apply(traits.quirks, body, losses, exact=not names)
-    for key in list(body):
+    for key in list(body) if traits.rejects or traits.ignores else ():
         field = _NAMES.get(key, key) if names else key
         spelled = {key, _SAME.get(key, key)}
         if spelled & traits.rejects and body[key] is not None:

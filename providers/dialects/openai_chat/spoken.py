@@ -22,7 +22,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented, lose_marks, name_place
-from providers.canonical.turns import plain_text, whole_turns
+from providers.canonical.turns import Talk, plain_text, whole_turns
 from providers.dialect import Traits
 from providers.dialects._openai.values import Json, Object, restore, to_url
 
@@ -49,6 +49,8 @@ class Writer:
         self._moved: list[Object] = []  # media that may not stand where they stood: for a user message after it
 
     def messages(self, messages: Sequence[Message]) -> list[Object]:
+        if type(messages) is Talk and not self._own:
+            return messages.whole()
         out: list[Object] = []
         for message in messages if self._own else whole_turns(messages):
             if self._own:

@@ -25,12 +25,14 @@ from providers.canonical.chat import (
     Opaque,
     Reasoning,
     Refusal,
+    Role,
     Seal,
     Text,
     ToolCall,
     ToolResult,
 )
 from providers.canonical.errors import UnsupportedParameter
+from providers.canonical.turns import Places, as_talk, contents_of, roles_of, take_turns
 from providers.dialects._openai.values import Json, Object, from_url, leftovers, make_form, take_mark
 
 from .check import Plain
@@ -39,6 +41,9 @@ from .words import NAME, Carried, carried, is_made, seal_of
 # Items of built-in tools that the caller brings; every other item that we do not know is the model's.
 _BROUGHT = frozenset({"additional_tools", "mcp_approval_response", "configuration_update", "compaction_trigger"})
 _TYPES = {"assistant": "output_text"}  # what text is called in a message, by its role
+
+_ROLES: Mapping[str, Role] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+_PLACES = Places("input", "content")
 
 #: The forms of most items, by their role; nobody changes a form.
 _FORMS: Mapping[str, Object] = {
@@ -57,9 +62,15 @@ def read_input(body: Mapping[str, Json], usual: Sequence[Plain] | None = None) -
     """
     reader = _Reader()
     instructions = body.get("instructions")
+    system = None
     if instructions:
         text = Text(text=instructions, at="instructions")
-        reader.messages.append(Message(role="system", parts=(text,), form={"instructions": True}, at="instructions"))
+        system = Message(role="system", parts=(text,), form={"instructions": True}, at="instructions")
+        reader.messages.append(system)
+    if usual:
+        roles = list(map(_ROLES.__getitem__, roles_of(usual)))
+        if take_turns(roles, 1 if roles[0] == "system" else 0):
+            return _in_turn(usual, roles, system)
     for i, one in enumerate(usual or ()):
         reader.plain(one.role, one.content, f"input[{i}]")
     value = body.get("input")
@@ -69,6 +80,18 @@ def read_input(body: Mapping[str, Json], usual: Sequence[Plain] | None = None) -
     for i, raw in enumerate(value if isinstance(value, list) else ()):
         reader.item(raw, f"input[{i}]")
     return reader.end()
+
+
+def _in_turn(items: Sequence[Plain], roles: list[Role], system: Message | None) -> tuple[Message, ...]:
+    """Items of which none goes on with a message of the one before."""
+    texts = contents_of(items)
+    messages = [
+        Message(role=role, parts=(Text(text=text, form=form, at=inside),), at=at)
+        for role, text, form, (at, inside) in zip(
+            roles, texts, map(_FORMS.__getitem__, roles_of(items)), _PLACES.first(len(items))
+        )
+    ]
+    return as_talk(messages, roles, texts, system)
 
 
 def _is_plain(raw: Object) -> bool:

@@ -20,6 +20,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, at_least_one, dropped, invented, join, lose_extras
+from providers.canonical.turns import COMMON, says_more
 from providers.dialect import PLAIN, Asked, Traits, WireRequest
 from providers.dialects._openai.values import TIERS, Json, Object, leftovers, make_form, restore
 from providers.wire.json import encode, splice
@@ -62,6 +63,7 @@ _PLAIN = tuple(
         "cache_key",
     )
 )
+_COMMON = tuple(pair for pair in _PLAIN if pair[0] in COMMON)
 _READ = {wire: name for name, wire in _PLAIN}
 _NAMES = _READ | {"input": "messages", "user": "end_user", "text": "response_format", "reasoning": "reasoning"}
 
@@ -69,25 +71,27 @@ _LOGPROBS = "message.output_text.logprobs"
 _ENCRYPTED = "reasoning.encrypted_content"
 TIER_WORDS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
 # What an answer repeats of its request.
-ECHOED = (
-    "instructions",
-    "max_output_tokens",
-    "max_tool_calls",
-    "metadata",
-    "parallel_tool_calls",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "reasoning",
-    "safety_identifier",
-    "store",
-    "temperature",
-    "text",
-    "tool_choice",
-    "tools",
-    "top_logprobs",
-    "top_p",
-    "truncation",
-    "user",
+ECHOED = frozenset(
+    {
+        "instructions",
+        "max_output_tokens",
+        "max_tool_calls",
+        "metadata",
+        "parallel_tool_calls",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning",
+        "safety_identifier",
+        "store",
+        "temperature",
+        "text",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "truncation",
+        "user",
+    }
 )
 # Models that think: their reasoning is asked for in the form that can be sent back; others refuse the wish.
 _THINKS = re.compile(r"(?:.*/)?(?:o\d|gpt-[5-9]|codex)(?!.*-chat)")
@@ -105,9 +109,9 @@ _DEFAULTS: Object = {"background": False, "truncation": "disabled"}
 def decode(asked: Asked) -> ChatRequest:
     """What a request means. UnsupportedParameter where it means something that only its own upstream knows."""
     rest = dict(asked.fields)
-    for key, reason in _STORED.items():
-        if rest.get(key) is not None:
-            raise UnsupportedParameter(f"{key}: {reason}", param=key)
+    for key in _STORED.keys() & rest.keys():
+        if rest[key] is not None:
+            raise UnsupportedParameter(f"{key}: {_STORED[key]}", param=key)
     if rest.get("background"):
         raise UnsupportedParameter("background: the target answers at once or not at all", param="background")
     fields: Object = {}
@@ -139,7 +143,7 @@ def decode(asked: Asked) -> ChatRequest:
     )
     choice, reasoning = _tool_choice(rest), _reasoning(rest, paths)
     response_format, text = _text(rest, fields)
-    usual = {key: rest.pop(key) for key, value in _DEFAULTS.items() if key in rest and rest[key] == value}
+    usual = {key: rest.pop(key) for key in _DEFAULTS.keys() & rest.keys() if rest[key] == _DEFAULTS[key]}
     extra, keep = leftovers(rest)
     form = make_form(
         keep={**usual, **(keep or {})},
@@ -147,7 +151,7 @@ def decode(asked: Asked) -> ChatRequest:
         options=options,
         include=include,
         text=text,
-        echo={key: asked.fields[key] for key in ECHOED if key in asked.fields},
+        echo={key: value for key, value in asked.fields.items() if key in ECHOED},
     )
     return ChatRequest(
         dialect=NAME,
@@ -274,15 +278,17 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits = PLAIN)
     lose_extras(request, NAME, losses)
     body: Object = {"model": request.model}
     _write_messages(request, body, losses, own)
-    for name, wire in _PLAIN:
+    more = own or says_more(request)
+    for name, wire in _PLAIN if more else _COMMON:
         value = getattr(request, name)
         if value is not None:
             body[(request.paths or {}).get(name, wire) if own else wire] = value
     if not own:
-        _fit(request, body, losses, traits)
+        _fit(request, body, losses, traits, more=more)
     _write_tools(request, body, losses, own)
-    _write_text(request, body, losses, own)
-    _write_reasoning(request, body, losses, own)
+    if more:
+        _write_text(request, body, losses, own)
+        _write_reasoning(request, body, losses, own)
     _write_include(request, body, own)
     if request.stream:
         body["stream"] = True
@@ -324,19 +330,22 @@ def _restore(request: ChatRequest, body: Object) -> None:
 
 
 _RANGES: Mapping[str, tuple[float, float]] = {"temperature": (0, 2), "top_p": (0, 1), "top_logprobs": (0, 20)}
+_COMMON_RANGES = tuple(pair for pair in _RANGES.items() if pair[0] in COMMON)
 # Parameters that the dialect has no place for, and why their loss leaves the answer right.
 _NOWHERE = ("seed", "frequency_penalty", "presence_penalty", "logit_bias", "prediction")
 
 
-def _fit(request: ChatRequest, body: Object, losses: Losses, traits: Traits) -> None:
+def _fit(request: ChatRequest, body: Object, losses: Losses, traits: Traits, *, more: bool) -> None:
     """Parameters of another dialect's caller, brought into this one's ranges and words."""
-    for key, (low, high) in _RANGES.items():
+    for key, (low, high) in _RANGES.items() if more else _COMMON_RANGES:
         value = body.get(key)
         if value is not None and not low <= value <= high:
             body[key] = min(max(value, low), high)
             losses.append(approximated(key, f"the target takes {low} to {high}"))
     if request.max_output_tokens is not None:
         body["max_output_tokens"] = at_least_one(request.max_output_tokens, losses)
+    if not more:
+        return
     if request.n is not None and request.n != 1:
         raise refuse("n", "the target gives one answer")
     if request.cached_content is not None:
@@ -516,7 +525,7 @@ _SAME = {"safety_identifier": "user", "max_output_tokens": "max_tokens", "reason
 
 def _apply(traits: Traits, body: Object, losses: Losses, *, asked: bool) -> None:
     """Fields that the upstream ignores are not sent, those that it rejects are refused. `asked`: `store` is a wish."""
-    for key in list(body):
+    for key in list(body) if traits.rejects or traits.ignores else ():
         spelled = {key, _SAME.get(key, key)}
         if not spelled & (traits.rejects | traits.ignores):
             continue

@@ -23,7 +23,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_marks, name_place
-from providers.canonical.turns import plain_text
+from providers.canonical.turns import Talk, plain_text
 from providers.dialects._openai.values import Json, Object, restore, to_url
 
 from .items import form_of
@@ -169,6 +169,9 @@ class Writer:
         self._said: list[Object] = []  # of the model's message that is being written
 
     def write(self, messages: Sequence[Message]) -> None:
+        if type(messages) is Talk:
+            self.instructions, self.items = messages.system, messages.turns()
+            return
         for i, message in enumerate(messages):
             if message.name is not None:
                 self._losses.append(dropped(join(message.at, "name"), "the target has no names of participants"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -92,6 +93,56 @@ def test_a_plain_message_is_written_as_any_other(name: str, messages: tuple[Mess
         expected = written(name, request)
 
     assert expected == written(name, request)
+
+
+@st.composite
+def talks(draw: Any) -> tuple[Message, ...]:
+    """Messages of one text each: a system text or none, then mostly user and model in turn."""
+    roles = draw(st.sampled_from([["system"], []])) + ["user", "assistant"] * draw(st.integers(0, 2)) + ["user"]
+    if draw(st.integers(0, 3)) == 0:
+        roles.insert(draw(st.integers(0, len(roles))), draw(st.sampled_from(["user", "assistant", "system"])))
+    texts = draw(
+        st.lists(st.sampled_from(["words", "words ", "é😀"]) | TEXTS, min_size=len(roles), max_size=len(roles))
+    )
+    return tuple(Message(role=role, parts=(Text(text=text),)) for role, text in zip(roles, texts, strict=True))
+
+
+#: What a request may say beside its messages: what most say, and what they do not.
+WISHES: list[Json] = [
+    *({}, {"temperature": 0.3}, {"temperature": 1.7}, {"temperature": 0, "stream": True}),
+    *({"top_p": 0.5}, {"seed": 4}, {"stop": ("a",)}, {"n": 2}, {"store": True}, {"metadata": {"a": "b"}}),
+]
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+@EVERY
+@settings(max_examples=12)
+@given(messages=talks(), wishes=st.sampled_from(WISHES))
+def test_a_talk_is_written_as_its_messages(
+    name: str, upstream: str, messages: tuple[Message, ...], wishes: Json
+) -> None:
+    """From each language to each: the same bytes, losses and refusals, whether or not a writer knows that it is one
+    and that the request says no more than most do."""
+    said = ChatRequest(dialect="another", model="some-model", messages=messages, max_output_tokens=9, **wishes)
+    try:
+        request = DIALECTS[name].decode_request(asked(name, said))
+    except RouterError:
+        return  # no request of this language
+    each = msgspec.structs.replace(request, messages=tuple(list(request.messages)))
+    with looking_at_everything():
+        expected = written(upstream, each)
+
+    assert expected == written(upstream, each) == written(upstream, request)
+
+
+@contextmanager
+def looking_at_everything() -> Iterator[None]:
+    """While every writer takes a request for one that says more than most."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in [sys.modules[name] for name in sys.modules if name.startswith("providers.")]:
+            if hasattr(module, "says_more"):
+                patch.setattr(module, "says_more", lambda request: True)
+        yield
 
 
 # ── reading ────────────────────────────────────────────────────────────────────────────
