@@ -3,8 +3,9 @@
 A request of 5.3 kB, its answer and a stream of 200 chunks of text, through the codecs of every pair of dialects: the
 request read, decoded and encoded for the upstream; a chunk decoded and encoded for the caller; the same of a whole
 answer. Each is held against the least that the work can cost in this shape: JSON to dicts to frozen msgspec.Structs
-(the canonical types) to dicts to JSON, without a single check, measured in the same rounds. CPU time, the best of many
-short rounds, each begun warm: whatever else the machine does only ever adds. As in a conversation that goes on, the
+(the canonical types, with the place of each value and what is left of it) to dicts to JSON, without a single check,
+measured in the same rounds; a body in which only the model is another is measured beside them, to compare machines by.
+CPU time, the best of many short rounds, each begun warm: whatever else the machine does only ever adds. As in a conversation that goes on, the
 tools are those of the call before.
 """
 
@@ -99,19 +100,30 @@ class _Text(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+def _bare_message(raw: Json, at: str) -> Message:
+    rest = dict(raw)
+    text = Text(text=rest.pop("content"), at=f"{at}.content")
+    return Message(role=rest.pop("role"), parts=(text,), extra=rest or None, at=at)
+
+
+def _bare_tool(raw: Json, at: str) -> Tool:
+    rest = dict(raw["function"])
+    name, description, parameters = rest.pop("name"), rest.pop("description", None), rest.pop("parameters", None)
+    return Tool(name=name, description=description, parameters=parameters, extra=rest or None, at=f"{at}.function")
+
+
 def bare_request(data: bytes) -> bytes:
-    """A chat request of the origin dialect as one of Anthropic's, by way of the canonical types: frozen Structs."""
-    body = msgspec.json.decode(data)
+    """A chat request of the origin dialect as one of Anthropic's, by way of the canonical types: frozen Structs that
+    keep where each value stood and what of it was not taken."""
+    rest = msgspec.json.decode(data)
     request = ChatRequest(
         dialect=ORIGIN,
-        model=body["model"],
-        messages=tuple(Message(role=m["role"], parts=(Text(text=m["content"]),)) for m in body["messages"]),
-        tools=tuple(
-            Tool(name=f["name"], description=f.get("description"), parameters=f["parameters"])
-            for f in (tool["function"] for tool in body["tools"])
-        ),
-        temperature=body.get("temperature"),
-        max_output_tokens=body.get("max_tokens"),
+        model=rest.pop("model"),
+        messages=tuple(_bare_message(raw, f"messages[{i}]") for i, raw in enumerate(rest.pop("messages"))),
+        tools=tuple(_bare_tool(raw, f"tools[{i}]") for i, raw in enumerate(rest.pop("tools", ()))),
+        temperature=rest.pop("temperature", None),
+        max_output_tokens=rest.pop("max_tokens", None),
+        extra=rest or None,
     )
     system: list[Json] = []
     turns: list[Json] = []
@@ -142,6 +154,16 @@ def bare_chunk(data: bytes) -> bytes:
     """A text chunk of one dialect as one of another: dict, Struct, a template of bytes around the text."""
     delta = _Text(text=msgspec.json.decode(data)["choices"][0]["delta"]["content"])
     return b'data: {"candidates":[{"content":{"parts":[{"text":' + msgspec.json.encode(delta.text) + b"}]}}]}\n\n"
+
+
+_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def bare_relay(data: bytes) -> bytes:
+    """The same body with another model: what the machine is compared by."""
+    fields: Json = _raw_fields(data)
+    fields["model"] = "other-model"
+    return msgspec.json.encode(fields)
 
 
 # ── dialects in which nobody can ask: their answers, by hand ───────────────────────────
@@ -361,6 +383,10 @@ def sides() -> tuple[Samples, list[Caller], list[Upstream]]:
     return samples, callers, [Upstream(dialect, same.get(dialect.name)) for dialect in chats]
 
 
+def relayed(samples: Samples) -> Step:
+    return Step("another model in the same body", lambda: bare_relay(samples.body))
+
+
 def least(samples: Samples) -> tuple[Step, Step]:
     """The yardsticks: a request, a chunk."""
     chunk = msgspec.json.encode(_chunk({"content": "tok1 "}))
@@ -404,8 +430,9 @@ def show_steps(rounds: int) -> None:
     for a, b in [(a, b) for a in callers for b in upstreams if b.dialect is not a.dialect]:
         run = lambda a=a, b=b: b.dialect.encode_request(a.request, [])  # noqa: E731  # one of many
         steps.append(Step(f"{b.dialect.name} encode_request from {a.dialect.name}", run))
-    measure([request, chunk, *steps], rounds)
-    for step in (request, chunk, *sorted(steps, key=lambda step: step.name)):
+    relay = relayed(samples)
+    measure([request, chunk, relay, *steps], rounds)
+    for step in (request, chunk, relay, *sorted(steps, key=lambda step: step.name)):
         compared = step.best / (chunk if "chunk" in step.name else request).best
         print(f"{step.name:64}{step.best:8.2f} µs {compared:6.2f} × the least")
 

@@ -128,7 +128,7 @@ def test_a_talk_is_written_as_its_messages(
         request = DIALECTS[name].decode_request(asked(name, said))
     except RouterError:
         return  # no request of this language
-    each = msgspec.structs.replace(request, messages=tuple(list(request.messages)))
+    each = msgspec.structs.replace(request, messages=(*request.messages,))
     with looking_at_everything():
         expected = written(upstream, each)
 
