@@ -5,8 +5,8 @@ request read, decoded and encoded for the upstream; a chunk decoded and encoded 
 answer. Each is held against the least that the work can cost in this shape: JSON to dicts to frozen msgspec.Structs
 (the canonical types, with the place of each value and what is left of it) to dicts to JSON, without a single check,
 measured in the same rounds; a body in which only the model is another is measured beside them, to compare machines by.
-CPU time, the best of many short rounds, each begun warm: whatever else the machine does only ever adds. As in a conversation that goes on, the
-tools are those of the call before.
+CPU time, the best of many short rounds, each begun warm: whatever else the machine does only ever adds. As in a
+conversation that goes on, the tools are those of the call before.
 """
 
 from __future__ import annotations

@@ -179,6 +179,12 @@ def encode_tools(request: ChatRequest, model: Family, losses: Losses) -> tuple[J
         return [], None
     name = f"gemini: written {model.json_schema} {model.validates}"
     entries = once(request.tools, name, losses, lambda losses: _entries(request, model, losses))
+    if request.tool_choice is None and request.parallel_tool_calls is None:
+        for tool in request.tools:
+            if type(tool) is Tool and tool.strict:
+                break
+        else:
+            return entries or [], None
     declared = any(isinstance(tool, Tool) for tool in request.tools)
     if request.parallel_tool_calls is False:
         losses.append(dropped("parallel_tool_calls", "the target cannot be held to one call at a time"))

@@ -7,6 +7,7 @@ a countTokens body with generateContentRequest.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -64,7 +65,10 @@ class _Decoding:
         self.extra: dict[str, Json] = {}
         self.fields: dict[str, Any] = {}
         self.paths: dict[str, str] = {}
-        self.ids = RequestIds()
+
+    @cached_property
+    def ids(self) -> RequestIds:
+        return RequestIds()
 
     def open(self, value: dict[str, Json], at: str) -> dict[str, Json]:
         """`value` in camelCase; how its keys were spelled is noted under the path `at`."""
@@ -88,15 +92,19 @@ def decode_request(asked: Asked) -> ChatRequest:
         prefix = f"{work.snake.get('generateContentRequest', 'generateContentRequest')}."
     _decode_config(work, body.get("generationConfig"))
     messages = _decode_messages(work, body, bytes(raw) if raw else b"", prefix)
-    _decode_tool_config(work, body)
-    _decode_top(work, body)
+    common = True
+    for key in body:
+        common = common and key in _COMMON
+    if not common:
+        _decode_tool_config(work, body)
+        _decode_top(work, body)
     _note_spelling(work, prefix)
     return ChatRequest(
         dialect=NAME,
         model=asked.model,
         messages=messages,
         tools=_decode_tools(work, body),
-        safety=_decode_safety(work, body),
+        safety=() if common else _decode_safety(work, body),
         stream=asked.stream,
         include_usage=True,
         count=asked.task == "countTokens",
@@ -116,8 +124,6 @@ _COMMON = frozenset({"contents", "systemInstruction", "tools", "generationConfig
 
 
 def _decode_top(work: _Decoding, body: dict[str, Json]) -> None:
-    if body.keys() <= _COMMON:
-        return
     fields = work.fields
     fields["cached_content"] = wire_json.take_string(body, "cachedContent")
     fields["store"] = wire_json.take_bool(body, "store")
@@ -262,7 +268,7 @@ def _decode_config(work: _Decoding, config: Json) -> None:
             fields[NUMBERS[key]] = wire_json.take_number(config, key, at)
         elif key in INTEGERS:
             fields[INTEGERS[key]] = wire_json.take_integer(config, key, at)
-    if config.keys() <= _NUMERIC:
+    if all(map(_NUMERIC.__contains__, config)):
         return
     fields["logprobs"] = wire_json.take_bool(config, "responseLogprobs", at)
     stop = wire_json.take_list(config, "stopSequences", at)
@@ -367,7 +373,7 @@ def _decode_tools(work: _Decoding, body: dict[str, Json]) -> tuple[Tool | Server
     if "tools" in body and not body["tools"]:
         work.form["tools"] = body["tools"]
     for tool in tools:
-        if isinstance(tool, Tool) and tool.form and tool.form.get("response") == "json":
+        if type(tool) is Tool and tool.response is not None and tool.form and tool.form.get("response") == "json":
             spelled = tool.form.get("names", {}).get("responseJsonSchema", "responseJsonSchema")
             work.paths[f"{tool.at}.response"] = f"{tool.at}.{spelled}"
     return tools

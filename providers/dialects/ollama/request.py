@@ -49,11 +49,11 @@ def decode(asked: Asked) -> ChatRequest:
     if tools:
         del rest["tools"]
     fields, options, said = _options(rest)
-    for key in ("logprobs", "top_logprobs"):
+    for key in ("logprobs", "top_logprobs") if rest else ():
         if rest.get(key) is not None:
             fields[key] = take_integer(rest, key) if key == "top_logprobs" else rest[key]
             del rest[key]
-    response_format, reasoning = _format(rest), _thinking(rest)
+    response_format, reasoning = (_format(rest), _thinking(rest)) if rest else (None, None)
     extra, keep = leftovers(rest)
     form = make_form(
         task="generate" if generates else None,

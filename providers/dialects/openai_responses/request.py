@@ -136,11 +136,27 @@ def decode(asked: Asked) -> ChatRequest:
         del rest["stream_options"]  # we never pad, so only a wish for padding would be lost
     else:
         options = None
-    include = _include(rest, fields, paths)
     raws = rest.pop("tools") if rest.get("tools") else []
     tools = read_once(
         raws, "openai.responses: read", lambda: tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(raws))
     )
+    echo = {key: value for key, value in asked.fields.items() if key in ECHOED}
+    if not rest and options is None and "top_logprobs" not in fields:  # most requests
+        spelled: Object = {"echo": echo} if echo else {}
+        if stream is not True and "stream" in asked.fields:
+            spelled["stream"] = [stream]
+        return ChatRequest(
+            dialect=NAME,
+            model=asked.model,
+            messages=messages,
+            tools=tools,
+            stream=bool(stream),
+            include_usage=True,
+            paths=paths or None,
+            form=spelled or None,
+            **fields,
+        )
+    include = _include(rest, fields, paths)
     choice, reasoning = _tool_choice(rest), _reasoning(rest, paths)
     response_format, text = _text(rest, fields)
     usual = {key: rest.pop(key) for key in _DEFAULTS.keys() & rest.keys() if rest[key] == _DEFAULTS[key]}
@@ -151,7 +167,7 @@ def decode(asked: Asked) -> ChatRequest:
         options=options,
         include=include,
         text=text,
-        echo={key: value for key, value in asked.fields.items() if key in ECHOED},
+        echo=echo,
     )
     return ChatRequest(
         dialect=NAME,
