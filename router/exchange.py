@@ -112,7 +112,6 @@ class Exchange:
         self._kept = kept  # what of an upstream's headers goes on
         self._request: ChatRequest | None = None
         self._embedding: EmbeddingsRequest | None = None  # in its place, where vectors are asked for
-        self._sent = False
         self._waited = 0.0  # before the attempt under way
         self._broke: RouterError | None = None  # what ended the stream under way before its end
         self._was_callers_clock = False  # that did so
@@ -235,7 +234,8 @@ class Exchange:
                     raise
                 # Without its frames: what they hold (bodies) must not wait for the collector of cycles.
                 error.with_traceback(None)
-                history.append(Attempt(target=target, error=outgoing.for_key(error, plan.own_key), sent=self._sent))
+                calls = len(self.record.attempts) - sum(attempt.calls for attempt in history)
+                history.append(Attempt(target=target, error=outgoing.for_key(error, plan.own_key), calls=calls))
             step = next_step(
                 targets,
                 history,
@@ -293,7 +293,6 @@ class Exchange:
 
     async def _attempt(self, asked: Asked, plan: Plan, target: Target) -> None:
         """One call of one target, up to the last byte of its answer to the caller."""
-        self._sent = False
         seen = None if target.provider == UNLISTED else targeting.seen(self.gateway, asked, plan, target)
         if seen is not None:
             self.record.provider = target.provider
@@ -395,7 +394,6 @@ class Exchange:
         if provider.name != UNLISTED:
             self.generation.budget(provider.name, plan.policy.retry_budget).note_call(now)
         clocks = self._clocks(plan, provider)
-        self._sent = True
         call: UpstreamCall | None = None
         try:
             url = address(provider.base_url, wire)

@@ -326,7 +326,8 @@ async def race(
             at = run.began(clock()) + after if is_alone and run.is_undecided else math.inf
             if at <= clock():
                 is_alone = False
-                other = _other(racer, asked, plan, targets, target, history)
+                calls = max(1, len(run.sides[0].attempts.own))
+                other = _other(racer, asked, plan, targets, target, history, calls)
                 if other is not None:
                     beside = first.beside(run, asked, plan, other, hedge=True)
                 continue
@@ -338,8 +339,8 @@ async def race(
         for where, seconds in run.lost(target, other):
             targeting.seen(racer.gateway, asked, plan, where).outpaced(seconds, clock(), stream=asked.stream)
     if run.winner is None and other is not None and isinstance(failure := run.sides[1].error, RouterError):
-        sent = bool(run.sides[1].attempts.own)
-        history.append(Attempt(target=other, error=failure.with_traceback(None), sent=sent))
+        calls = len(run.sides[1].attempts.own)
+        history.append(Attempt(target=other, error=failure.with_traceback(None), calls=calls))
         del failure
     error = run.release()
     if error is not None:
@@ -350,7 +351,13 @@ async def race(
 
 
 def _other(
-    racer: Racer, asked: Asked, plan: Plan, targets: Sequence[Target], first: Target, history: Sequence[Attempt]
+    racer: Racer,
+    asked: Asked,
+    plan: Plan,
+    targets: Sequence[Target],
+    first: Target,
+    history: Sequence[Attempt],
+    calls: int,
 ) -> Target | None:
     """The target that is asked as well, if there is one. It counts against its budget."""
     gateway, generation, now = racer.gateway, racer.generation, racer.gateway.clock()
@@ -359,6 +366,7 @@ def _other(
         history,
         first,
         plan.policy,
+        calls=calls,
         now=now,
         deadline=plan.deadline,
         rows=generation.rows,

@@ -10,7 +10,7 @@ as a stream is given as one when all of it is there. Such answers are checked an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -38,6 +38,12 @@ class ShapedExchange(Exchange):
     _aim: tuple[Plan, Provider, str | None] | None = None  # of the attempt under way
     _emulated: frozenset[Emulated] = frozenset()  # of the attempt under way
     _caught: list[ChatResponse] | None = None  # while the model is asked again: its answer comes in here
+
+    def _apart(self) -> Self:
+        """What is asked again on one side of a race is answered to that side alone."""
+        other = super()._apart()
+        other._caught = None
+        return other
 
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
         match = self.admission.match

@@ -21,7 +21,7 @@ POLICY = PolicySettings()
 
 
 def failed(target: Target, error: errors.RouterError, *, sent: bool = True, committed: bool = False) -> Attempt:
-    return Attempt(target=target, error=error, sent=sent, committed=committed)
+    return Attempt(target=target, error=error, calls=int(sent), committed=committed)
 
 
 def busy(retry_after: float | None = None) -> errors.RouterError:
