@@ -42,11 +42,8 @@ def second(
 ) -> Target | None:
     """Where, if anywhere. `first` is under way, with so many `calls`, `history` what has failed before it; `ready`: is
     it well and free?"""
-    if (
-        calls + sum(attempt.calls for attempt in history) >= settings.attempts
-        or now >= deadline
-        or _is_narrowed(rows, first)
-    ):
+    made = calls + sum(attempt.calls for attempt in history)
+    if made >= settings.attempts or now >= deadline or _is_narrowed(rows, first):
         return None
     tried = [first, *(attempt.target for attempt in history)]
     refusals = [attempt for attempt in history if is_refusal(attempt.error, settings)]
