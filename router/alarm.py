@@ -71,6 +71,7 @@ class Alarm:
         self.at: float | None = None
         self.expired = False
         self.phase = ""
+        self._rang = 0  # how often since it was last forgiven
 
     def set(self, at: float, phase: str) -> None:
         """From now on, `at` is the instant. `phase` says what we wait for."""
@@ -92,26 +93,34 @@ class Alarm:
     def due(self) -> None:
         """The instant has come."""
         self.at = None
-        self.expired = True
-        if self._task is not None:
-            self._task.cancel()
+        self._end_wait()
 
     def ring(self, phase: str) -> None:
         """Ends the wait now, whatever it was for."""
-        self.expired = True
         self.phase = phase
+        self._end_wait()
+
+    def _end_wait(self) -> None:
+        self.expired = True
         if self._task is not None:
+            self._rang += 1
             self._task.cancel()
 
     def forgive(self) -> bool:
-        """After a CancelledError: was it ours? Then it is taken back, and the task may go on."""
+        """After a CancelledError: was it ours? Then it is taken back, and the task may go on.
+
+        Not where somebody else has ended it as well: a caller who leaves at the last moment has left all the same.
+        """
         if not self.expired:
             return False
         self.expired = False
         self.at = None
-        if self._task is not None:
+        rang, self._rang = self._rang, 0
+        if self._task is None:
+            return True
+        for _ in range(rang):
             self._task.uncancel()
-        return True
+        return self._task.cancelling() == 0
 
 
 class waiting:

@@ -156,10 +156,20 @@ class Race:
                     side.settle()
 
     async def _all(self) -> None:
+        """Until both are over, though the call be ended once more meanwhile: what they have used is written down."""
+        again: asyncio.CancelledError | None = None
         while self.open:
-            await asyncio.wait(self.open)
+            try:
+                await asyncio.wait(self.open)
+            except asyncio.CancelledError as error:
+                again = error
         for side in self.sides:
             side.settle()
+        if again is not None:
+            try:
+                raise again
+            finally:
+                del again
 
     async def close(self) -> None:
         """Whoever is still under way is cut off."""
@@ -334,10 +344,12 @@ async def race(
             await run.wait(None if at == math.inf else at - clock())
             run.look(lambda error: error.retry == "never" and not is_refusal(error, plan.policy))
     finally:
-        await run.close()
-        racer.adopt(first if beside is None or run.winner is not run.sides[1] else beside, run)
-        for where, seconds in run.lost(target, other):
-            targeting.seen(racer.gateway, asked, plan, where).outpaced(seconds, clock(), stream=asked.stream)
+        try:
+            await run.close()
+        finally:
+            racer.adopt(first if beside is None or run.winner is not run.sides[1] else beside, run)
+            for where, seconds in run.lost(target, other):
+                targeting.seen(racer.gateway, asked, plan, where).outpaced(seconds, clock(), stream=asked.stream)
     if run.winner is None and other is not None and isinstance(failure := run.sides[1].error, RouterError):
         calls = len(run.sides[1].attempts.own)
         history.append(Attempt(target=other, error=failure.with_traceback(None), calls=calls))

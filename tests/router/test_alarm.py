@@ -70,6 +70,36 @@ async def test_a_caller_who_leaves_is_no_timeout() -> None:
         await task
 
 
+async def test_a_caller_who_leaves_as_time_runs_out_has_left() -> None:
+    """The clock does not hide it: nothing is tried again for somebody who is gone."""
+    alarms: list[Alarm] = []
+
+    async def wait() -> None:
+        alarms.append(Alarm())
+        with waiting(alarms[0], soon(5), "idle"):
+            await asyncio.sleep(5)
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0.01)
+    alarms[0].due()
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_clock_that_rings_twice_is_ours_both_times() -> None:
+    """Time runs out as the gateway stops: no caller has left."""
+    alarm = Alarm()
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.01, lambda: (alarm.due(), alarm.ring("drain")))
+    with pytest.raises(Overloaded), waiting(alarm, soon(5), "idle"):
+        await asyncio.sleep(5)
+    task = asyncio.current_task()
+
+    assert task is not None and 0 == task.cancelling()
+
+
 async def test_a_drain_ends_the_wait_as_our_own_doing() -> None:
     """Overloaded: the upstream is not blamed."""
     alarm = Alarm()
