@@ -34,7 +34,7 @@ from router.shaped import ShapedExchange
 from router.state.cache import Kept
 from router.state.flights import End, Flight, Hearing, few
 from router.state.seals import Note, SealTape
-from router.table import CacheSettings, Limits, Target
+from router.table import CacheSettings, Limits
 
 MOST_FAILED = 2  # calls that may fail before those who wait for them go on by themselves, all at once
 #: What of an answer's head belongs to the answer, and is the same for everyone who gets it.
@@ -94,20 +94,13 @@ def key_of(exchange: Exchange, asked: Asked, plan: Plan, cache: CacheSettings) -
         sorted((name, value) for name, value in incoming.query.items() if name != "key"),
         [(name, incoming.headers.getall(name, ())) for name in sorted(admission.dialect.passes)],
         None if named is None else (named.listed, named.default),
-        sorted({(target.provider, target.model or "") for target in _reachable(exchange, asked, plan)}),
+        sorted({(target.provider, target.model or "") for target in targeting.taking(asked, plan, exchange)}),
         plan.on_loss,
     )
     digest = blake2b(repr(meant).encode("utf-8", "backslashreplace"), digest_size=32)
     digest.update(b"\0")
     digest.update(asked.wire.body)
     return digest.digest()
-
-
-def _reachable(exchange: Exchange, asked: Asked, plan: Plan) -> Sequence[Target]:
-    """The targets that may answer: those of another caller, or of other headers, may be others."""
-    if plan.rules is None or not plan.rules.conditional:
-        return plan.targets
-    return targeting.fitting(plan.targets, exchange.facts(asked))[0]
 
 
 class CachedExchange(Exchange):

@@ -213,9 +213,12 @@ class Exchange:
         budget = self.admission.who.budget
         if budget is None or plan.own_key is not None or self.record.operation == "count_tokens":
             return
+        taking = targeting.taking(asked, plan, self)
+        if not taking:
+            return  # which is told where they are chosen
         spend = Spend(self.gateway.budgets, self.admission.who.name, budget, self.foreseen(asked), self.gateway.wall)
         self.charges = (*self.charges, spend)
-        plan.targets = spend.set_aside(plan.targets, asked.model, plan.providers, self.generation.prices)
+        plan.targets = spend.set_aside(taking, asked.model, plan.providers, self.generation.prices)
         self.watch.lap("access")
 
     # ── attempts ───────────────────────────────────────────────────────────────────
