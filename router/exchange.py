@@ -310,6 +310,8 @@ class Exchange:
             if self.record.queued:
                 self.watch.lap("queue")
         try:
+            if self.gateway.clock() >= plan.deadline:
+                raise UpstreamTimeout("no time is left to ask the upstream")
             if seen is None:
                 await self._call(asked, plan, provider, ready.upstream, ready.wire, self._secret)
             else:

@@ -181,7 +181,9 @@ class ShapedExchange(Exchange):
         return None if breaches(request, second, _check) else with_usage_of(response, second)
 
     def _may_ask_again(self, plan: Plan, provider: Provider) -> bool:
-        """Within the attempts of the policy, and of the row for this target."""
+        """Within the time and the attempts of the policy, and those of the row for this target."""
+        if self.gateway.clock() >= plan.deadline:
+            return False
         attempts = self.record.attempts
         here = [one for one in attempts if (one.provider, one.model) == (provider.name, attempts[-1].model)]
         return len(attempts) < plan.policy.attempts and (provider.attempts is None or len(here) < provider.attempts)
