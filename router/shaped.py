@@ -14,8 +14,8 @@ from typing import Any, Self
 
 import msgspec
 
-from providers.adherence import Breach, asked_again, breaches, flags, wanted, with_usage_of
-from providers.canonical.chat import ChatRequest, ChatResponse
+from providers.adherence import Breach, asked_again, breaches, flags, usage_of_both, wanted, with_usage_of
+from providers.canonical.chat import ChatRequest, ChatResponse, Usage
 from providers.canonical.errors import BadUpstreamBytes, CallerError, RouterError
 from providers.canonical.loss import Losses, blame, in_callers_words
 from providers.canonical.stream import Fold, StreamEvent
@@ -38,11 +38,12 @@ class ShapedExchange(Exchange):
     _aim: tuple[Plan, Provider, str | None] | None = None  # of the attempt under way
     _emulated: frozenset[Emulated] = frozenset()  # of the attempt under way
     _caught: list[ChatResponse] | None = None  # while the model is asked again: its answer comes in here
+    _unheard: Usage | None = None  # what an answer used that was asked for again, and is no better
 
     def _apart(self) -> Self:
         """What is asked again on one side of a race is answered to that side alone."""
         other = super()._apart()
-        other._caught = None
+        other._caught = other._unheard = None
         return other
 
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
@@ -107,7 +108,14 @@ class ShapedExchange(Exchange):
         secret: str | None,
     ) -> None:
         self._aim = (plan, provider, secret)
-        await super()._call(asked, plan, provider, upstream, wire, secret)
+        if self._caught is not None:
+            return await super()._call(asked, plan, provider, upstream, wire, secret)
+        self._unheard = None
+        try:
+            await super()._call(asked, plan, provider, upstream, wire, secret)
+        finally:
+            if self._unheard is not None and self.record.usage is not None:
+                self.record.usage = usage_of_both(self._unheard, self.record.usage)
 
     def _is_checked(self, asked: Asked) -> bool:
         if self.record.operation != "chat":
@@ -178,7 +186,10 @@ class ShapedExchange(Exchange):
         finally:
             self._caught = None
         second = caught[0]
-        return None if breaches(request, second, _check) else with_usage_of(response, second)
+        if breaches(request, second, _check):
+            self._unheard = second.usage
+            return None
+        return with_usage_of(response, second)
 
     def _may_ask_again(self, plan: Plan, provider: Provider) -> bool:
         """Within the time and the attempts of the policy, and those of the row for this target."""

@@ -123,6 +123,18 @@ async def test_the_first_answer_stands_where_the_second_is_no_better(
 
 
 @needs_extra
+@lanes
+async def test_an_answer_that_was_no_better_is_counted_all_the_same(lane: Lane) -> None:
+    """It was made, and will be on the upstream's bill: limits, log and metrics know of both."""
+    async with between("repair") as (gateway, upstream):
+        upstream.always(lane.whole(BROKEN))
+        await ask(gateway, lane)
+
+        assert {"input": 18, "output": 6} == (await gateway.lines())[-1]["usage"]
+        assert 24 == gateway.metric("isthmus_tokens_total")
+
+
+@needs_extra
 async def test_a_route_may_say_otherwise() -> None:
     """`check_schema` of a route comes before that of the policy."""
     async with between("repair") as (gateway, upstream):
