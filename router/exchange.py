@@ -553,12 +553,17 @@ class Exchange:
             self._embedding = outgoing.codec(self.dialect).decode_embeddings(asked)
         return self._embedding
 
+    def _passed(self, upstream: Dialect) -> frozenset[str]:
+        """Names of the caller's headers that go on."""
+        return outgoing.passed(self.dialect, upstream, own_key=self._has_own_key)
+
     def _addressed(
         self, wire: WireRequest, upstream: Dialect, provider: Provider, secret: str | None, asked: Asked
     ) -> WireRequest:
         """Headers: our own, what the caller may pass on, the row's, the credential. Nothing else goes out."""
-        names = outgoing.passed(self.dialect, upstream, own_key=self._has_own_key)
-        headers = outgoing.headers(self.incoming.headers, names, request_id=self.record.id, stream=asked.stream)
+        headers = outgoing.headers(
+            self.incoming.headers, self._passed(upstream), request_id=self.record.id, stream=asked.stream
+        )
         if provider.name == UNLISTED:
             headers["via"] = f"1.1 {self.gateway.instance}"
         headers.update(wire.headers)

@@ -91,6 +91,11 @@ class ShapedExchange(Exchange):
             request = msgspec.structs.replace(request, model=model)
         return upstream.encode_request(request, lost, traits)
 
+    def _passed(self, upstream: Dialect) -> frozenset[str]:
+        """What is asked again is another question: not the one that the caller's key stands for."""
+        names = super()._passed(upstream)
+        return names if self._caught is None else names - {"idempotency-key"}
+
     def _addressed(
         self, wire: WireRequest, upstream: Dialect, provider: Provider, secret: str | None, asked: Asked
     ) -> WireRequest:

@@ -124,6 +124,18 @@ async def test_the_first_answer_stands_where_the_second_is_no_better(
 
 @needs_extra
 @lanes
+async def test_what_is_asked_again_is_another_question(lane: Lane) -> None:
+    """An upstream that knows the caller's key would say that it has answered, or that the body is another one."""
+    async with between("repair") as (gateway, upstream):
+        upstream.always(lane.whole(BROKEN))
+        wish = OPENAI if lane.caller == "openai" else GEMINI
+        await gateway.post(lane.path(), {**lane.body(), **wish}, headers={"idempotency-key": "once"})
+
+        assert ["once", None] == [request.header("idempotency-key") for request in upstream.requests]
+
+
+@needs_extra
+@lanes
 async def test_an_answer_that_was_no_better_is_counted_all_the_same(lane: Lane) -> None:
     """It was made, and will be on the upstream's bill: limits, log and metrics know of both."""
     async with between("repair") as (gateway, upstream):
