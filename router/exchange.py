@@ -323,8 +323,7 @@ class Exchange:
     async def _watched(self, asked: Asked, plan: Plan, ready: Ready, seen: Upstream, key: str | None) -> None:
         """The call, of which the upstream's breaker and pace learn how it came out. CircuitOpen."""
         provider, clock = ready.provider, self.gateway.clock
-        began = clock()
-        seen.enter(began)
+        seen.enter(clock())
         self._broke, self._was_callers_clock = None, False
         try:
             await self._call(asked, plan, provider, ready.upstream, ready.wire, self._secret)
@@ -337,7 +336,7 @@ class Exchange:
         except BaseException:
             seen.left()
             raise
-        first = self._note_pace(seen, began)
+        first = self._note_pace(seen)
         if self._was_callers_clock:
             seen.left()
             return
@@ -348,14 +347,14 @@ class Exchange:
         is_late = isinstance(error, UpstreamTimeout) and self.alarm.phase == "total"
         return is_late and "x-isthmus-timeout" in self.incoming.headers
 
-    def _note_pace(self, seen: Upstream, began: float) -> float | None:
+    def _note_pace(self, seen: Upstream) -> float | None:
         """How long the first token took; of a whole answer, all of it."""
         attempt = self.record.attempts[-1]
         if self.record.stream and attempt.first_chunk is None:
             return None
         until = attempt.ended if attempt.first_chunk is None else attempt.first_chunk
-        (seen.streams if self.record.stream else seen.wholes).note(until - began, attempt.ended)
-        return until - began
+        (seen.streams if self.record.stream else seen.wholes).note(until - attempt.started, attempt.ended)
+        return until - attempt.started
 
     def _prepare(self, asked: Asked, plan: Plan, target: Target) -> Ready | None:
         """The target's request, losses noted, signed and ready to send; None where we count ourselves instead."""
@@ -428,7 +427,7 @@ class Exchange:
         finally:
             if attempt.price is not None:
                 self.record.settle()
-            attempt.ended = gateway.clock()
+            attempt.ended = attempt.ended or gateway.clock()
             self.record.upstream_seconds += attempt.ended - attempt.started
             if call is not None:
                 await call.close()

@@ -119,8 +119,11 @@ class ShapedExchange(Exchange):
         try:
             await super()._call(asked, plan, provider, upstream, wire, secret)
         finally:
-            if self._unheard is not None and self.record.usage is not None:
-                self.record.usage = usage_of_both(self._unheard, self.record.usage)
+            self._count_unheard()
+
+    def _count_unheard(self) -> None:
+        if self._unheard is not None and self.record.usage is not None:
+            self.record.usage = usage_of_both(self._unheard, self.record.usage)
 
     def _is_checked(self, asked: Asked) -> bool:
         if self.record.operation != "chat":
@@ -181,6 +184,7 @@ class ShapedExchange(Exchange):
             return None
         caught: list[ChatResponse] = []
         self._caught = caught
+        self.record.attempts[-1].ended = self.gateway.clock()  # what comes now is another one
         try:
             wire = self._addressed(self._written(again, upstream, provider), upstream, provider, secret, asked)
             whole = msgspec.structs.replace(asked, stream=False)

@@ -12,7 +12,7 @@ import pytest
 from router import validating
 from router.explain import Question, explain
 from tests.answers import chat_answer, chat_chunk, chat_stream, tool_call
-from tests.fakes import FakeUpstream, json_answer, sse, status
+from tests.fakes import FakeUpstream, Sleep, json_answer, sse, status
 from tests.lanes import KEYS, LANES, Lane
 from tests.running import Answer, Running, running
 from tests.tables import problems
@@ -132,6 +132,19 @@ async def test_what_is_asked_again_is_another_question(lane: Lane) -> None:
         await gateway.post(lane.path(), {**lane.body(), **wish}, headers={"idempotency-key": "once"})
 
         assert ["once", None] == [request.header("idempotency-key") for request in upstream.requests]
+
+
+@needs_extra
+async def test_each_answer_takes_its_own_time() -> None:
+    """The first is over when the second is asked for: its target is no slower for that, nor the time counted twice."""
+    lane = LANES[0]
+    async with between("repair") as (gateway, upstream):
+        upstream.script(lane.whole(BROKEN), lane.whole(GOOD).after(Sleep(0.4)))
+        await ask(gateway, lane)
+        line = (await gateway.lines())[-1]
+        first, second = (attempt["ms"] for attempt in line["attempts"])
+
+        assert first < 300 < second and line["upstream_ms"] <= line["ms"]
 
 
 @needs_extra
