@@ -422,7 +422,8 @@ class Exchange:
             self.watch.lap("first_byte" if call is None else "body")  # the wait was the upstream's, not ours
             raise
         except (asyncio.CancelledError, CallerGone):
-            attempt.error = "client_left"
+            if not attempt.ended:  # else it went well, and it was something else that was under way
+                attempt.error = "client_left"
             raise
         finally:
             if attempt.price is not None:

@@ -53,6 +53,7 @@ class Drawn:
     """What the table says that checks depend on."""
 
     asks_again: bool  # most calls want a shape, hedged and asked for again; else anything
+    pace: float  # below 1 everybody is in a hurry, and callers leave as answers come
     attempts: int
     within: float
     total: float
@@ -61,7 +62,7 @@ class Drawn:
 
 def draw(dice: Random) -> Drawn:
     """A table. `$one`, `$two`, `$three` are its upstreams."""
-    asks_again = dice.random() < 0.3
+    asks_again, pace = dice.random() < 0.3, dice.choice([1.0, 1.0, 0.15])
     attempts = 4 if asks_again else dice.choice([1, 2, 3, 3, 4])
     within, total = dice.choice([(0.6, 1.0), (1.0, 1.0), (1.0, 1.5)])
     rows = {
@@ -91,7 +92,7 @@ def draw(dice: Random) -> Drawn:
         '  store: "sqlite:chats.db"',
         "  personas: {maya: {model: m, system: Hi.}, shaped: {model: n, response_schema: {type: object}}}",
     ]
-    return Drawn(asks_again, attempts, within, total, "\n".join(lines) + "\n")
+    return Drawn(asks_again, pace, attempts, within, total, "\n".join(lines) + "\n")
 
 
 BUDGETS = ("usd: 100, per: month", "usd: 0.005, per: month", "credits: 1000, per: day", "usd: 9, credits: 90, per: day")
@@ -240,7 +241,8 @@ def _error(code: str) -> Any:
 class Upstreams:
     """All of them, as one memory of what was said."""
 
-    def __init__(self, dice: Random) -> None:
+    def __init__(self, dice: Random, pace: float) -> None:
+        self._pace = pace
         self.said: list[Said] = []
         self._dice = dice
         self._moods = {name: self._mood() for name in ("one", "two", "three")}
@@ -280,7 +282,7 @@ class Upstreams:
 
     def _whole(self, kind: str, body: Any) -> Reply:
         good = json_answer(body)
-        late = good.after(Sleep(self._dice.uniform(0.05, 0.35)))
+        late = good.after(Sleep(self._dice.uniform(0.05, 0.35) * self._pace))
         deeds: dict[str, Reply] = {
             "late": late,
             "drip": late,
@@ -296,7 +298,7 @@ class Upstreams:
 
     def _stream(self, kind: str, events: list[Any], body: Any) -> Reply:
         half = len(events) // 2
-        pause = Sleep(self._dice.uniform(0.05, 0.35))
+        pause = Sleep(self._dice.uniform(0.05, 0.35) * self._pace)
         deeds: dict[str, Reply] = {
             "late": sse(*events).after(pause),
             "drip": sse(*events, every=self._dice.choice([0.02, 0.1])),
@@ -394,7 +396,7 @@ class Call:
         return (finals[0]["content"], True) if finals else ("", False)
 
 
-def draw_call(dice: Random, number: int, asks_again: bool) -> Call:
+def draw_call(dice: Random, number: int, drawn: Drawn) -> Call:
     way = dice.choice(["openai", "openai", "openai", "gemini", "anthropic", "chats", "opaque"])
     is_usual = dice.random() < 0.3  # others ask it, too
     return Call(
@@ -403,9 +405,9 @@ def draw_call(dice: Random, number: int, asks_again: bool) -> Call:
         model="m" if is_usual else dice.choice(["m", "m", "n", "alone"]),
         key=dice.choice(["team", "team", "quick", "plain"]),
         question=f"question {dice.randrange(2) if is_usual else dice.randrange(2, 1000)}",
-        stream=dice.random() < (0.2 if asks_again else 0.5),
-        shaped=way != "opaque" and not is_usual and dice.random() < (0.9 if asks_again else 0.4),
-        patience=dice.uniform(0.0, 0.4) if dice.random() < 0.3 else None,
+        stream=dice.random() < (0.2 if drawn.asks_again else 0.5),
+        shaped=way != "opaque" and not is_usual and dice.random() < (0.9 if drawn.asks_again else 0.4),
+        patience=dice.uniform(0.0, 0.4) * drawn.pace if dice.random() < (0.3 if drawn.pace == 1 else 0.6) else None,
         time=dice.uniform(0.05, 0.6) if dice.random() < 0.15 else None,
     )
 
@@ -434,7 +436,7 @@ class World:
 
     async def calls(self, count: int, over: float = 0.6) -> None:
         """So many, begun within that time. Until all of them are over."""
-        calls = [draw_call(self._dice, len(self.made) + number, self.drawn.asks_again) for number in range(count)]
+        calls = [draw_call(self._dice, len(self.made) + number, self.drawn) for number in range(count)]
         self.made += calls
         starts = [self._dice.uniform(0, over) for _ in calls]
         connector = aiohttp.TCPConnector(limit=0)
@@ -629,7 +631,7 @@ async def combined(seed: int) -> AsyncIterator[World]:
     """A world of its own for each seed."""
     dice = Random(seed)
     drawn = draw(dice)
-    upstreams = Upstreams(dice)
+    upstreams = Upstreams(dice, drawn.pace)
     async with FakeUpstream() as one, FakeUpstream() as two, FakeUpstream() as three:
         for name, fake in (("one", one), ("two", two), ("three", three)):
             fake.always(lambda request, name=name: upstreams.answer(name, request))  # type: ignore[misc]

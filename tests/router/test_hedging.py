@@ -548,6 +548,7 @@ async def test_a_second_is_heard_that_begins_while_the_first_is_asked_again() ->
             headers.get("x-isthmus-attempts"),
         )
         assert (2, 1, 0) == run.counts()
+        assert (1.0, 1.0) == (run.attempts("ok"), run.attempts("outpaced"))
 
 
 @pytest.mark.skipif(not validating.AVAILABLE, reason="the extra `schema` is not installed")
