@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from types import TracebackType
+from typing import Any
 
 from providers.canonical.errors import Overloaded, UpstreamTimeout
 
@@ -144,6 +145,22 @@ class waiting:
                 raise Overloaded("the gateway is shutting down", retry_after=1.0) from None
             raise UpstreamTimeout(_MESSAGES.get(alarm.phase, "the upstream took too long")) from None
         alarm.pause()
+
+
+async def over(*tasks: asyncio.Task[Any]) -> None:
+    """Until all of them are over. Whoever waits may be told to end meanwhile, once or more (a caller is found to have
+    left, then its connection is lost): what the tasks have done is known first, and then CancelledError is raised."""
+    told: asyncio.CancelledError | None = None
+    while still := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(still)
+        except asyncio.CancelledError as error:
+            told = error
+    if told is not None:
+        try:
+            raise told
+        finally:
+            del told
 
 
 _MESSAGES = {

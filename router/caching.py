@@ -24,7 +24,7 @@ from providers.canonical.stream import ChoiceEnd, StreamEvent
 from providers.dialect import Asked, WireResponse
 from router import targeting
 from router.admission import Plan
-from router.alarm import Alarm, waiting
+from router.alarm import Alarm, over, waiting
 from router.answers import kept_none, stream_end_of
 from router.exchange import Exchange
 from router.limiting import Charge
@@ -296,10 +296,12 @@ class CachedExchange(Exchange):
         finally:
             hearing.leave()
             call.cancel()
-            await asyncio.wait([call])
-            if not call.cancelled():
-                call.exception()  # has been told
-            self.door, self.alarm = door, alarm
+            try:
+                await over(call)
+            finally:
+                if not call.cancelled():
+                    call.exception()  # has been told
+                self.door, self.alarm = door, alarm
 
     async def _call_out(self, asked: Asked, plan: Plan, flight: Flight) -> None:
         """The attempts, whose answer is said to the flight."""

@@ -18,7 +18,7 @@ from providers.canonical.errors import RouterError
 from providers.dialect import Asked
 from router import targeting
 from router.admission import Plan
-from router.alarm import Alarm
+from router.alarm import Alarm, over
 from router.gateway import UNLISTED, Gateway, Generation
 from router.policy.hedging import patience, second
 from router.policy.retries import Attempt, is_refusal
@@ -156,20 +156,11 @@ class Race:
                     side.settle()
 
     async def _all(self) -> None:
-        """Until both are over, though the call be ended once more meanwhile: what they have used is written down."""
-        again: asyncio.CancelledError | None = None
-        while self.open:
-            try:
-                await asyncio.wait(self.open)
-            except asyncio.CancelledError as error:
-                again = error
-        for side in self.sides:
-            side.settle()
-        if again is not None:
-            try:
-                raise again
-            finally:
-                del again
+        try:
+            await over(*self.open)
+        finally:
+            for side in self.sides:
+                side.settle()
 
     async def close(self) -> None:
         """Whoever is still under way is cut off."""
