@@ -146,6 +146,8 @@ def next_step(
     stop = _must_stop(last, calls, settings)
     if stop is not None:
         return GiveUp(told, stop)
+    if sent and not last.sent and all(attempt.sent for attempt in history if attempt.target == sent[-1].target):
+        last = sent[-1]  # who was passed over since then is no other target for this call
     step = _where(targets, history, last, refusals, rows)
     if step is None:
         return GiveUp(told, "no_target")
