@@ -429,6 +429,7 @@ class Exchange:
             if attempt.price is not None:
                 self.record.settle()
             attempt.ended = attempt.ended or gateway.clock()
+            self.record.resent += clocks.resent
             self.record.upstream_seconds += attempt.ended - attempt.started
             if call is not None:
                 await call.close()
@@ -462,8 +463,6 @@ class Exchange:
         if clocks.connected:
             phases["first_byte"] -= clocks.connected
             phases["connect"] = phases.get("connect", 0.0) + clocks.connected
-        if clocks.resent:
-            self.record.resent += 1
 
     async def _check_status(self, call: UpstreamCall, upstream: Dialect, secret: str | None) -> None:
         await outgoing.check_status(call, upstream, secret)

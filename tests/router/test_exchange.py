@@ -631,6 +631,18 @@ async def test_what_comes_too_late_is_not_asked_any_more() -> None:
         assert (504, "upstream_timeout", 1) == (late.status, lane.code(problem), len(upstream.requests))
 
 
+async def test_a_request_that_was_sent_again_counts_whatever_becomes_of_it() -> None:
+    """The upstream has it twice, though nobody waits for the answer."""
+    lane = LANES[0]
+    async with between() as (gateway, upstream):
+        upstream.script(lane.whole(), RESET, HANG)
+        await ask(gateway, lane)  # leaves a connection that is kept
+        late = await ask(gateway, lane, headers={"x-isthmus-timeout": "300ms"})
+
+        assert (504, 3, "1") == (late.status, len(upstream.requests), late.headers["x-isthmus-attempts"])
+        assert 1.0 == gateway.metric("isthmus_stale_resends_total")
+
+
 async def test_more_calls_than_an_upstream_takes_are_shed() -> None:
     """`concurrency` of a row: 503 with Retry-After, at once."""
     table = TABLE.replace('secret: "env:OPENAI_UP"}', 'secret: "env:OPENAI_UP", concurrency: 1}')
