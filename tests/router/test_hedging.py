@@ -137,6 +137,7 @@ async def test_the_first_may_still_be_the_one(stream: bool) -> None:
             headers["x-isthmus-attempts"],
         )
         assert (1.0, 1.0, 1.0) == (run.hedges("lost"), run.attempts("ok"), run.attempts("outpaced", "two"))
+        assert 0.0 == run.gateway.metric("isthmus_retries_total")  # what was begun beside it is nothing that it repeats
 
 
 @both
