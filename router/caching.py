@@ -19,7 +19,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from providers.canonical.chat import Finish
-from providers.canonical.errors import RouterError, UpstreamError
+from providers.canonical.errors import Overloaded, RouterError, UpstreamError
 from providers.canonical.stream import ChoiceEnd, StreamEvent
 from providers.dialect import Asked, WireResponse
 from router import targeting
@@ -32,7 +32,7 @@ from router.mended import MendedExchange
 from router.relay import CallerGone, Door, Passing
 from router.shaped import ShapedExchange
 from router.state.cache import Kept
-from router.state.flights import End, Flight, Hearing, few
+from router.state.flights import End, Flight, Hearing, Terms, few
 from router.state.seals import Note, SealTape
 from router.table import CacheSettings, Limits, Target
 
@@ -40,6 +40,8 @@ MOST_FAILED = 2  # calls that may fail before those who wait for them go on by t
 #: What of an answer's head belongs to the answer, and is the same for everyone who gets it.
 _SAME = frozenset({"content-type", "cache-control", "x-accel-buffering"})
 _SAME |= {"x-isthmus-provider", "x-isthmus-model", "x-isthmus-lane", "x-isthmus-loss"}
+#: Of a query what says whose call it is, and how it is made.
+_ASIDE = frozenset({"key", "nice"})
 #: Fields of a body that name what an upstream remembers: the same question is another one there the second time.
 _REMEMBERED = ("background", "container", "conversation")
 
@@ -91,7 +93,7 @@ def key_of(exchange: Exchange, asked: Asked, plan: Plan, cache: CacheSettings) -
         asked.task,
         asked.model,
         sorted(asked.params.items()),
-        sorted((name, value) for name, value in incoming.query.items() if name != "key"),
+        sorted((name, value) for name, value in incoming.query.items() if name not in _ASIDE),
         [(name, incoming.headers.getall(name, ())) for name in sorted(admission.dialect.passes)],
         None if named is None else (named.listed, named.default),
         sorted({(target.provider, target.model or "") for target in _reachable(exchange, asked, plan)}),
@@ -138,12 +140,16 @@ class CachedExchange(Exchange):
             if kept is not None:
                 return await self._give_again(kept)
             flight = answers.flights.get(key)
-            if flight is None or failed >= MOST_FAILED:
+            if flight is None or failed >= MOST_FAILED or not flight.suits(self._terms(plan)):
                 break
             if await self._follow(flight, asked, plan):
                 return
             failed += 1
         await self._lead(asked, plan, key)
+
+    def _terms(self, plan: Plan) -> Terms:
+        """How a call of this caller's is made."""
+        return Terms(nice=plan.nice, seconds=round(plan.ends - self.record.started, 3))
 
     # ── limits of the caller's key ─────────────────────────────────────────────────
     def _set_aside(self, asked: Asked, plan: Plan) -> None:
@@ -245,19 +251,21 @@ class CachedExchange(Exchange):
     async def _follow_stream(self, hearing: Hearing, headers: Mapping[str, str], asked: Asked, plan: Plan) -> None:
         flight, record = hearing.flight, self.record
         record.stream = True
+        # Reads along, so that an error can be told in a stream which somebody else began.
+        along = self.dialect.stream_relay(asked, limit=self.generation.settings.limits.sse_event)
         await self.door.begin(200, headers, self.alarm)
         try:
             given = 0
             while pieces := hearing.ready(given) or await self._more(hearing, plan):
-                await self.door.write(b"".join(pieces))
+                data = b"".join(pieces)
+                await self.door.write(data)
+                with contextlib.suppress(RouterError):
+                    along.feed(data)
                 given = len(pieces)
         except RouterError as error:  # a clock of this call, or the end of the process
             self._note_error(error)
             record.stream_end = stream_end_of(error)
-            last = self._last_words(hearing, asked, error)
-            if last is None:
-                return self.door.cut()
-            await self.door.write(last)
+            await self.door.write(along.error(error))
             return await self.door.end()
         if flight.end is None:  # it broke, and that has been told; a clean end would be taken for a whole answer
             self.door.cut()
@@ -271,21 +279,11 @@ class CachedExchange(Exchange):
         with waiting(self.alarm, plan.ends, "total"):
             return await hearing.next()
 
-    def _last_words(self, hearing: Hearing, asked: Asked, error: RouterError) -> bytes | None:
-        """The error as the stream has it, which somebody else began. None where that is not known any more."""
-        given = hearing.given()
-        if given is None:
-            return None
-        relay = self.dialect.stream_relay(asked, limit=self.generation.settings.limits.sse_event)
-        with contextlib.suppress(RouterError):
-            relay.feed(given)
-        return relay.error(error)
-
     # ── what is asked ──────────────────────────────────────────────────────────────
     async def _lead(self, asked: Asked, plan: Plan, key: bytes) -> None:
         """The call is made, for this caller and whoever joins."""
         self._pay(asked, plan)
-        flight = Flight(self.generation.answers, key)
+        flight = Flight(self.generation.answers, key, self._terms(plan))
         hearing = Hearing(flight)
         door, alarm = self.door, self.alarm
         self.door = _Said(door, flight)
@@ -388,6 +386,7 @@ class _Said:
     def __init__(self, door: Door, flight: Flight) -> None:
         self._door = door
         self._flight = flight
+        self._alarm: Alarm | None = None  # of the attempt that answers
 
     @property
     def began(self) -> bool:
@@ -404,6 +403,7 @@ class _Said:
         await self._flight.say(body)
 
     async def begin(self, status: int, headers: Mapping[str, str], alarm: Alarm) -> None:
+        self._alarm = alarm
         self._begin(headers, streamed=True)
 
     def _begin(self, headers: Mapping[str, str], *, streamed: bool) -> None:
@@ -411,8 +411,14 @@ class _Said:
         self._flight.begin(headers, same, streamed=streamed)
 
     async def write(self, data: bytes) -> None:
-        if data:
-            await self._flight.say(data)
+        """Overloaded where the process ends while one who reads slowly is waited for."""
+        try:
+            if data:
+                await self._flight.say(data)
+        except asyncio.CancelledError:
+            if self._alarm is not None and self._alarm.forgive():
+                raise Overloaded("the gateway is shutting down", retry_after=1.0) from None
+            raise
 
     async def end(self) -> None:
         """The call itself comes to its end."""

@@ -9,6 +9,7 @@ listen have taken a piece before the next one is heard of: from then on a flight
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -31,6 +32,16 @@ class End(NamedTuple):
     stream_end: StreamEnd | None = None
 
 
+class Terms(NamedTuple):
+    """How a call is made: does it let others go first where calls wait, and how many seconds has it at most?"""
+
+    nice: bool = False
+    seconds: float = math.inf
+
+
+USUAL = Terms()
+
+
 class Answers(AnswerCache):
     """What is kept, and what is under way."""
 
@@ -40,9 +51,10 @@ class Answers(AnswerCache):
 
 
 class Flight:
-    """One call, known by the key of what was asked. Others can join the first one of a key."""
+    """One call, known by the key of what was asked. Others can join the first one of a key, and the next one from where
+    that first would not do: it is made in a way that the next one's caller is not to bear with."""
 
-    def __init__(self, answers: Answers, key: bytes) -> None:
+    def __init__(self, answers: Answers, key: bytes, terms: Terms = USUAL) -> None:
         self.state: State = "held"
         self.head: Mapping[str, str] = {}  # of the answer, as it is for the caller whose call it is
         self.same: Mapping[str, str] = {}  # what of it is the same for others
@@ -56,9 +68,18 @@ class Flight:
         self.hearings: set[Hearing] = set()
         self._answers = answers
         self._key = key
+        self._terms = terms
         self._size = 0  # bytes set aside
         self._waiting: list[asyncio.Future[None]] = []
-        answers.flights.setdefault(key, self)
+        first = answers.flights.get(key)
+        if first is None or not first.suits(terms):
+            answers.flights[key] = self
+
+    def suits(self, terms: Terms) -> bool:
+        """Is it as good for a caller as a call of its own? Not where that one would not wait behind others for a place,
+        or may take longer than this one, whose end breaks it off for all."""
+        is_ahead = self.state != "held" or terms.nice or not self._terms.nice
+        return is_ahead and terms.seconds <= self._terms.seconds
 
     # ── saying ─────────────────────────────────────────────────────────────────────
     def begin(self, head: Mapping[str, str], same: Mapping[str, str], *, streamed: bool) -> None:
@@ -177,10 +198,6 @@ class Hearing:
             pieces += more
             taken = len(more)
         return b"".join(pieces)
-
-    def given(self) -> bytes | None:
-        """All that has been taken so far. None where some of it is not held any more."""
-        return None if self.flight.first else b"".join(self.flight.pieces[: self.at])
 
     def leave(self) -> None:
         self.flight.left(self)

@@ -34,10 +34,12 @@ access:
 providers:
   up: {base_url: "$up/v1", speaks: [openai.chat, openai.embeddings], auth: none, credits: {gpt-4o-mini: 2}}
   twin: {base_url: "$up/v1", speaks: [openai.chat], auth: none}
+  narrow: {base_url: "$up/v1", speaks: [openai.chat], auth: none, concurrency: 1, queue: 9}
   gemini-up: {base_url: "$up", speaks: [gemini], auth: none}
 models:
   m: [{provider: up, model: gpt-4o-mini}]
   n: [{provider: up, model: gpt-4o-mini}]
+  narrow: [{provider: narrow, model: gpt-4o-mini}]
   e: [{provider: up, model: text-embedding-3-small}]
   g: [{provider: gemini-up, model: gemini-3-pro}]
   w:
@@ -598,16 +600,16 @@ async def test_everybody_waits_for_as_long_as_it_says_itself() -> None:
         assert (504, 200) == (hasty.status, (await patient).status) and 1 == len(upstream.requests)
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        (CHAT, STREAM),
-        ("/v1/messages", {"model": "m", "max_tokens": 9, "messages": HI, "stream": True}),
-        ("/v1/responses", {"model": "m", "input": "Hi", "stream": True}),
-        ("/v1beta/models/m:streamGenerateContent?alt=sse", {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}),
-        ("/v1beta/models/m:streamGenerateContent", {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}),
-    ],
-)
+STREAMS = [
+    (CHAT, STREAM),
+    ("/v1/messages", {"model": "m", "max_tokens": 9, "messages": HI, "stream": True}),
+    ("/v1/responses", {"model": "m", "input": "Hi", "stream": True}),
+    ("/v1beta/models/m:streamGenerateContent?alt=sse", {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}),
+    ("/v1beta/models/m:streamGenerateContent", {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), STREAMS)
 async def test_a_deadline_within_a_stream_is_told_in_its_own_language(path: str, body: Any) -> None:
     """An error event ends it for the one whose time is over; the others hear the rest."""
     async with caching() as (gateway, upstream):
@@ -626,6 +628,84 @@ async def test_a_deadline_within_a_stream_is_told_in_its_own_language(path: str,
         assert ("timeout", "idle") == (hit["outcome"], hit["stream_end"])
         if path.endswith("Content"):
             assert 2 <= len(hasty.json)  # an array of JSON to its end
+
+
+async def test_who_has_more_time_joins_no_call_that_has_less() -> None:
+    """The deadline of the one who began would end the stream for all. Later ones join the call that has more."""
+    async with caching() as (gateway, upstream):
+        go = asyncio.Event()
+        upstream.always(lambda request: sse(chat_chunk("one"), Until(go), *chat_stream("two")))
+        hasty = asyncio.create_task(ask(gateway, STREAM, headers={"x-isthmus-timeout": "1s"}))
+        await upstream.asked(1)
+        patient = [asyncio.create_task(ask(gateway, STREAM)) for _ in range(3)]
+        late = await hasty
+        go.set()
+        answers = await asyncio.gather(*patient)
+
+        assert b"did not finish in time" in late.body and 2 == len(upstream.requests)
+        assert ["hit", "hit", "miss"] == sorted(map(said, answers)) and all(b"[DONE]" in one.body for one in answers)
+
+
+@pytest.mark.parametrize("how", ["header", "query"])
+async def test_nobody_waits_in_the_place_of_a_nice_call(how: str) -> None:
+    """A call that yields its place is not joined by one that does not, while it waits; the other way round it is."""
+    async with caching() as (gateway, upstream):
+        go = asyncio.Event()
+        upstream.always(lambda request: json_answer(chat_answer(request.json()["messages"][0]["content"])))
+        upstream.script(json_answer(chat_answer("busy")).after(Until(go)))
+        headers, path = ({"x-isthmus-nice": "true"}, CHAT) if how == "header" else ({}, f"{CHAT}?nice=true")
+        body = {**QUESTION, "model": "narrow"}
+        calls = [asyncio.create_task(ask(gateway, {**body, "seed": 1}))]
+        await upstream.asked(1)
+        for each in ((path, headers), (CHAT, {}), (CHAT, {}), (path, headers)):
+            running = gateway.metric("isthmus_inflight")
+            calls.append(asyncio.create_task(ask(gateway, body, each[0], headers=each[1])))
+            while gateway.metric("isthmus_inflight") == running:
+                await asyncio.sleep(0.01)
+        go.set()
+        answers = await asyncio.gather(*calls)
+
+        assert ["miss", "miss", "miss", "hit", "hit"] == [said(one) for one in answers]
+        for priority in ("nice", "normal"):
+            assert 1 == gateway.metric("isthmus_queued_total", priority=priority, outcome="served")
+        assert "hit" == said(await ask(gateway, body, path, headers=headers))
+
+
+@pytest.mark.parametrize("size", [10, 5000], ids=["kept", "too large"])
+@pytest.mark.parametrize(("path", "body"), STREAMS)
+async def test_the_end_of_the_process_is_told_to_all_who_hear_a_stream(path: str, body: Any, size: int) -> None:
+    """Each in its own language, however large the answer is."""
+    async with caching(most="16KiB") as (gateway, upstream):
+        upstream.script(sse(*[chat_chunk("x" * size)] * 3, Sleep(9)))
+        calls = [asyncio.create_task(ask(gateway, body, path)) for _ in range(3)]
+        await upstream.asked(1)
+        await asyncio.sleep(0.2)
+        for exchange in list(gateway.life.front.running):
+            exchange.alarm.ring("drain")
+        answers = await asyncio.gather(*calls)
+
+        assert ["hit", "hit", "miss"] == sorted(map(said, answers))
+        assert all(b"shutting down" in one.body for one in answers)
+
+
+async def test_the_end_of_the_process_is_told_although_one_reads_slowly() -> None:
+    """Who waits for the next piece of what is not kept, because another one has not taken the last, is told of it."""
+    async with caching(most="16KiB") as (gateway, upstream):
+        upstream.script(sse(chat_chunk("one"), Sleep(0.3), *[chat_chunk("x" * 50_000)] * 400, Sleep(9)))
+        first = await opened(gateway)
+        await first_words(first)
+        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1)
+        text = msgspec.json.encode(STREAM)
+        head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ONE}\r\ncontent-length: {len(text)}\r\n\r\n"
+        writer.write(head.encode() + text)
+        reading = asyncio.create_task(first.read())
+        await asyncio.sleep(0.8)
+        for exchange in list(gateway.life.front.running):
+            exchange.alarm.ring("drain")
+        rest = await reading
+        writer.close()
+
+        assert b"shutting down" in rest[-300:] and len(rest) < 400 * 50_000
 
 
 async def test_a_stream_that_breaks_is_told_to_all_who_hear_it() -> None:
@@ -756,6 +836,30 @@ async def test_a_hit_takes_nothing_of_a_budget() -> None:
 
         assert [200, 502] == statuses and "hit" == said(hit) and 429 == refused.status
         assert abs(0.006009 - gateway.metric("isthmus_cost_usd_total", key="one")) < 1e-9
+
+
+async def test_what_went_on_for_others_counts_as_what_it_used() -> None:
+    """Limits and budgets of the one who began and left are told the same: what the upstream counted."""
+    async with caching(limits="rpm: 100, tpm: 1000, budget: {usd: 1, per: month}") as (gateway, upstream):
+        go = asyncio.Event()
+        upstream.script(sse(chat_chunk("one"), Until(go), *chat_stream("two", usage=(9, 3))))
+        body = {**STREAM, "max_tokens": 500}
+        first = asyncio.create_task(ask(gateway, body))
+        await upstream.asked(1)
+        late = asyncio.create_task(ask(gateway, body))
+        while gateway.metric("isthmus_inflight") < 2:
+            await asyncio.sleep(0.01)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await asyncio.sleep(0.1)
+        go.set()
+        await late
+        while gateway.metric("isthmus_inflight"):
+            await asyncio.sleep(0.01)
+        hit = await ask(gateway, body)
+
+        assert ("hit", "988") == (said(hit), hit.headers["x-ratelimit-remaining-tokens"])
+        assert 1 == gateway.metric("isthmus_requests_total", outcome="client_left")
 
 
 async def test_one_who_waited_and_then_makes_the_call_pays_for_it() -> None:
