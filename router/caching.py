@@ -184,12 +184,20 @@ class CachedExchange(Exchange):
         headers = self._headers_again(kept.headers)
         if not kept.streamed:
             return await self.door.whole(200, headers, b"".join(kept.pieces))
+        answers = self.generation.answers
+        answers.hold(kept)
+        try:
+            await self._replay(kept.pieces, headers)
+        finally:
+            answers.release(kept)
+
+    async def _replay(self, pieces: Sequence[bytes], headers: Mapping[str, str]) -> None:
         self.record.stream = True
         await self.door.begin(200, headers, self.alarm)
         given = 0
-        while pieces := few(kept.pieces, given):
-            await self.door.write(b"".join(pieces))
-            given += len(pieces)
+        while some := few(pieces, given):
+            await self.door.write(b"".join(some))
+            given += len(some)
         self.record.stream_end = "done"
         await self.door.end()
 
@@ -295,15 +303,13 @@ class CachedExchange(Exchange):
             except (asyncio.CancelledError, CallerGone):
                 hearing.leave()
                 while flight.hearings and not call.done():  # it goes on for the others
-                    await flight.changed()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await flight.changed()
                 raise
             call.result()
         finally:
             hearing.leave()
-            call.cancel()
-            await asyncio.wait([call])
-            if not call.cancelled():
-                call.exception()  # has been told
+            await _over(call)
             self.door, self.alarm = door, alarm
 
     async def _call_out(self, asked: Asked, plan: Plan, flight: Flight) -> None:
@@ -378,6 +384,17 @@ class CachedExchange(Exchange):
             given = len(pieces)
         if flight.end is not None:
             await door.end()
+
+
+async def _over(call: asyncio.Task[None]) -> None:
+    """Cuts a call off, and waits for what it has to write down. A caller who was cut off for reading too slowly is said
+    to have left once more when the connection is gone: neither that ends it halfway."""
+    call.cancel()
+    while not call.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([call])
+    if not call.cancelled():
+        call.exception()  # has been told
 
 
 class _Said:

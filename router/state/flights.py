@@ -70,6 +70,7 @@ class Flight:
         self._key = key
         self._terms = terms
         self._size = 0  # bytes set aside
+        self._kept: Kept | None = None  # as which it is kept
         self._waiting: list[asyncio.Future[None]] = []
         first = answers.flights.get(key)
         if first is None or not first.suits(terms):
@@ -104,9 +105,14 @@ class Flight:
 
     def land(self, kept: Kept | None, now: float) -> None:
         """All has been said; the answer is kept for others if it may be."""
-        self._end("landed")
         if kept is not None and self.keeps:
-            self._answers.put(self._key, kept, now)
+            self._answers.give_back(self._size)
+            if self._answers.put(self._key, kept, now):
+                self._size, self._kept = 0, kept
+                self._answers.hold(kept)
+            else:
+                self._answers.take(self._size)
+        self._end("landed")
 
     def fail(self) -> None:
         """It comes to no end. Nothing, if it has come to one."""
@@ -114,10 +120,19 @@ class Flight:
             self._end("failed")
 
     def _end(self, state: State) -> None:
-        self._answers.give_back(self._size)
-        self._size = 0
         self._shut()
         self._become(state)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Once it is over, and nobody reads it any more, it takes no room."""
+        if self.hearings or self.state not in ("landed", "failed"):
+            return
+        self._answers.give_back(self._size)
+        self._size = 0
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            self._answers.release(kept)
 
     def _shut(self) -> None:
         if self._answers.flights.get(self._key) is self:
@@ -149,6 +164,7 @@ class Flight:
         """One fewer listens."""
         self.hearings.discard(hearing)
         self._tell()
+        self._let_go()
 
     def _trim(self) -> None:
         """Lets go of what all have heard."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +18,9 @@ from multidict import CIMultiDict
 
 from router.caching import Wish, wish
 from router.config import load
+from router.exchange import Exchange
 from router.explain import Question, explain
+from router.state.flights import Flight
 from tests.answers import chat_answer, chat_chunk, chat_stream, gemini_answer, openai_error
 from tests.fakes import DONE, HANG_UP, FakeUpstream, Sleep, Until, json_answer, sse, status
 from tests.lanes import ANSWERING, KEYS, LANES, Lane, data_lines
@@ -694,10 +697,7 @@ async def test_the_end_of_the_process_is_told_although_one_reads_slowly() -> Non
         upstream.script(sse(chat_chunk("one"), Sleep(0.3), *[chat_chunk("x" * 50_000)] * 400, Sleep(9)))
         first = await opened(gateway)
         await first_words(first)
-        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1)
-        text = msgspec.json.encode(STREAM)
-        head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ONE}\r\ncontent-length: {len(text)}\r\n\r\n"
-        writer.write(head.encode() + text)
+        writer = await reader(gateway, STREAM)
         reading = asyncio.create_task(first.read())
         await asyncio.sleep(0.8)
         for exchange in list(gateway.life.front.running):
@@ -762,10 +762,8 @@ async def test_one_who_reads_slowly_holds_up_nobody(stream: bool) -> None:
         piece, go = "x" * 50_000, asyncio.Event()
         many = sse(*[chat_chunk(piece)] * 200, *chat_stream("end"))
         upstream.script((many if stream else json_answer(chat_answer(piece * 200))).after(Until(go)))
-        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1)
-        body = msgspec.json.encode(STREAM if stream else QUESTION)
-        head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ONE}\r\ncontent-length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        body = STREAM if stream else QUESTION
+        writer = await reader(gateway, body)
         await upstream.asked(1)
         late = asyncio.create_task(ask(gateway, body))
         while gateway.metric("isthmus_inflight") < 2:
@@ -775,6 +773,58 @@ async def test_one_who_reads_slowly_holds_up_nobody(stream: bool) -> None:
 
         assert "hit" == said(other) and 200 * len(piece) < len(other.body) and 1 == len(upstream.requests)
         writer.close()
+
+
+async def reader(gateway: Running, body: Any) -> asyncio.StreamWriter:
+    """One who asks, and takes nothing."""
+    _, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1)
+    data = msgspec.json.encode(body)
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ONE}\r\ncontent-length: {len(data)}\r\n\r\n"
+    writer.write(head.encode() + data)
+    return writer
+
+
+async def test_one_who_is_cut_off_for_reading_slowly_cuts_off_nobody() -> None:
+    """The one who began takes nothing for too long; those who hear the same still get all of it."""
+    async with caching(most="128MiB") as (gateway, upstream):
+        go = asyncio.Event()
+        many = [chat_chunk("x" * 50_000)] * 300  # more than sockets hold
+        upstream.script(sse(chat_chunk("one"), Sleep(0.2), *many, Until(go), *chat_stream("end")))
+        writer = await reader(gateway, STREAM)
+        await upstream.asked(1)
+        late = asyncio.create_task(ask(gateway, STREAM))
+        await asyncio.sleep(1.8)  # longer than `write_stall`
+        go.set()
+        answer = await late
+        while gateway.metric("isthmus_inflight"):
+            await asyncio.sleep(0.01)
+        slow = next(line for line in await gateway.lines() if line["cache"] == "miss")
+
+        assert b"[DONE]" in answer.body and "hit" == said(answer) and 1 == len(upstream.requests)
+        assert ("client_left", "limit") == (slow["outcome"], slow["stream_end"])
+        writer.close()
+
+
+@pytest.mark.parametrize("how", ["cut off", "hangs up"])
+async def test_nothing_is_left_of_a_call_whose_caller_is_gone(how: str) -> None:
+    """Not its exchange, nor what was said: neither in the timer of alarms nor in a cycle."""
+    async with caching(most="128MiB") as (gateway, upstream):
+        upstream.always(lambda request: sse(*[chat_chunk("x" * 50_000)] * 300, *chat_stream("end")))
+        gc.collect()
+        gc.disable()
+        try:
+            writers = [await reader(gateway, {**STREAM, "seed": seed}) for seed in range(2)]
+            await asyncio.sleep(2.0 if how == "cut off" else 0.2)
+            for writer in writers:
+                writer.transport.abort()
+            while gateway.metric("isthmus_inflight"):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            left = [type(one).__name__ for one in gc.get_objects() if isinstance(one, Exchange | Flight)]
+        finally:
+            gc.enable()
+
+        assert [] == left
 
 
 # ── counts ─────────────────────────────────────────────────────────────────────────────

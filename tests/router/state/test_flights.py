@@ -158,6 +158,26 @@ async def test_nobody_is_to_bear_with_a_call_that_is_worse_than_his_own(
     assert (own is answers.flights.get(KEY)) is not joins
 
 
+@pytest.mark.parametrize("ends", ["kept", "pushed out", "not kept"])
+async def test_what_somebody_reads_after_its_end_takes_its_room(ends: str) -> None:
+    """Until the last one who listens has left."""
+    answers = Answers(LIMIT)
+    flight = Flight(answers, KEY)
+    slow = Hearing(flight)
+    flight.begin({}, {}, streamed=True)
+    await flight.say(bytes(4096))
+    if ends == "not kept":
+        flight.land(None, 0.0)
+    else:
+        landed(flight)
+    if ends == "pushed out":
+        answers.close()
+    held = answers.size
+    slow.leave()
+
+    assert 4096 + PIECE <= held and (held if ends == "kept" else 0) == answers.size
+
+
 def test_small_pieces_go_out_together() -> None:
     """As many as fit into one write; a large one alone; never a part of one."""
     small, large = b"x" * (TOGETHER // 2), b"x" * (TOGETHER + 1)
