@@ -31,6 +31,7 @@ from router.limiting import Charge
 from router.mended import MendedExchange
 from router.relay import CallerGone, Door, Passing
 from router.shaped import ShapedExchange
+from router.spending import Spend
 from router.state.cache import Kept
 from router.state.flights import End, Flight, Hearing, Terms, few
 from router.state.seals import Note, SealTape
@@ -160,11 +161,14 @@ class CachedExchange(Exchange):
 
     def _take_turn(self) -> None:
         """Room for a call that takes nothing but its place among the requests. LimitExceeded."""
-        limits = self.admission.who.limits
-        if limits is not None and self._counted is None:
-            self._counted = Charge(self.gateway.accounts.of(self.admission.who.name, limits), self.gateway.clock)
+        who = self.admission.who
+        if who.limits is not None and self._counted is None:
+            self._counted = Charge(self.gateway.accounts.of(who.name, who.limits), self.gateway.clock)
             self.charges = (self._counted,)
             self._counted.count()
+        if who.budget is not None and self.record.operation != "count_tokens":  # it is told what is left
+            spend = Spend(self.gateway.budgets, who.name, who.budget, {}, self.gateway.wall)
+            self.charges = (*self.charges[: who.limits is not None], spend)
 
     def _pay(self, asked: Asked, plan: Plan) -> None:
         """Room for a call that is made, within limits and budget. LimitExceeded and its kin."""

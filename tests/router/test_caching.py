@@ -885,6 +885,7 @@ async def test_a_hit_takes_nothing_of_a_budget() -> None:
         hit, refused = await ask(gateway, body), await ask(gateway, {**body, "seed": 1})
 
         assert [200, 502] == statuses and "hit" == said(hit) and 429 == refused.status
+        assert 1 == len({one.headers["x-isthmus-budget-remaining-usd"] for one in (hit, refused)})
         assert abs(0.006009 - gateway.metric("isthmus_cost_usd_total", key="one")) < 1e-9
 
 
