@@ -1107,3 +1107,17 @@ async def test_explain_says_what_would_be_given() -> None:
         assert {**route, "result": "miss"} == await told(**{"cache-control": "no-cache"})
         assert {**route, "result": "miss"} == await told(**{"cache-control": "max-age=1"})
         assert await told(f"/plain{CHAT}") is None and 1 == len(upstream.requests)
+
+
+async def test_explain_knows_that_what_is_kept_is_given_whatever_is_left() -> None:
+    """A key that has spent its budget is refused where somebody would have to be asked."""
+    async with caching(limits="budget: {usd: 0.00005, per: month}") as (gateway, _):
+        body, headers = {**QUESTION, "max_tokens": 15}, {"authorization": f"Bearer {ONE}"}
+        await gateway.post(CHAT, body, headers=headers)
+        told, refused = [
+            await explain(gateway.life.gateway, Question(path=CHAT, headers=headers, body={**body, **more}))
+            for more in ({}, {"max_tokens": 90})
+        ]
+
+        assert ("hit", None) == (told["cache"]["result"], told.get("refused"))
+        assert ("miss", 429) == (refused["cache"]["result"], refused["refused"]["status"])
