@@ -368,6 +368,7 @@ class CachedExchange(Exchange):
             streamed=flight.streamed,
             made=now,
             until=now + (self._cache.ttl if self._cache is not None else 0.0),
+            number=flight.number,
             losses=tuple(self.losses),
             seals=tuple(flight.seals),
         )

@@ -29,6 +29,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     streamed: bool
     made: float
     until: float
+    number: int = 0  # of the call that it was made for: later ones have greater ones
     losses: Sequence[Loss] = ()
     seals: Sequence[Note] = ()
 

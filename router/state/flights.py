@@ -48,6 +48,7 @@ class Answers(AnswerCache):
     def __init__(self, limit: int) -> None:
         super().__init__(limit)
         self.flights: dict[bytes, Flight] = {}
+        self.begun = 0  # calls
 
 
 class Flight:
@@ -66,6 +67,8 @@ class Flight:
         self.first = 0  # the number of the first of them
         self.keeps = True  # all that is said can still be kept
         self.hearings: set[Hearing] = set()
+        answers.begun += 1
+        self.number = answers.begun
         self._answers = answers
         self._key = key
         self._terms = terms
@@ -104,8 +107,9 @@ class Flight:
                 await self.changed()
 
     def land(self, kept: Kept | None, now: float) -> None:
-        """All has been said; the answer is kept for others if it may be."""
-        if kept is not None and self.keeps:
+        """All has been said; the answer is kept for others if it may be, and if none is there of a call begun later."""
+        there = self._answers.look(self._key, now)
+        if kept is not None and self.keeps and (there is None or there.number < self.number):
             self._answers.give_back(self._size)
             if self._answers.put(self._key, kept, now):
                 self._size, self._kept = 0, kept

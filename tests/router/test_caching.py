@@ -753,6 +753,7 @@ async def test_who_wants_a_fresh_answer_joins_nobody() -> None:
 
         assert "answer 2" == fresh.json["choices"][0]["message"]["content"] and fresh.body == kept.body
         assert ["miss", "miss", "hit"] == [said(answer) for answer in (await first, fresh, kept)]
+        assert fresh.body == (await ask(gateway)).body  # what was begun before does not take its place
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

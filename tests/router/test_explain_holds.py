@@ -47,7 +47,9 @@ def some_table(dice: random.Random) -> str:
         f'  {name}: {{base_url: "$up/{name}{end}", speaks: [{speaks}], auth: none}}'
         for name, (speaks, end, _) in UPSTREAMS.items()
     ]
-    keys = [f'    - {{name: {name}, hash: "${name}", {_or_none(dice, "budget: {usd: 9, per: month}")}}}' for name in KEYS]
+    keys = [
+        f'    - {{name: {name}, hash: "${name}", {_or_none(dice, "budget: {usd: 9, per: month}")}}}' for name in KEYS
+    ]
     routes = [
         f"  - {{path: {path}, speaks: {speaks}, to: models, {_or_none(dice, 'prefer: fidelity')}}}"
         for path, speaks in ((CHAT, "openai.chat"), (MESSAGES, "anthropic.messages"))

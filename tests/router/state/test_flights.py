@@ -19,7 +19,8 @@ LIMIT = 64 << 10
 def landed(flight: Flight) -> None:
     """Its end, as of a call that went well."""
     flight.end = End("ok")
-    answer = Kept(headers={}, pieces=tuple(flight.pieces), streamed=True, made=0.0, until=60.0)
+    pieces = tuple(flight.pieces)
+    answer = Kept(headers={}, pieces=pieces, streamed=True, made=0.0, until=60.0, number=flight.number)
     flight.land(answer, 0.0)
 
 
