@@ -2,7 +2,7 @@
 
 What is being said right now (`router/state/flights.py`) takes room of the same budget, and so does what somebody reads
 still when it is kept no more: all of it together is never more. Nothing is given out after its time, and none stays in
-memory for much longer than that while calls come in. Time is passed in, in seconds of a clock that never goes back.
+memory for much longer than that. Time is passed in, in seconds of a clock that never goes back.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class AnswerCache:
 
     def find(self, key: bytes, now: float, newest: float | None = None) -> Kept | None:
         """The answer, if there is one that is still good; `newest`: and no older than so many seconds."""
-        self._sweep(now)
+        self.sweep(now)
         found = self._kept.get(key)
         if found is None:
             return None
@@ -100,7 +100,7 @@ class AnswerCache:
         """In the place of what was there before. Not where it is too large, or has no time left. Gives whether it is
         kept."""
         self._drop(key)
-        self._sweep(now)
+        self.sweep(now)
         size = kept.size
         if self._closed or size > self.largest or now >= kept.until or not self._make_room(size):
             return False
@@ -156,6 +156,14 @@ class AnswerCache:
         else:
             self._aside -= read.size
 
+    def sweep(self, now: float) -> None:
+        """Lets go of what is over its time, now and then."""
+        if now - self._swept < SWEEP:
+            return
+        self._swept = now
+        for key in [key for key, (kept, _) in self._kept.items() if now >= kept.until]:
+            self._drop(key)
+
     def close(self) -> None:
         """Forgets everything, and keeps nothing from now on."""
         self._closed = True
@@ -172,11 +180,3 @@ class AnswerCache:
                 read.is_kept = False
                 self._bound -= size
                 self._aside += size
-
-    def _sweep(self, now: float) -> None:
-        """Lets go of what is over its time, now and then."""
-        if now - self._swept < SWEEP:
-            return
-        self._swept = now
-        for key in [key for key, (kept, _) in self._kept.items() if now >= kept.until]:
-            self._drop(key)

@@ -161,6 +161,20 @@ async def test_after_its_time_the_question_is_asked_again() -> None:
         assert ["hit", "miss"] == [said(before), said(after)] and 2 == len(upstream.requests)
 
 
+async def test_what_is_over_its_time_goes_while_nobody_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From memory, and from the figure of it."""
+    monkeypatch.setattr("router.server.SWEEP", 0.01)
+    async with caching() as (gateway, _):
+        await ask(gateway)
+        before = gateway.metric("isthmus_cache_bytes")
+        clock(gateway, 601)
+        async with asyncio.timeout(2):
+            while gateway.metric("isthmus_cache_bytes"):
+                await asyncio.sleep(0.01)
+
+        assert before > 0 and 0 == gateway.life.gateway.generation.answers.size
+
+
 @pytest.mark.parametrize("lane", [*LANES, *ANSWERING], ids=lambda lane: lane.name)
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_every_language_gets_the_same_again(lane: Lane, stream: bool) -> None:
