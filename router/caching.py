@@ -45,6 +45,8 @@ _SAME |= {"x-isthmus-provider", "x-isthmus-model", "x-isthmus-lane", "x-isthmus-
 _ASIDE = frozenset({"key", "nice"})
 #: Fields of a body that name what an upstream remembers: the same question is another one there the second time.
 _REMEMBERED = ("background", "container", "conversation")
+#: What is asked in a talk; without any of it an Ollama server loads a model, or lets go of it.
+_TALKS, _ASKS = ("chat", "generate"), ("messages", "prompt", "images", "input")
 
 
 class Wish(NamedTuple):
@@ -73,11 +75,14 @@ def wish(headers: Any) -> Wish:
 
 def is_aside(said: Wish, asked: Asked, plan: Plan) -> bool:
     """Has a call nothing to do with what is kept? Its caller wants it so, or brings a key of its own for the upstream;
-    or it means something that only the upstream knows, and which it may change."""
+    or it means something that only the upstream knows, and which it may change; or it asks for no answer."""
+    fields = asked.fields
     return (
         not said.keeps
         or plan.own_key is not None
-        or any(asked.fields.get(name) not in (None, False) for name in _REMEMBERED)
+        or any(fields.get(name) not in (None, False) for name in _REMEMBERED)
+        or any(type(tool) is dict and isinstance(tool.get("container"), str) for tool in fields.get("tools") or ())
+        or (asked.task in _TALKS and not asked.usual and not any(fields.get(name) for name in _ASKS))
     )
 
 

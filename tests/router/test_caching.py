@@ -21,7 +21,15 @@ from router.config import load
 from router.exchange import Exchange
 from router.explain import Question, explain
 from router.state.flights import Flight
-from tests.answers import chat_answer, chat_chunk, chat_stream, gemini_answer, openai_error
+from tests.answers import (
+    chat_answer,
+    chat_chunk,
+    chat_stream,
+    gemini_answer,
+    ollama_answer,
+    openai_error,
+    responses_answer,
+)
 from tests.fakes import DONE, HANG_UP, FakeUpstream, Sleep, Until, json_answer, sse, status
 from tests.lanes import ANSWERING, KEYS, LANES, Lane, data_lines
 from tests.lanes import TABLE as LANES_TABLE
@@ -39,12 +47,16 @@ providers:
   twin: {base_url: "$up/v1", speaks: [openai.chat], auth: none}
   narrow: {base_url: "$up/v1", speaks: [openai.chat], auth: none, concurrency: 1, queue: 9}
   gemini-up: {base_url: "$up", speaks: [gemini], auth: none}
+  responses-up: {base_url: "$up/v1", speaks: [openai.responses], auth: none}
+  ollama-up: {base_url: "$up", speaks: [ollama.chat], auth: none}
 models:
   m: [{provider: up, model: gpt-4o-mini}]
   n: [{provider: up, model: gpt-4o-mini}]
   narrow: [{provider: narrow, model: gpt-4o-mini}]
   e: [{provider: up, model: text-embedding-3-small}]
   g: [{provider: gemini-up, model: gemini-3-pro}]
+  r: [{provider: responses-up, model: gpt-5}]
+  o: [{provider: ollama-up, model: qwen3}]
   w:
     - {provider: up, model: gpt-4o-mini, when: {key: one, header: {x-tier: {equals: gold}}}}
     - {provider: twin, model: gpt-4o}
@@ -65,6 +77,7 @@ routes:
   - {path: /v1/messages/count_tokens, speaks: anthropic.messages, to: models, cache: {}}
   - {path: /v1/responses, speaks: openai.responses, to: models, cache: {}}
   - {path: "/v1beta/models/{model}:{task}", speaks: gemini, to: models, cache: {}}
+  - {path: /api/chat, speaks: ollama.chat, to: models, cache: {}}
   - path: "/named/{url:url}/chat/completions"
     speaks: openai.chat
     to: named
@@ -353,6 +366,37 @@ async def test_what_an_upstream_remembers_is_never_kept() -> None:
         assert 3 == len(upstream.requests)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "answer", "result"),
+    [
+        (
+            "/v1/responses",
+            {"tools": [{"type": "code_interpreter", "container": "cntr_1"}]},
+            responses_answer(),
+            "bypass",
+        ),
+        (
+            "/v1/responses",
+            {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]},
+            responses_answer(),
+            "hit",
+        ),
+        ("/v1/responses", {"previous_response_id": "resp_1"}, responses_answer(), "hit"),
+        ("/api/chat", {"messages": [], "keep_alive": 0, "stream": False}, ollama_answer(""), "bypass"),
+        ("/api/chat", {"keep_alive": "1h"}, ollama_answer(""), "bypass"),
+        ("/api/chat", {"messages": HI, "keep_alive": 0, "stream": False}, ollama_answer(), "hit"),
+    ],
+)
+async def test_what_changes_something_is_done_each_time(path: str, body: Any, answer: Any, result: str) -> None:
+    """A container that the caller names has files of its own; without messages a model is loaded or let go of."""
+    async with caching() as (gateway, upstream):
+        upstream.always(lambda request: json_answer(answer))
+        more = {"model": "r", "input": "Hi"} if path == "/v1/responses" else {"model": "o"}
+        answers = [await ask(gateway, {**more, **body}, path) for _ in range(2)]
+
+        assert result == said(answers[1]) and (2 if result == "bypass" else 1) == len(upstream.requests)
+
+
 # ── wishes of requests ─────────────────────────────────────────────────────────────────
 
 
@@ -618,6 +662,7 @@ async def test_everybody_waits_for_as_long_as_it_says_itself() -> None:
 
 
 STREAMS = [
+    ("/api/chat", {"model": "m", "messages": HI}),
     (CHAT, STREAM),
     ("/v1/messages", {"model": "m", "max_tokens": 9, "messages": HI, "stream": True}),
     ("/v1/responses", {"model": "m", "input": "Hi", "stream": True}),
