@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from providers.canonical.chat import Finish
 from providers.canonical.errors import Overloaded, RouterError, UpstreamError
 from providers.canonical.stream import ChoiceEnd, StreamEvent
-from providers.dialect import Asked, WireResponse
+from providers.dialect import Asked, StreamRelay, WireResponse
 from router import targeting
 from router.admission import Plan
 from router.alarm import Alarm, waiting
@@ -276,8 +276,7 @@ class CachedExchange(Exchange):
             while pieces := hearing.ready(given) or await self._more(hearing, plan):
                 data = b"".join(pieces)
                 await self.door.write(data)
-                with contextlib.suppress(RouterError):
-                    along.feed(data)
+                self._read_along(along, data)
                 given = len(pieces)
         except RouterError as error:  # a clock of this call, or the end of the process
             self._note_error(error)
@@ -291,6 +290,12 @@ class CachedExchange(Exchange):
         record.losses = list(flight.losses)
         record.outcome, record.error, record.code, record.stream_end = flight.end
         await self.door.end()
+
+    def _read_along(self, along: StreamRelay, data: bytes) -> None:
+        try:
+            along.feed(data)
+        except RouterError as error:  # the upstream's, which is told as it came
+            error.with_traceback(None)  # what its frames hold must not wait for the collector of cycles
 
     async def _more(self, hearing: Hearing, plan: Plan) -> list[bytes]:
         with waiting(self.alarm, plan.ends, "total"):
@@ -319,6 +324,7 @@ class CachedExchange(Exchange):
         finally:
             hearing.leave()
             await _over(call)
+            del call  # it holds what it has failed of, and so this frame
             self.door, self.alarm = door, alarm
 
     async def _call_out(self, asked: Asked, plan: Plan, flight: Flight) -> None:
@@ -360,10 +366,9 @@ class CachedExchange(Exchange):
                     return True
                 await asyncio.sleep(0)
             return any(_ends_failed(event) for event in decoder.close())
-        except UpstreamError:
-            return True
-        except RouterError:
-            return False
+        except RouterError as error:
+            error.with_traceback(None)
+            return isinstance(error, UpstreamError)
 
     def _to_keep(self, flight: Flight) -> Kept:
         now = self.gateway.clock()

@@ -865,6 +865,36 @@ async def test_one_who_is_cut_off_for_reading_slowly_cuts_off_nobody() -> None:
         writer.close()
 
 
+def alive() -> list[Exchange | Flight]:
+    return [one for one in gc.get_objects() if isinstance(one, Exchange | Flight)]
+
+
+@pytest.mark.parametrize("how", ["fails", "breaks", "says so"])
+async def test_nothing_is_left_of_a_call_that_fails(how: str) -> None:
+    """Nor of those who waited for it."""
+    async with caching() as (gateway, upstream):
+        go, ends = asyncio.Event(), [chat_chunk(finish="error"), DONE] if how == "says so" else [HANG_UP]
+        script = sse(chat_chunk("one"), Until(go), *ends) if how != "fails" else status(500).after(Until(go))
+        upstream.always(lambda request: script)
+        gc.collect()
+        gc.disable()
+        before = alive()
+        try:
+            calls = [asyncio.create_task(ask(gateway, STREAM)) for _ in range(3)]
+            while gateway.metric("isthmus_inflight") < 3:
+                await asyncio.sleep(0.01)
+            go.set()
+            await asyncio.gather(*calls)
+            while gateway.metric("isthmus_inflight"):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            left = [type(one).__name__ for one in alive() if not any(one is other for other in before)]
+        finally:
+            gc.enable()
+
+        assert [] == left
+
+
 @pytest.mark.parametrize("how", ["cut off", "hangs up"])
 async def test_nothing_is_left_of_a_call_whose_caller_is_gone(how: str) -> None:
     """Not its exchange, nor what was said: neither in the timer of alarms nor in a cycle."""
@@ -872,6 +902,7 @@ async def test_nothing_is_left_of_a_call_whose_caller_is_gone(how: str) -> None:
         upstream.always(lambda request: sse(*[chat_chunk("x" * 50_000)] * 300, *chat_stream("end")))
         gc.collect()
         gc.disable()
+        before = alive()
         try:
             writers = [await reader(gateway, {**STREAM, "seed": seed}) for seed in range(2)]
             await asyncio.sleep(2.0 if how == "cut off" else 0.2)
@@ -879,8 +910,8 @@ async def test_nothing_is_left_of_a_call_whose_caller_is_gone(how: str) -> None:
                 writer.transport.abort()
             while gateway.metric("isthmus_inflight"):
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0.1)
-            left = [type(one).__name__ for one in gc.get_objects() if isinstance(one, Exchange | Flight)]
+            await asyncio.sleep(0.05)
+            left = [type(one).__name__ for one in alive() if not any(one is other for other in before)]
         finally:
             gc.enable()
 
