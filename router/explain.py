@@ -203,7 +203,9 @@ class _DryRun(Exchange):
             raise last
 
     def _left_alone(self, asked: Asked, plan: Plan, target: Target) -> RouterError | None:
-        """What a call of it would come to while its breaker is open."""
+        """What a call of it would come to while its breaker is open, or while nobody may wait for one of its places."""
+        if targeting.is_full(self.gateway, plan, target) and not plan.providers[target.provider].queue:
+            return targeting.crowded()
         if target.provider != UNLISTED:
             try:
                 targeting.seen(self.gateway, asked, plan, target).check(self.gateway.clock())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from router.explain import Question, explain
 from tests.answers import anthropic_answer, chat_answer, gemini_answer, ollama_answer, responses_answer
-from tests.fakes import FakeUpstream, Received, json_answer, status
+from tests.fakes import FakeUpstream, Received, Until, json_answer, status
 from tests.running import Running, running
 
 #: By provider: what it speaks, where its base URL ends, and how it answers.
@@ -163,3 +164,24 @@ async def test_targets_that_are_left_alone_are_not_called() -> None:
         chosen = [[one["provider"] for one in each["candidates"] if one["chosen"]] for each in told]
         assert [["one"], ["one"], ["two"], ["two"], []] == hits == chosen
         assert (answer.status, answer.json) == (told[4]["refused"]["status"], told[4]["refused"]["body"])
+
+
+async def test_targets_without_a_place_are_not_called() -> None:
+    """Nor is one that has none free and lets nobody wait; others come first."""
+    question = Question(path=CHAT, body={"model": "m", "messages": [{"role": "user", "content": "Hi"}]})
+    table = BROKEN.replace("auth: none}", "auth: none, concurrency: 1}")
+    async with FakeUpstream() as upstream, running(table, up=upstream.url) as gateway:
+        go = asyncio.Event()
+        upstream.always(lambda request: json_answer(chat_answer()).after(Until(go)))
+        told, busy = [], []
+        for number in range(3):
+            told.append(await explain(gateway.life.gateway, question))
+            busy.append(asyncio.create_task(gateway.post(question.path, question.body)))
+            await upstream.asked(min(number + 1, 2))
+        refused = await busy[2]
+        go.set()
+        await asyncio.gather(*busy)
+
+        chosen = [[one["provider"] for one in each["candidates"] if one["chosen"]] for each in told]
+        assert [["one"], ["two"], []] == chosen
+        assert (refused.status, refused.json) == (told[2]["refused"]["status"], told[2]["refused"]["body"])
