@@ -273,6 +273,11 @@ async def place(gateway: Gateway, plan: Plan, provider: Provider, alarm: Alarm, 
         record.queued.append((provider.name, priority, end))
     if end == "served":
         return places
+    raise crowded()
+
+
+def crowded() -> RouterError:
+    """A target has no place for a call, nor lets it wait for one."""
     error = Overloaded("too many calls of this upstream at once", retry_after=1.0)
     error.retry = "elsewhere"
-    raise error
+    return error
