@@ -148,12 +148,17 @@ def _results(calls: Sequence[ToolCall], found: Sequence[Breach]) -> list[Message
 
 def with_usage_of(first: ChatResponse, second: ChatResponse) -> ChatResponse:
     """The second answer with the tokens of both: its caller pays for both."""
-    if first.usage is None or second.usage is None:
+    return msgspec.structs.replace(second, usage=usage_of_both(first.usage, second.usage))
+
+
+def usage_of_both(first: Usage | None, second: Usage | None) -> Usage | None:
+    """What two answers have used; that of the second where one of them is not known."""
+    if first is None or second is None:
         return second
-    one, two = msgspec.structs.asdict(first.usage), msgspec.structs.asdict(second.usage)
+    one, two = msgspec.structs.asdict(first), msgspec.structs.asdict(second)
     counts = {
         name: one[name] + two[name] if one[name] is not None and two[name] is not None else two[name]
         for name in one
         if name.endswith("_tokens")
     }
-    return msgspec.structs.replace(second, usage=Usage(**counts, estimated=first.usage.estimated))
+    return Usage(**counts, estimated=first.estimated)

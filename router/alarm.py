@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from types import TracebackType
+from typing import Any
 
 from providers.canonical.errors import Overloaded, UpstreamTimeout
 
@@ -71,6 +72,7 @@ class Alarm:
         self.at: float | None = None
         self.expired = False
         self.phase = ""
+        self._rang = 0  # how often since it was last forgiven
 
     def set(self, at: float, phase: str) -> None:
         """From now on, `at` is the instant. `phase` says what we wait for."""
@@ -92,26 +94,34 @@ class Alarm:
     def due(self) -> None:
         """The instant has come."""
         self.at = None
-        self.expired = True
-        if self._task is not None:
-            self._task.cancel()
+        self._end_wait()
 
     def ring(self, phase: str) -> None:
         """Ends the wait now, whatever it was for."""
-        self.expired = True
         self.phase = phase
+        self._end_wait()
+
+    def _end_wait(self) -> None:
+        self.expired = True
         if self._task is not None:
+            self._rang += 1
             self._task.cancel()
 
     def forgive(self) -> bool:
-        """After a CancelledError: was it ours? Then it is taken back, and the task may go on."""
+        """After a CancelledError: was it ours? Then it is taken back, and the task may go on.
+
+        Not where somebody else has ended it as well: a caller who leaves at the last moment has left all the same.
+        """
         if not self.expired:
             return False
         self.expired = False
         self.at = None
-        if self._task is not None:
+        rang, self._rang = self._rang, 0
+        if self._task is None:
+            return True
+        for _ in range(rang):
             self._task.uncancel()
-        return True
+        return self._task.cancelling() == 0
 
 
 class waiting:
@@ -135,6 +145,22 @@ class waiting:
                 raise Overloaded("the gateway is shutting down", retry_after=1.0) from None
             raise UpstreamTimeout(_MESSAGES.get(alarm.phase, "the upstream took too long")) from None
         alarm.pause()
+
+
+async def over(*tasks: asyncio.Task[Any]) -> None:
+    """Until all of them are over. Whoever waits may be told to end meanwhile, once or more (a caller is found to have
+    left, then its connection is lost): what the tasks have done is known first, and then CancelledError is raised."""
+    told: asyncio.CancelledError | None = None
+    while still := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(still)
+        except asyncio.CancelledError as error:
+            told = error
+    if told is not None:
+        try:
+            raise told
+        finally:
+            del told
 
 
 _MESSAGES = {

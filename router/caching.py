@@ -19,29 +19,34 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from providers.canonical.chat import Finish
-from providers.canonical.errors import RouterError, UpstreamError
+from providers.canonical.errors import Overloaded, RouterError, UpstreamError
 from providers.canonical.stream import ChoiceEnd, StreamEvent
-from providers.dialect import Asked, WireResponse
+from providers.dialect import Asked, StreamRelay, WireResponse
 from router import targeting
 from router.admission import Plan
-from router.alarm import Alarm, waiting
+from router.alarm import Alarm, over, waiting
 from router.answers import kept_none, stream_end_of
 from router.exchange import Exchange
 from router.limiting import Charge
 from router.mended import MendedExchange
 from router.relay import CallerGone, Door, Passing
 from router.shaped import ShapedExchange
+from router.spending import Spend
 from router.state.cache import Kept
-from router.state.flights import End, Flight, Hearing, few
+from router.state.flights import End, Flight, Hearing, Terms, few
 from router.state.seals import Note, SealTape
-from router.table import CacheSettings, Limits, Target
+from router.table import CacheSettings, Limits
 
 MOST_FAILED = 2  # calls that may fail before those who wait for them go on by themselves, all at once
 #: What of an answer's head belongs to the answer, and is the same for everyone who gets it.
 _SAME = frozenset({"content-type", "cache-control", "x-accel-buffering"})
 _SAME |= {"x-isthmus-provider", "x-isthmus-model", "x-isthmus-lane", "x-isthmus-loss"}
+#: Of a query what says whose call it is, and how it is made.
+_ASIDE = frozenset({"key", "nice"})
 #: Fields of a body that name what an upstream remembers: the same question is another one there the second time.
 _REMEMBERED = ("background", "container", "conversation")
+#: What is asked in a talk; without any of it an Ollama server loads a model, or lets go of it.
+_TALKS, _ASKS = ("chat", "generate"), ("messages", "prompt", "images", "input")
 
 
 class Wish(NamedTuple):
@@ -70,11 +75,14 @@ def wish(headers: Any) -> Wish:
 
 def is_aside(said: Wish, asked: Asked, plan: Plan) -> bool:
     """Has a call nothing to do with what is kept? Its caller wants it so, or brings a key of its own for the upstream;
-    or it means something that only the upstream knows, and which it may change."""
+    or it means something that only the upstream knows, and which it may change; or it asks for no answer."""
+    fields = asked.fields
     return (
         not said.keeps
         or plan.own_key is not None
-        or any(asked.fields.get(name) not in (None, False) for name in _REMEMBERED)
+        or any(fields.get(name) not in (None, False) for name in _REMEMBERED)
+        or any(type(tool) is dict and isinstance(tool.get("container"), str) for tool in fields.get("tools") or ())
+        or (asked.task in _TALKS and not asked.usual and not any(fields.get(name) for name in _ASKS))
     )
 
 
@@ -91,23 +99,16 @@ def key_of(exchange: Exchange, asked: Asked, plan: Plan, cache: CacheSettings) -
         asked.task,
         asked.model,
         sorted(asked.params.items()),
-        sorted((name, value) for name, value in incoming.query.items() if name != "key"),
+        sorted((name, value) for name, value in incoming.query.items() if name not in _ASIDE),
         [(name, incoming.headers.getall(name, ())) for name in sorted(admission.dialect.passes)],
         None if named is None else (named.listed, named.default),
-        sorted({(target.provider, target.model or "") for target in _reachable(exchange, asked, plan)}),
+        sorted({(target.provider, target.model or "") for target in targeting.taking(asked, plan, exchange)}),
         plan.on_loss,
     )
     digest = blake2b(repr(meant).encode("utf-8", "backslashreplace"), digest_size=32)
     digest.update(b"\0")
     digest.update(asked.wire.body)
     return digest.digest()
-
-
-def _reachable(exchange: Exchange, asked: Asked, plan: Plan) -> Sequence[Target]:
-    """The targets that may answer: those of another caller, or of other headers, may be others."""
-    if plan.rules is None or not plan.rules.conditional:
-        return plan.targets
-    return targeting.fitting(plan.targets, exchange.facts(asked))[0]
 
 
 class CachedExchange(Exchange):
@@ -138,12 +139,16 @@ class CachedExchange(Exchange):
             if kept is not None:
                 return await self._give_again(kept)
             flight = answers.flights.get(key)
-            if flight is None or failed >= MOST_FAILED:
+            if flight is None or failed >= MOST_FAILED or not flight.suits(self._terms(plan)):
                 break
             if await self._follow(flight, asked, plan):
                 return
             failed += 1
         await self._lead(asked, plan, key)
+
+    def _terms(self, plan: Plan) -> Terms:
+        """How a call of this caller's is made."""
+        return Terms(nice=plan.nice, seconds=round(plan.ends - self.record.started, 3))
 
     # ── limits of the caller's key ─────────────────────────────────────────────────
     def _set_aside(self, asked: Asked, plan: Plan) -> None:
@@ -154,11 +159,14 @@ class CachedExchange(Exchange):
 
     def _take_turn(self) -> None:
         """Room for a call that takes nothing but its place among the requests. LimitExceeded."""
-        limits = self.admission.who.limits
-        if limits is not None and self._counted is None:
-            self._counted = Charge(self.gateway.accounts.of(self.admission.who.name, limits), self.gateway.clock)
+        who = self.admission.who
+        if who.limits is not None and self._counted is None:
+            self._counted = Charge(self.gateway.accounts.of(who.name, who.limits), self.gateway.clock)
             self.charges = (self._counted,)
             self._counted.count()
+        if who.budget is not None and self.record.operation != "count_tokens":  # it is told what is left
+            spend = Spend(self.gateway.budgets, who.name, who.budget, {}, self.gateway.wall)
+            self.charges = (*self.charges[: who.limits is not None], spend)
 
     def _pay(self, asked: Asked, plan: Plan) -> None:
         """Room for a call that is made, within limits and budget. LimitExceeded and its kin."""
@@ -178,12 +186,20 @@ class CachedExchange(Exchange):
         headers = self._headers_again(kept.headers)
         if not kept.streamed:
             return await self.door.whole(200, headers, b"".join(kept.pieces))
+        answers = self.generation.answers
+        answers.hold(kept)
+        try:
+            await self._replay(kept.pieces, headers)
+        finally:
+            answers.release(kept)
+
+    async def _replay(self, pieces: Sequence[bytes], headers: Mapping[str, str]) -> None:
         self.record.stream = True
         await self.door.begin(200, headers, self.alarm)
         given = 0
-        while pieces := few(kept.pieces, given):
-            await self.door.write(b"".join(pieces))
-            given += len(pieces)
+        while some := few(pieces, given):
+            await self.door.write(b"".join(some))
+            given += len(some)
         self.record.stream_end = "done"
         await self.door.end()
 
@@ -245,19 +261,20 @@ class CachedExchange(Exchange):
     async def _follow_stream(self, hearing: Hearing, headers: Mapping[str, str], asked: Asked, plan: Plan) -> None:
         flight, record = hearing.flight, self.record
         record.stream = True
+        # Reads along, so that an error can be told in a stream which somebody else began.
+        along = self.dialect.stream_relay(asked, limit=self.generation.settings.limits.sse_event)
         await self.door.begin(200, headers, self.alarm)
         try:
             given = 0
             while pieces := hearing.ready(given) or await self._more(hearing, plan):
-                await self.door.write(b"".join(pieces))
+                data = b"".join(pieces)
+                await self.door.write(data)
+                self._read_along(along, data)
                 given = len(pieces)
         except RouterError as error:  # a clock of this call, or the end of the process
             self._note_error(error)
             record.stream_end = stream_end_of(error)
-            last = self._last_words(hearing, asked, error)
-            if last is None:
-                return self.door.cut()
-            await self.door.write(last)
+            await self.door.write(along.error(error))
             return await self.door.end()
         if flight.end is None:  # it broke, and that has been told; a clean end would be taken for a whole answer
             self.door.cut()
@@ -267,25 +284,21 @@ class CachedExchange(Exchange):
         record.outcome, record.error, record.code, record.stream_end = flight.end
         await self.door.end()
 
+    def _read_along(self, along: StreamRelay, data: bytes) -> None:
+        try:
+            along.feed(data)
+        except RouterError as error:  # the upstream's, which is told as it came
+            error.with_traceback(None)  # what its frames hold must not wait for the collector of cycles
+
     async def _more(self, hearing: Hearing, plan: Plan) -> list[bytes]:
         with waiting(self.alarm, plan.ends, "total"):
             return await hearing.next()
-
-    def _last_words(self, hearing: Hearing, asked: Asked, error: RouterError) -> bytes | None:
-        """The error as the stream has it, which somebody else began. None where that is not known any more."""
-        given = hearing.given()
-        if given is None:
-            return None
-        relay = self.dialect.stream_relay(asked, limit=self.generation.settings.limits.sse_event)
-        with contextlib.suppress(RouterError):
-            relay.feed(given)
-        return relay.error(error)
 
     # ── what is asked ──────────────────────────────────────────────────────────────
     async def _lead(self, asked: Asked, plan: Plan, key: bytes) -> None:
         """The call is made, for this caller and whoever joins."""
         self._pay(asked, plan)
-        flight = Flight(self.generation.answers, key)
+        flight = Flight(self.generation.answers, key, self._terms(plan))
         hearing = Hearing(flight)
         door, alarm = self.door, self.alarm
         self.door = _Said(door, flight)
@@ -297,16 +310,20 @@ class CachedExchange(Exchange):
             except (asyncio.CancelledError, CallerGone):
                 hearing.leave()
                 while flight.hearings and not call.done():  # it goes on for the others
-                    await flight.changed()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await flight.changed()
                 raise
             call.result()
         finally:
             hearing.leave()
             call.cancel()
-            await asyncio.wait([call])
-            if not call.cancelled():
-                call.exception()  # has been told
-            self.door, self.alarm = door, alarm
+            try:
+                await over(call)
+            finally:
+                if not call.cancelled():
+                    call.exception()  # has been told
+                del call  # it holds what it has failed of, and so this frame
+                self.door, self.alarm = door, alarm
 
     async def _call_out(self, asked: Asked, plan: Plan, flight: Flight) -> None:
         """The attempts, whose answer is said to the flight."""
@@ -347,10 +364,9 @@ class CachedExchange(Exchange):
                     return True
                 await asyncio.sleep(0)
             return any(_ends_failed(event) for event in decoder.close())
-        except UpstreamError:
-            return True
-        except RouterError:
-            return False
+        except RouterError as error:
+            error.with_traceback(None)
+            return isinstance(error, UpstreamError)
 
     def _to_keep(self, flight: Flight) -> Kept:
         now = self.gateway.clock()
@@ -360,6 +376,7 @@ class CachedExchange(Exchange):
             streamed=flight.streamed,
             made=now,
             until=now + (self._cache.ttl if self._cache is not None else 0.0),
+            number=flight.number,
             losses=tuple(self.losses),
             seals=tuple(flight.seals),
         )
@@ -388,6 +405,7 @@ class _Said:
     def __init__(self, door: Door, flight: Flight) -> None:
         self._door = door
         self._flight = flight
+        self._alarm: Alarm | None = None  # of the attempt that answers
 
     @property
     def began(self) -> bool:
@@ -404,6 +422,7 @@ class _Said:
         await self._flight.say(body)
 
     async def begin(self, status: int, headers: Mapping[str, str], alarm: Alarm) -> None:
+        self._alarm = alarm
         self._begin(headers, streamed=True)
 
     def _begin(self, headers: Mapping[str, str], *, streamed: bool) -> None:
@@ -411,8 +430,14 @@ class _Said:
         self._flight.begin(headers, same, streamed=streamed)
 
     async def write(self, data: bytes) -> None:
-        if data:
-            await self._flight.say(data)
+        """Overloaded where the process ends while one who reads slowly is waited for."""
+        try:
+            if data:
+                await self._flight.say(data)
+        except asyncio.CancelledError:
+            if self._alarm is not None and self._alarm.forgive():
+                raise Overloaded("the gateway is shutting down", retry_after=1.0) from None
+            raise
 
     async def end(self) -> None:
         """The call itself comes to its end."""

@@ -6,6 +6,7 @@ what has alternatives is a list, what has several cases is several targets.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ from router.table import fits_star
 MEDIA = ("image", "audio", "video", "file")
 #: Headers that hold a caller's credential: whose call it is, is asked by `key`.
 CREDENTIALS = frozenset({"authorization", "cookie", "x-api-key", "x-goog-api-key", "x-upstream-api-key"})
+FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.1
 #: What is known of a call whose body nobody reads.
 UNREAD = frozenset({"key", "header"})
 
@@ -134,7 +136,12 @@ def check(place: Place, row: Row, keys: Collection[str], say: Complaints) -> Non
     when = read(row)
     if not asked([when]) and not isinstance(row, Partial):
         say.problem(place, "when: expected at least one condition", key=True)
-    for name in row.get("header") or {}:
+    for name, said in (row.get("header") or {}).items():
+        if not FIELD_NAME.fullmatch(name):
+            say.problem((*place, "header", name), f"when.header: {name!r} is not the name of a header", key=True)
+        elif not isinstance(said, Partial) and all(value is None for value in said.values()):
+            message = f"when.header: expected present, equals or prefix of '{name}'"
+            say.problem((*place, "header", name), message, key=True)
         if name.lower() in CREDENTIALS:
             message = f"when.header: '{name}' holds a credential, expected `key`: the name of a caller's key"
             say.problem((*place, "header", name), message, key=True)

@@ -582,13 +582,19 @@ class _Reading:
         return good
 
     def _part(self, shape: Any, node: Node, path: tuple[str | int, ...]) -> Any:
-        value = node.exact() if path[0] == "prices" else node.plain()
+        value = self._value(node, str(path[0]))
         try:
             return _dump(_adapter(shape).validate_python(value))
         except ValidationError as error:
             details = error.errors(include_url=False)
             self.problems += [_problem(detail, shape, self._root, path) for detail in details]
         return _salvage(shape, value)
+
+    def _value(self, node: Node, section: str) -> Any:
+        """As the section wants its numbers: money exactly."""
+        if section == "prices":
+            return node.exact()
+        return node.exact_at("budget") if section == "access" else node.plain()
 
 
 _ROWS = ("routes", "providers", "models", "policies", "prices")  # read row by row

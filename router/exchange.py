@@ -112,7 +112,6 @@ class Exchange:
         self._kept = kept  # what of an upstream's headers goes on
         self._request: ChatRequest | None = None
         self._embedding: EmbeddingsRequest | None = None  # in its place, where vectors are asked for
-        self._sent = False
         self._waited = 0.0  # before the attempt under way
         self._broke: RouterError | None = None  # what ended the stream under way before its end
         self._was_callers_clock = False  # that did so
@@ -214,9 +213,12 @@ class Exchange:
         budget = self.admission.who.budget
         if budget is None or plan.own_key is not None or self.record.operation == "count_tokens":
             return
+        taking = targeting.taking(asked, plan, self)
+        if not taking:
+            return  # which is told where they are chosen
         spend = Spend(self.gateway.budgets, self.admission.who.name, budget, self.foreseen(asked), self.gateway.wall)
         self.charges = (*self.charges, spend)
-        plan.targets = spend.set_aside(plan.targets, asked.model, plan.providers, self.generation.prices)
+        plan.targets = spend.set_aside(taking, asked.model, plan.providers, self.generation.prices)
         self.watch.lap("access")
 
     # ── attempts ───────────────────────────────────────────────────────────────────
@@ -235,7 +237,8 @@ class Exchange:
                     raise
                 # Without its frames: what they hold (bodies) must not wait for the collector of cycles.
                 error.with_traceback(None)
-                history.append(Attempt(target=target, error=outgoing.for_key(error, plan.own_key), sent=self._sent))
+                calls = len(self.record.attempts) - sum(attempt.calls for attempt in history)
+                history.append(Attempt(target=target, error=outgoing.for_key(error, plan.own_key), calls=calls))
             step = next_step(
                 targets,
                 history,
@@ -293,7 +296,6 @@ class Exchange:
 
     async def _attempt(self, asked: Asked, plan: Plan, target: Target) -> None:
         """One call of one target, up to the last byte of its answer to the caller."""
-        self._sent = False
         seen = None if target.provider == UNLISTED else targeting.seen(self.gateway, asked, plan, target)
         if seen is not None:
             self.record.provider = target.provider
@@ -308,6 +310,8 @@ class Exchange:
             if self.record.queued:
                 self.watch.lap("queue")
         try:
+            if self.gateway.clock() >= plan.deadline:
+                raise UpstreamTimeout("no time is left to ask the upstream")
             if seen is None:
                 await self._call(asked, plan, provider, ready.upstream, ready.wire, self._secret)
             else:
@@ -319,8 +323,7 @@ class Exchange:
     async def _watched(self, asked: Asked, plan: Plan, ready: Ready, seen: Upstream, key: str | None) -> None:
         """The call, of which the upstream's breaker and pace learn how it came out. CircuitOpen."""
         provider, clock = ready.provider, self.gateway.clock
-        began = clock()
-        seen.enter(began)
+        seen.enter(clock())
         self._broke, self._was_callers_clock = None, False
         try:
             await self._call(asked, plan, provider, ready.upstream, ready.wire, self._secret)
@@ -333,7 +336,7 @@ class Exchange:
         except BaseException:
             seen.left()
             raise
-        first = self._note_pace(seen, began)
+        first = self._note_pace(seen)
         if self._was_callers_clock:
             seen.left()
             return
@@ -344,14 +347,14 @@ class Exchange:
         is_late = isinstance(error, UpstreamTimeout) and self.alarm.phase == "total"
         return is_late and "x-isthmus-timeout" in self.incoming.headers
 
-    def _note_pace(self, seen: Upstream, began: float) -> float | None:
+    def _note_pace(self, seen: Upstream) -> float | None:
         """How long the first token took; of a whole answer, all of it."""
         attempt = self.record.attempts[-1]
         if self.record.stream and attempt.first_chunk is None:
             return None
         until = attempt.ended if attempt.first_chunk is None else attempt.first_chunk
-        (seen.streams if self.record.stream else seen.wholes).note(until - began, attempt.ended)
-        return until - began
+        (seen.streams if self.record.stream else seen.wholes).note(until - attempt.started, attempt.ended)
+        return until - attempt.started
 
     def _prepare(self, asked: Asked, plan: Plan, target: Target) -> Ready | None:
         """The target's request, losses noted, signed and ready to send; None where we count ourselves instead."""
@@ -395,7 +398,6 @@ class Exchange:
         if provider.name != UNLISTED:
             self.generation.budget(provider.name, plan.policy.retry_budget).note_call(now)
         clocks = self._clocks(plan, provider)
-        self._sent = True
         call: UpstreamCall | None = None
         try:
             url = address(provider.base_url, wire)
@@ -420,12 +422,14 @@ class Exchange:
             self.watch.lap("first_byte" if call is None else "body")  # the wait was the upstream's, not ours
             raise
         except (asyncio.CancelledError, CallerGone):
-            attempt.error = "client_left"
+            if not attempt.ended:  # else it went well, and it was something else that was under way
+                attempt.error = "client_left"
             raise
         finally:
             if attempt.price is not None:
                 self.record.settle()
-            attempt.ended = gateway.clock()
+            attempt.ended = attempt.ended or gateway.clock()
+            self.record.resent += clocks.resent
             self.record.upstream_seconds += attempt.ended - attempt.started
             if call is not None:
                 await call.close()
@@ -459,8 +463,6 @@ class Exchange:
         if clocks.connected:
             phases["first_byte"] -= clocks.connected
             phases["connect"] = phases.get("connect", 0.0) + clocks.connected
-        if clocks.resent:
-            self.record.resent += 1
 
     async def _check_status(self, call: UpstreamCall, upstream: Dialect, secret: str | None) -> None:
         await outgoing.check_status(call, upstream, secret)
@@ -550,12 +552,17 @@ class Exchange:
             self._embedding = outgoing.codec(self.dialect).decode_embeddings(asked)
         return self._embedding
 
+    def _passed(self, upstream: Dialect) -> frozenset[str]:
+        """Names of the caller's headers that go on."""
+        return outgoing.passed(self.dialect, upstream, own_key=self._has_own_key)
+
     def _addressed(
         self, wire: WireRequest, upstream: Dialect, provider: Provider, secret: str | None, asked: Asked
     ) -> WireRequest:
         """Headers: our own, what the caller may pass on, the row's, the credential. Nothing else goes out."""
-        names = outgoing.passed(self.dialect, upstream, own_key=self._has_own_key)
-        headers = outgoing.headers(self.incoming.headers, names, request_id=self.record.id, stream=asked.stream)
+        headers = outgoing.headers(
+            self.incoming.headers, self._passed(upstream), request_id=self.record.id, stream=asked.stream
+        )
         if provider.name == UNLISTED:
             headers["via"] = f"1.1 {self.gateway.instance}"
         headers.update(wire.headers)

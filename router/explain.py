@@ -26,7 +26,7 @@ from router.admission import Incoming, Plan
 from router.alarm import Alarm
 from router.caching import is_aside, key_of, wish
 from router.exchange import Exchange, Ready
-from router.gateway import Gateway, Generation
+from router.gateway import UNLISTED, Gateway, Generation
 from router.logs import Log
 from router.mended import MendedExchange
 from router.metrics import Metrics
@@ -154,6 +154,7 @@ class _DryRun(Exchange):
         self._candidates: list[dict[str, Json]] = []
         self._chosen: tuple[Ready, Losses, str, str | None] | None = None
         self._target: Target | None = None  # the chosen one
+        self._cached: dict[str, Json] | None = None  # what the call would get of what is kept
 
     def _admit(self) -> Match:
         """As for a real call; an operator who shows no credential is asked for none."""
@@ -169,8 +170,14 @@ class _DryRun(Exchange):
         admission.who = LOCAL
         return match
 
-    async def _attempts(self, asked: Asked, plan: Plan) -> None:
+    def _set_aside(self, asked: Asked, plan: Plan) -> None:
+        """As for a real call: what is kept is given whatever the key has left."""
         self._plan, self._asked = plan, asked
+        self._cached = self._kept_before()
+        if self._cached is None or self._cached["result"] != "hit":
+            super()._set_aside(asked, plan)
+
+    async def _attempts(self, asked: Asked, plan: Plan) -> None:
         last: RouterError | None = None
         choice = self._choice = targeting.choice(self.gateway, asked, plan, self)
         for target in choice.targets:
@@ -181,7 +188,11 @@ class _DryRun(Exchange):
                 last = error
                 self._candidates.append(self._candidate(plan, target, None, error))
                 continue
-            self._candidates.append(self._candidate(plan, target, ready, None))
+            left_alone = self._left_alone(asked, plan, target)
+            self._candidates.append(self._candidate(plan, target, ready, None, called=left_alone is None))
+            if left_alone is not None:
+                last = left_alone
+                continue
             if self._chosen is None and ready is not None:
                 self._chosen = (ready, self.losses, self.record.lane, self._secret)
                 self._target = target
@@ -191,8 +202,21 @@ class _DryRun(Exchange):
         if last is not None and not any(candidate["chosen"] for candidate in self._candidates):
             raise last
 
-    def _candidate(self, plan: Plan, target: Target, ready: Ready | None, error: RouterError | None) -> dict[str, Json]:
-        first = error is None and not any(candidate["chosen"] for candidate in self._candidates)
+    def _left_alone(self, asked: Asked, plan: Plan, target: Target) -> RouterError | None:
+        """What a call of it would come to while its breaker is open, or while nobody may wait for one of its places."""
+        if targeting.is_full(self.gateway, plan, target) and not plan.providers[target.provider].queue:
+            return targeting.crowded()
+        if target.provider != UNLISTED:
+            try:
+                targeting.seen(self.gateway, asked, plan, target).check(self.gateway.clock())
+            except RouterError as error:
+                return error
+        return None
+
+    def _candidate(
+        self, plan: Plan, target: Target, ready: Ready | None, error: RouterError | None, *, called: bool = True
+    ) -> dict[str, Json]:
+        first = error is None and called and not any(candidate["chosen"] for candidate in self._candidates)
         row: dict[str, Json] = {
             "provider": target.provider,
             "model": self.record.upstream_model if error is None else target.model,
@@ -226,7 +250,7 @@ class _DryRun(Exchange):
             "model": None if self._asked is None else self._asked.model,
             "candidates": self._candidates,
             "plan": None if self._plan is None else _plan(self._plan, self.record.started),
-            "cache": self._kept_before(),
+            "cache": self._cached or self._kept_before(),
             "lane": None,
             "losses": [],
             "upstream_request": None,
@@ -359,6 +383,8 @@ def why(choice: Choice, plan: Plan, target: Target) -> dict[str, str]:
         return _reason("only", "no other target takes this call")
     if target is not choice.targets[0]:
         return _reason(plan.choose, "those before it cannot be called")
+    if choice.known_of(target).share <= 0:
+        return _reason("resting", "it failed of late, or named a limit, as all others did: it is called all the same")
     home = choice.home()
     if home is target:
         return _reason("sticky", f"{_together(plan)} go to this target")

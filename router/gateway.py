@@ -208,7 +208,7 @@ class Gateway:
         self.upstreams = Upstreams()
         self.places = AllPlaces()
         self.accounts = Accounts()
-        self.budgets = Budgets(generation.settings.workers)
+        self.budgets = Budgets()
         self.chats: Chats | None = None
         self.started_at = wall()
         self.running = 0

@@ -6,13 +6,12 @@ here, too.
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
-from router.conditions import CREDENTIALS
+from router.conditions import CREDENTIALS, FIELD_NAME
 from router.prices import read_amount, read_budget, read_day
 from router.reference import LATER, Says
 from router.settings import MOST_KEPT
@@ -115,15 +114,13 @@ class Rows(BaseModel):
 
 # ── which target ───────────────────────────────────────────────────────────────────────────────
 
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
 
 def read_sticky(value: object) -> object:
     """`header:NAME` with the name of a header, or a word."""
     if value is None or value in ("caller", "conversation", "off"):
         return value
     name = value.removeprefix("header:").lower() if isinstance(value, str) else ""
-    if value == name or not _FIELD_NAME.fullmatch(name):
+    if value == name or not FIELD_NAME.fullmatch(name):
         raise ValueError("expected caller, conversation, header:NAME or off")
     if name in CREDENTIALS:
         raise ValueError(f"{name} holds a credential, expected `caller`")

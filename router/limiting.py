@@ -119,10 +119,15 @@ def used(record: Record, weight: Weight, taken: float) -> float:
     outpaced = sum(attempt.error == OUTPACED for attempt in record.attempts)
     beside = outpaced * (weight.input if record.stream else sum(weight))
     said = None if record.usage is None else _total(record.usage)
-    if said is not None and record.outcome == "ok":
+    if said is not None and (record.outcome == "ok" or _went_on(record)):
         return said + beside
     seen = sum(attempt.chunks + (attempt.first_chunk is not None) for attempt in record.attempts)
     return max(taken, weight.input + seen, said or 0) + beside
+
+
+def _went_on(record: Record) -> bool:
+    """Did the call come to its end for others, after its caller had left?"""
+    return record.outcome == "client_left" and record.attempts[-1].error is None
 
 
 def may_have_used(attempt: AttemptRecord) -> bool:

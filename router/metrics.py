@@ -113,6 +113,13 @@ class _Course(NamedTuple):
     parts: _Lazy[Counter]  # by kind, of what providers counted
 
 
+def _before(attempt: AttemptRecord, attempts: Iterable[AttemptRecord]) -> AttemptRecord | None:
+    """The last of those that were over when one began. Not what was under way beside it: that stands before it where it
+    was cut off."""
+    over = [other for other in attempts if other.started < attempt.started and other.ended <= attempt.started]
+    return max(reversed(over), key=lambda other: other.ended, default=None)
+
+
 class Metrics:
     """The page that Prometheus scrapes. One per process; used from the event loop's thread only.
 
@@ -371,13 +378,13 @@ class Metrics:
                 self._losses[record.route, OTHER, kind].inc(count)
 
     def _observe_retries(self, record: Record) -> None:
-        before: AttemptRecord | None = None
-        for attempt in record.attempts:
-            if before is not None and not attempt.hedge:
+        attempts = record.attempts
+        for attempt in attempts:
+            before = None if attempt.hedge else _before(attempt, attempts)
+            if before is not None:
                 self._retries[attempt.provider, before.error or ""].inc()
-            before = attempt
         for reason in record.denied_retries:
-            self._denied[before.provider if before else record.provider, reason].inc()
+            self._denied[attempts[-1].provider if attempts else record.provider, reason].inc()
 
     def _observe_refusal(self, record: Record, error: str) -> None:
         if record.outcome == "rejected" and OUTCOME_OF.get(error) == "rejected" and not record.attempts:

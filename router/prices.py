@@ -54,10 +54,10 @@ def read_amount(value: object) -> Decimal:
 
 
 def read_budget(value: object) -> Decimal:
-    """An amount of a budget, from a number as YAML reads it. ValueError says what was expected."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """An amount of a budget, exactly as it was written. ValueError says what was expected."""
+    if not isinstance(value, Decimal):
         raise ValueError(f"expected an amount such as 50 or 0.25, found {describe(value)}")
-    return read_amount(Decimal(str(value)))
+    return read_amount(value)
 
 
 def read_day(value: object) -> str:

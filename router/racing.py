@@ -18,7 +18,7 @@ from providers.canonical.errors import RouterError
 from providers.dialect import Asked
 from router import targeting
 from router.admission import Plan
-from router.alarm import Alarm
+from router.alarm import Alarm, over
 from router.gateway import UNLISTED, Gateway, Generation
 from router.policy.hedging import patience, second
 from router.policy.retries import Attempt, is_refusal
@@ -156,10 +156,11 @@ class Race:
                     side.settle()
 
     async def _all(self) -> None:
-        while self.open:
-            await asyncio.wait(self.open)
-        for side in self.sides:
-            side.settle()
+        try:
+            await over(*self.open)
+        finally:
+            for side in self.sides:
+                side.settle()
 
     async def close(self) -> None:
         """Whoever is still under way is cut off."""
@@ -326,20 +327,23 @@ async def race(
             at = run.began(clock()) + after if is_alone and run.is_undecided else math.inf
             if at <= clock():
                 is_alone = False
-                other = _other(racer, asked, plan, targets, target, history)
+                calls = max(1, len(run.sides[0].attempts.own))
+                other = _other(racer, asked, plan, targets, target, history, calls)
                 if other is not None:
                     beside = first.beside(run, asked, plan, other, hedge=True)
                 continue
             await run.wait(None if at == math.inf else at - clock())
             run.look(lambda error: error.retry == "never" and not is_refusal(error, plan.policy))
     finally:
-        await run.close()
-        racer.adopt(first if beside is None or run.winner is not run.sides[1] else beside, run)
-        for where, seconds in run.lost(target, other):
-            targeting.seen(racer.gateway, asked, plan, where).outpaced(seconds, clock(), stream=asked.stream)
+        try:
+            await run.close()
+        finally:
+            racer.adopt(first if beside is None or run.winner is not run.sides[1] else beside, run)
+            for where, seconds in run.lost(target, other):
+                targeting.seen(racer.gateway, asked, plan, where).outpaced(seconds, clock(), stream=asked.stream)
     if run.winner is None and other is not None and isinstance(failure := run.sides[1].error, RouterError):
-        sent = bool(run.sides[1].attempts.own)
-        history.append(Attempt(target=other, error=failure.with_traceback(None), sent=sent))
+        calls = len(run.sides[1].attempts.own)
+        history.append(Attempt(target=other, error=failure.with_traceback(None), calls=calls))
         del failure
     error = run.release()
     if error is not None:
@@ -350,7 +354,13 @@ async def race(
 
 
 def _other(
-    racer: Racer, asked: Asked, plan: Plan, targets: Sequence[Target], first: Target, history: Sequence[Attempt]
+    racer: Racer,
+    asked: Asked,
+    plan: Plan,
+    targets: Sequence[Target],
+    first: Target,
+    history: Sequence[Attempt],
+    calls: int,
 ) -> Target | None:
     """The target that is asked as well, if there is one. It counts against its budget."""
     gateway, generation, now = racer.gateway, racer.generation, racer.gateway.clock()
@@ -359,6 +369,7 @@ def _other(
         history,
         first,
         plan.policy,
+        calls=calls,
         now=now,
         deadline=plan.deadline,
         rows=generation.rows,

@@ -54,6 +54,7 @@ from router.record import Record
 from router.relay import CallerGone, HttpDoor
 from router.settings import Loaded, Settings
 from router.shaped import ShapedExchange
+from router.state.cache import SWEEP
 from router.state.ledger import Ledger, Operation, part_of, share_out
 from router.table import OPAQUE, Limits
 from router.transport import HttpTransport, Transport
@@ -449,7 +450,16 @@ class Life:
     def _watching(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What is done beside the calls, for as long as the process serves."""
         yield watch_loop(self.metrics)
+        yield self._sweep()
         yield watch(self.path, self._changed)
+
+    async def _sweep(self) -> None:
+        """Lets go of answers whose time is over, also while no calls come."""
+        while True:
+            await asyncio.sleep(SWEEP)
+            answers = self.gateway.generation.answers
+            answers.sweep(self.gateway.clock())
+            self.metrics.cache_bytes(answers.size)
 
     def _open_budgets(self, settings: Settings) -> None:
         """What keys have spent, kept in a file if there is to be one; one that is broken is no reason not to start."""

@@ -10,12 +10,12 @@ as a stream is given as one when all of it is there. Such answers are checked an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
-from providers.adherence import Breach, asked_again, breaches, flags, wanted, with_usage_of
-from providers.canonical.chat import ChatRequest, ChatResponse
+from providers.adherence import Breach, asked_again, breaches, flags, usage_of_both, wanted, with_usage_of
+from providers.canonical.chat import ChatRequest, ChatResponse, Usage
 from providers.canonical.errors import BadUpstreamBytes, CallerError, RouterError
 from providers.canonical.loss import Losses, blame, in_callers_words
 from providers.canonical.stream import Fold, StreamEvent
@@ -38,6 +38,13 @@ class ShapedExchange(Exchange):
     _aim: tuple[Plan, Provider, str | None] | None = None  # of the attempt under way
     _emulated: frozenset[Emulated] = frozenset()  # of the attempt under way
     _caught: list[ChatResponse] | None = None  # while the model is asked again: its answer comes in here
+    _unheard: Usage | None = None  # what an answer used that was asked for again, and is no better
+
+    def _apart(self) -> Self:
+        """What is asked again on one side of a race is answered to that side alone."""
+        other = super()._apart()
+        other._caught = other._unheard = None
+        return other
 
     async def _attempts(self, asked: Asked, plan: Plan) -> None:
         match = self.admission.match
@@ -84,6 +91,11 @@ class ShapedExchange(Exchange):
             request = msgspec.structs.replace(request, model=model)
         return upstream.encode_request(request, lost, traits)
 
+    def _passed(self, upstream: Dialect) -> frozenset[str]:
+        """What is asked again is another question: not the one that the caller's key stands for."""
+        names = super()._passed(upstream)
+        return names if self._caught is None else names - {"idempotency-key"}
+
     def _addressed(
         self, wire: WireRequest, upstream: Dialect, provider: Provider, secret: str | None, asked: Asked
     ) -> WireRequest:
@@ -101,7 +113,17 @@ class ShapedExchange(Exchange):
         secret: str | None,
     ) -> None:
         self._aim = (plan, provider, secret)
-        await super()._call(asked, plan, provider, upstream, wire, secret)
+        if self._caught is not None:
+            return await super()._call(asked, plan, provider, upstream, wire, secret)
+        self._unheard = None
+        try:
+            await super()._call(asked, plan, provider, upstream, wire, secret)
+        finally:
+            self._count_unheard()
+
+    def _count_unheard(self) -> None:
+        if self._unheard is not None and self.record.usage is not None:
+            self.record.usage = usage_of_both(self._unheard, self.record.usage)
 
     def _is_checked(self, asked: Asked) -> bool:
         if self.record.operation != "chat":
@@ -162,6 +184,7 @@ class ShapedExchange(Exchange):
             return None
         caught: list[ChatResponse] = []
         self._caught = caught
+        self.record.attempts[-1].ended = self.gateway.clock()  # what comes now is another one
         try:
             wire = self._addressed(self._written(again, upstream, provider), upstream, provider, secret, asked)
             whole = msgspec.structs.replace(asked, stream=False)
@@ -172,10 +195,15 @@ class ShapedExchange(Exchange):
         finally:
             self._caught = None
         second = caught[0]
-        return None if breaches(request, second, _check) else with_usage_of(response, second)
+        if breaches(request, second, _check):
+            self._unheard = second.usage
+            return None
+        return with_usage_of(response, second)
 
     def _may_ask_again(self, plan: Plan, provider: Provider) -> bool:
-        """Within the attempts of the policy, and of the row for this target."""
+        """Within the time and the attempts of the policy, and those of the row for this target."""
+        if self.gateway.clock() >= plan.deadline:
+            return False
         attempts = self.record.attempts
         here = [one for one in attempts if (one.provider, one.model) == (provider.name, attempts[-1].model)]
         return len(attempts) < plan.policy.attempts and (provider.attempts is None or len(here) < provider.attempts)

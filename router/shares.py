@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 
+from providers.canonical.prices import total
 from router.settings import AccessSettings, KeyRow, Settings, Unit
 
 MOST_WORKERS = 128
+DIGITS = 9  # behind the point of an amount that is shared out
+_ROUNDING = Context(prec=60)
 Place: TypeAlias = tuple[str | int, ...]
 
 _KEYS: dict[Unit, str] = {"requests": "rpm", "tokens": "tpm"}
@@ -37,6 +41,19 @@ def cores(quota: Path = _QUOTA) -> int:
 def part(limit: int, number: int, of: int) -> int:
     """That of one worker, numbered from 0."""
     return limit // of + (number < limit % of)
+
+
+def portion(amount: Decimal, number: int, of: int) -> Decimal:
+    """That of an amount, in billionths, the least that a file may say. What is finer than that the first has."""
+    each = _billionths(amount) // of
+    if number:
+        return Decimal(each).scaleb(-DIGITS)
+    others = Decimal(each * (of - 1)).scaleb(-DIGITS)
+    return total((amount, others.copy_negate()))
+
+
+def _billionths(amount: Decimal) -> int:
+    return int(_ROUNDING.scaleb(amount, Decimal(DIGITS)))
 
 
 def of_worker(settings: Settings, number: int) -> Settings:
@@ -64,9 +81,17 @@ def _access(access: AccessSettings, number: int, of: int) -> AccessSettings:
 
 
 def _key(key: KeyRow, number: int, of: int) -> KeyRow:
-    if key.limits is None:
-        return key
-    return msgspec.structs.replace(key, limits={unit: part(most, number, of) for unit, most in key.limits.items()})
+    limits, budget = key.limits, key.budget
+    if limits is not None:
+        limits = {unit: part(most, number, of) for unit, most in limits.items()}
+    if budget is not None and of > 1:
+        usd, credits = _of(budget.usd, number, of), _of(budget.credits, number, of)
+        budget = msgspec.structs.replace(budget, usd=usd, credits=credits)
+    return msgspec.structs.replace(key, limits=limits, budget=budget)
+
+
+def _of(limit: Decimal | None, number: int, of: int) -> Decimal | None:
+    return None if limit is None else portion(limit, number, of)
 
 
 def limits(settings: Settings) -> Iterator[tuple[Place, int]]:

@@ -76,6 +76,15 @@ class Node(msgspec.Struct, frozen=True, eq=False):
             return [node.plain() for node in self.value]
         return self.value
 
+    def exact_at(self, name: str) -> Exact:
+        """The same with every number below a key of this name, wherever it stands, as the decimal that was written."""
+        if isinstance(self.value, dict):
+            inner = self.value.items()
+            return {key: node.exact() if key == name else node.exact_at(name) for key, node in inner}
+        if isinstance(self.value, list):
+            return [node.exact_at(name) for node in self.value]
+        return self.value
+
     def exact(self) -> Exact:
         """The same with every number as the decimal that was written."""
         if isinstance(self.value, dict):

@@ -172,6 +172,13 @@ def fitting(targets: Sequence[Target], facts: Facts) -> tuple[list[Target], list
     return list(fit.values()), left_out
 
 
+def taking(asked: Asked, plan: Plan, inquiry: Inquiry) -> Sequence[Target]:
+    """The targets that take part in the call: those of another caller, or of other headers, may be others."""
+    if plan.rules is None or not plan.rules.conditional:
+        return plan.targets
+    return fitting(plan.targets, inquiry.facts(asked))[0]
+
+
 def _lost(asked: Asked, plan: Plan, targets: Sequence[Target], inquiry: Inquiry) -> list[Sequence[Loss] | None]:
     """What each target would lose of the call; None where it would refuse it. Keys of one row lose alike."""
     found: dict[tuple[str, str | None], Sequence[Loss] | None] = {}
@@ -266,6 +273,11 @@ async def place(gateway: Gateway, plan: Plan, provider: Provider, alarm: Alarm, 
         record.queued.append((provider.name, priority, end))
     if end == "served":
         return places
+    raise crowded()
+
+
+def crowded() -> RouterError:
+    """A target has no place for a call, nor lets it wait for one."""
     error = Overloaded("too many calls of this upstream at once", retry_after=1.0)
     error.retry = "elsewhere"
-    raise error
+    return error

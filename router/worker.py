@@ -104,6 +104,7 @@ class Worker(Life):
 
     def _watching(self) -> Iterator[Coroutine[Any, Any, None]]:
         yield watch_loop(self.metrics)
+        yield self._sweep()
         yield self._listen()
         yield self._tell()
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import ROUND_DOWN, Context, Decimal
+from decimal import Decimal
 from typing import NamedTuple
 
 import msgspec
@@ -31,7 +31,6 @@ _HOUR = 3600
 _DAY = 24 * _HOUR
 _WEEK = 7 * _DAY
 _MONDAY = 4 * _DAY  # the first one of 1970
-SHARES = Context(prec=28, rounding=ROUND_DOWN)  # of one of several processes
 
 
 class Period(NamedTuple):
@@ -116,11 +115,10 @@ class Aside:
 class Spending:
     """One key's, of all coins. It begins without a budget: `adopt` gives it one, and another one at any time."""
 
-    def __init__(self, parts: int = 1) -> None:
+    def __init__(self) -> None:
         self.budget = Budget()
         self.period = Period(0, 0)
         self.purses: dict[Coin, Purse] = {"usd": Purse(), "credits": Purse()}
-        self._parts = parts
 
     def adopt(self, budget: Budget, now: float) -> None:
         """Another budget than before, which holds at once; what was spent counts. With another kind of period what
@@ -133,8 +131,7 @@ class Spending:
         self.budget = budget
         limits = budget.limits()
         for coin, purse in self.purses.items():
-            limit = limits.get(coin)
-            purse.limit = None if limit is None else SHARES.divide(limit, Decimal(self._parts))
+            purse.limit = limits.get(coin)
 
     def take(self, amounts: Mapping[Coin, Decimal], now: float) -> Aside | Short:
         """Sets aside what a call may cost: of every coin, or nothing. A coin that is not there it does not cost."""

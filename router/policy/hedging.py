@@ -33,15 +33,17 @@ def second(
     first: Target,
     settings: PolicySettings,
     *,
+    calls: int = 1,
     now: float,
     deadline: float,
     rows: Mapping[str, Row],
     budgets: Mapping[str, RetryBudget],
     ready: Callable[[Target], bool],
 ) -> Target | None:
-    """Where, if anywhere. `first` is under way, `history` what has failed before it; `ready`: is it well and free?"""
-    sent = 1 + sum(attempt.sent for attempt in history)
-    if sent >= settings.attempts or now >= deadline or _is_narrowed(rows, first):
+    """Where, if anywhere. `first` is under way, with so many `calls`, `history` what has failed before it; `ready`: is
+    it well and free?"""
+    made = calls + sum(attempt.calls for attempt in history)
+    if made >= settings.attempts or now >= deadline or _is_narrowed(rows, first):
         return None
     tried = [first, *(attempt.target for attempt in history)]
     refusals = [attempt for attempt in history if is_refusal(attempt.error, settings)]

@@ -27,6 +27,7 @@ USUAL_SECONDS = 0.05
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one target of late. `usual`: the median of seconds until the first token; None: too few know.
+    Those count that were cut off for another one, too. In `calls` they do not: nobody knows how they would have ended.
 
     `share`: how much of its part of the calls it gets, below 1 when it is out already or comes back.
     """
@@ -58,15 +59,21 @@ def outliers(seen: Sequence[Seen], settings: OutlierSettings) -> list[Outlier]:
 
 def _compared(seen: Sequence[Seen], place: int, settings: OutlierSettings) -> Outlier | None:
     one = seen[place]
-    able = [other.share >= 1 and other.calls >= settings.calls for other in seen]
-    siblings = [other for at, other in enumerate(seen) if able[at] and at != place]
-    if not able[place] or not siblings:
+    siblings = [other for at, other in enumerate(seen) if at != place and other.share >= 1]
+    if one.share < 1:
         return None
-    if settings.errors is not None:
-        usual = max(median(other.failed / other.calls for other in siblings), USUAL_ERRORS)
-        times = one.failed / one.calls / usual
-        if times >= settings.errors:
-            return Outlier(place, "errors", times)
+    return _failing(one, siblings, place, settings) or _late(one, siblings, place, settings)
+
+
+def _failing(one: Seen, siblings: Sequence[Seen], place: int, settings: OutlierSettings) -> Outlier | None:
+    shares = [other.failed / other.calls for other in siblings if other.calls >= settings.calls]
+    if settings.errors is None or one.calls < settings.calls or not shares:
+        return None
+    times = one.failed / one.calls / max(median(shares), USUAL_ERRORS)
+    return Outlier(place, "errors", times) if times >= settings.errors else None
+
+
+def _late(one: Seen, siblings: Sequence[Seen], place: int, settings: OutlierSettings) -> Outlier | None:
     known = [other.usual for other in siblings if other.usual is not None]
     if settings.latency is None or one.usual is None or not known:
         return None

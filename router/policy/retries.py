@@ -46,12 +46,17 @@ Denied: TypeAlias = Literal["attempts", "committed", "not_retryable", "deadline"
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One try of one target, and how it came out. `sent` False: the target was passed over before any call."""
+    """One try of one target, and how it came out. `calls`: how many were made of it; 0: it was passed over before any,
+    2: it was asked for a better answer as well."""
 
     target: Target
     error: RouterError
-    sent: bool = True
+    calls: int = 1
     committed: bool = False  # a byte has reached the caller
+
+    @property
+    def sent(self) -> bool:
+        return self.calls > 0
 
 
 class Try(msgspec.Struct, frozen=True):
@@ -135,11 +140,14 @@ def next_step(
         return Try(targets[0])
     last = history[-1]
     sent = [attempt for attempt in history if attempt.sent]
+    calls = sum(attempt.calls for attempt in history)
     refusals = [attempt for attempt in history if is_refusal(attempt.error, settings)]
     told = last.error if last.committed else _worth_telling(history, refusals)
-    stop = _must_stop(last, sent, settings)
+    stop = _must_stop(last, calls, settings)
     if stop is not None:
         return GiveUp(told, stop)
+    if sent and not last.sent and all(attempt.sent for attempt in history if attempt.target == sent[-1].target):
+        last = sent[-1]  # who was passed over since then is no other target for this call
     step = _where(targets, history, last, refusals, rows)
     if step is None:
         return GiveUp(told, "no_target")
@@ -155,12 +163,12 @@ def next_step(
     return Try(step, wait, retry)
 
 
-def _must_stop(last: Attempt, sent: Sequence[Attempt], settings: PolicySettings) -> Denied | None:
+def _must_stop(last: Attempt, calls: int, settings: PolicySettings) -> Denied | None:
     if last.committed:
         return "committed"
     if last.error.retry == "never" and not is_refusal(last.error, settings):
         return "not_retryable"
-    if len(sent) >= settings.attempts:
+    if calls >= settings.attempts:
         return "attempts"
     return None
 
@@ -211,7 +219,7 @@ def _where(
     left = (one for one in targets if one not in tried and (one.provider, one.secret) not in dead)
     fresh = next((target for target in left if all(can_take(target, refusal) for refusal in refusals)), None)
     row = rows.get(last.target.provider, Row())
-    times = sum(1 for attempt in history if attempt.target == last.target)
+    times = sum(max(1, attempt.calls) for attempt in history if attempt.target == last.target)
     again = _may_repeat(last.error) and last.sent and _row_allows(row, last.error)
     if row.attempts is not None and times >= row.attempts:
         again = False

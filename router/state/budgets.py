@@ -15,8 +15,9 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 
 from providers.canonical.prices import total, written
-from router.policy.budget import NOTHING, SHARES, Purse, Spending, minus, period
+from router.policy.budget import NOTHING, Purse, Spending, minus, period
 from router.settings import Budget, Coin, Per
+from router.shares import portion
 
 _LARGEST = Decimal("1e18")  # no sum of money, so no file of ours
 
@@ -51,19 +52,18 @@ KeyRows: TypeAlias = Mapping[str, KeyRow]
 class Budgets:
     """One account for each key that has a budget and has called, or of which a file tells.
 
-    `changed` is called with every change; it must be quick. `parts`: how many processes share each limit, evenly.
+    `changed` is called with every change; it must be quick.
     """
 
-    def __init__(self, parts: int = 1) -> None:
+    def __init__(self) -> None:
         self.changed: Callable[[], None] = _nothing
-        self._parts = parts
         self._of: dict[str, Spending] = {}
 
     def of(self, name: str, budget: Budget, now: float) -> Spending:
         """The key's, with the budget of the table that the call began with. `now`: Unix time, here and below."""
         found = self._of.get(name)
         if found is None:
-            found = self._of[name] = Spending(self._parts)
+            found = self._of[name] = Spending()
         found.adopt(budget, now)
         return found
 
@@ -84,7 +84,7 @@ class Budgets:
             here = self._of.get(name)
             known = before.get(name)
             if here is None or here.period.begins < row.since.timestamp():
-                self._of[name] = _account(row, self._parts, here)
+                self._of[name] = _account(row, here)
             elif here.period == period(row.per, row.since.timestamp()):
                 for coin, kept in row.coins.items():
                     _add(here.purses[coin], kept, known.coins.get(coin) if known and known.since == row.since else None)
@@ -118,15 +118,8 @@ def shared_out(rows: KeyRows, parts: int) -> list[dict[str, KeyRow]]:
 def _split(row: CoinRow, parts: int) -> list[CoinRow]:
     """What was set aside is told as spent, by estimate."""
     spent, guess = total((row.spent, row.reserved)), total((row.estimated, row.reserved))
-    amounts = zip(_even(spent, parts), _even(guess, parts), strict=True)
+    amounts = ((portion(spent, number, parts), portion(guess, number, parts)) for number in range(parts))
     return [CoinRow(spent=each, estimated=min(each, part), reserved=NOTHING) for each, part in amounts]
-
-
-def _even(amount: Decimal, parts: int) -> list[Decimal]:
-    """Rounded down, and the first with what that leaves."""
-    each = SHARES.divide(amount, Decimal(parts))
-    rest = [each] * (parts - 1)
-    return [minus(amount, total(rest)), *rest]
 
 
 def _nothing() -> None:
@@ -147,9 +140,9 @@ def _add(purse: Purse, kept: CoinRow, before: CoinRow | None) -> None:
     purse.estimated = min(purse.spent, max(NOTHING, total((purse.estimated, guess))))
 
 
-def _account(row: KeyRow, parts: int, here: Spending | None) -> Spending:
+def _account(row: KeyRow, here: Spending | None) -> Spending:
     """As the row tells; with what is `here` of an earlier period only in its calls under way."""
-    account = here or Spending(parts)
+    account = here or Spending()
     account.budget = Budget(per=row.per)
     account.period = period(row.per, row.since.timestamp())
     for coin, purse in account.purses.items():

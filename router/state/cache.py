@@ -1,8 +1,8 @@
 """Answers kept for whoever asks the same again: in memory, within a budget of bytes, the least recently used first out.
 
-What is being said right now (`router/state/flights.py`) takes room of the same budget, so that all of it together is
-never more. Nothing is given out after its time, and none stays in memory for much longer than that while calls come in.
-Time is passed in, in seconds of a clock that never goes back.
+What is being said right now (`router/state/flights.py`) takes room of the same budget, and so does what somebody reads
+still when it is kept no more: all of it together is never more. Nothing is given out after its time, and none stays in
+memory for much longer than that. Time is passed in, in seconds of a clock that never goes back.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     streamed: bool
     made: float
     until: float
+    number: int = 0  # of the call that it was made for: later ones have greater ones
     losses: Sequence[Loss] = ()
     seals: Sequence[Note] = ()
 
@@ -38,6 +39,14 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
         words = sum(len(name) + len(value) for name, value in self.headers.items())
         losses = sum(OVERHEAD // 4 + len(loss.field) + len(loss.reason) for loss in self.losses)
         return OVERHEAD + words + weight(self.pieces) + losses + sum(note.size for note in self.seals)
+
+
+class _Read(msgspec.Struct):
+    """An answer that is being given: its size, to how many, and is it still kept?"""
+
+    size: int
+    readers: int = 0
+    is_kept: bool = True
 
 
 def weight(pieces: Sequence[bytes]) -> int:
@@ -54,6 +63,8 @@ class AnswerCache:
         self._aside = 0  # bytes, of answers that are under way
         self._held = 0  # of those that are kept
         self._kept: OrderedDict[bytes, tuple[Kept, int]] = OrderedDict()  # with its size
+        self._read: dict[int, _Read] = {}  # those that somebody is given just now, by identity
+        self._bound = 0  # bytes of those of them that are kept
         self._swept = 0.0
         self._closed = False
 
@@ -67,7 +78,7 @@ class AnswerCache:
 
     def find(self, key: bytes, now: float, newest: float | None = None) -> Kept | None:
         """The answer, if there is one that is still good; `newest`: and no older than so many seconds."""
-        self._sweep(now)
+        self.sweep(now)
         found = self._kept.get(key)
         if found is None:
             return None
@@ -89,7 +100,7 @@ class AnswerCache:
         """In the place of what was there before. Not where it is too large, or has no time left. Gives whether it is
         kept."""
         self._drop(key)
-        self._sweep(now)
+        self.sweep(now)
         size = kept.size
         if self._closed or size > self.largest or now >= kept.until or not self._make_room(size):
             return False
@@ -104,16 +115,54 @@ class AnswerCache:
         self._aside += size
         return True
 
+    def take(self, size: int) -> None:
+        """Sets aside what is there already, and was given back."""
+        self._aside += size
+
     def _make_room(self, size: int) -> bool:
-        if self._aside + size > self.limit:
+        if self._aside + self._bound + size > self.limit:
             return False
-        while self.size + size > self.limit:
-            self._drop(next(iter(self._kept)))
+        lacking = self.size + size - self.limit
+        oldest = (key for key, (kept, _) in self._kept.items() if id(kept) not in self._read)
+        leaving: list[bytes] = []
+        while lacking > 0:
+            leaving.append(next(oldest))
+            lacking -= self._kept[leaving[-1]][1]
+        for key in leaving:
+            self._drop(key)
         return True
 
     def give_back(self, size: int) -> None:
         """Of what was set aside."""
         self._aside -= size
+
+    def hold(self, kept: Kept) -> None:
+        """Somebody begins to read what was found or put just now: to let go of it makes no room until `release`."""
+        read = self._read.get(id(kept))
+        if read is None:
+            read = self._read[id(kept)] = _Read(size=kept.size)
+            self._bound += read.size
+        read.readers += 1
+
+    def release(self, kept: Kept) -> None:
+        """Somebody has read it, or reads no further."""
+        read = self._read[id(kept)]
+        read.readers -= 1
+        if read.readers:
+            return
+        del self._read[id(kept)]
+        if read.is_kept:
+            self._bound -= read.size
+        else:
+            self._aside -= read.size
+
+    def sweep(self, now: float) -> None:
+        """Lets go of what is over its time, now and then."""
+        if now - self._swept < SWEEP:
+            return
+        self._swept = now
+        for key in [key for key, (kept, _) in self._kept.items() if now >= kept.until]:
+            self._drop(key)
 
     def close(self) -> None:
         """Forgets everything, and keeps nothing from now on."""
@@ -124,12 +173,10 @@ class AnswerCache:
     def _drop(self, key: bytes) -> None:
         found = self._kept.pop(key, None)
         if found is not None:
-            self._held -= found[1]
-
-    def _sweep(self, now: float) -> None:
-        """Lets go of what is over its time, now and then."""
-        if now - self._swept < SWEEP:
-            return
-        self._swept = now
-        for key in [key for key, (kept, _) in self._kept.items() if now >= kept.until]:
-            self._drop(key)
+            kept, size = found
+            self._held -= size
+            read = self._read.get(id(kept))
+            if read is not None:
+                read.is_kept = False
+                self._bound -= size
+                self._aside += size

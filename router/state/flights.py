@@ -9,6 +9,7 @@ listen have taken a piece before the next one is heard of: from then on a flight
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -31,18 +32,30 @@ class End(NamedTuple):
     stream_end: StreamEnd | None = None
 
 
+class Terms(NamedTuple):
+    """How a call is made: does it let others go first where calls wait, and how many seconds has it at most?"""
+
+    nice: bool = False
+    seconds: float = math.inf
+
+
+USUAL = Terms()
+
+
 class Answers(AnswerCache):
     """What is kept, and what is under way."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(limit)
         self.flights: dict[bytes, Flight] = {}
+        self.begun = 0  # calls
 
 
 class Flight:
-    """One call, known by the key of what was asked. Others can join the first one of a key."""
+    """One call, known by the key of what was asked. Others can join the first one of a key, and the next one from where
+    that first would not do: it is made in a way that the next one's caller is not to bear with."""
 
-    def __init__(self, answers: Answers, key: bytes) -> None:
+    def __init__(self, answers: Answers, key: bytes, terms: Terms = USUAL) -> None:
         self.state: State = "held"
         self.head: Mapping[str, str] = {}  # of the answer, as it is for the caller whose call it is
         self.same: Mapping[str, str] = {}  # what of it is the same for others
@@ -54,11 +67,23 @@ class Flight:
         self.first = 0  # the number of the first of them
         self.keeps = True  # all that is said can still be kept
         self.hearings: set[Hearing] = set()
+        answers.begun += 1
+        self.number = answers.begun
         self._answers = answers
         self._key = key
+        self._terms = terms
         self._size = 0  # bytes set aside
+        self._kept: Kept | None = None  # as which it is kept
         self._waiting: list[asyncio.Future[None]] = []
-        answers.flights.setdefault(key, self)
+        first = answers.flights.get(key)
+        if first is None or not first.suits(terms):
+            answers.flights[key] = self
+
+    def suits(self, terms: Terms) -> bool:
+        """Is it as good for a caller as a call of its own? Not where that one would not wait behind others for a place,
+        or may take longer than this one, whose end breaks it off for all."""
+        is_ahead = self.state != "held" or terms.nice or not self._terms.nice
+        return is_ahead and terms.seconds <= self._terms.seconds
 
     # ── saying ─────────────────────────────────────────────────────────────────────
     def begin(self, head: Mapping[str, str], same: Mapping[str, str], *, streamed: bool) -> None:
@@ -82,10 +107,16 @@ class Flight:
                 await self.changed()
 
     def land(self, kept: Kept | None, now: float) -> None:
-        """All has been said; the answer is kept for others if it may be."""
+        """All has been said; the answer is kept for others if it may be, and if none is there of a call begun later."""
+        there = self._answers.look(self._key, now)
+        if kept is not None and self.keeps and (there is None or there.number < self.number):
+            self._answers.give_back(self._size)
+            if self._answers.put(self._key, kept, now):
+                self._size, self._kept = 0, kept
+                self._answers.hold(kept)
+            else:
+                self._answers.take(self._size)
         self._end("landed")
-        if kept is not None and self.keeps:
-            self._answers.put(self._key, kept, now)
 
     def fail(self) -> None:
         """It comes to no end. Nothing, if it has come to one."""
@@ -93,10 +124,19 @@ class Flight:
             self._end("failed")
 
     def _end(self, state: State) -> None:
-        self._answers.give_back(self._size)
-        self._size = 0
         self._shut()
         self._become(state)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Once it is over, and nobody reads it any more, it takes no room."""
+        if self.hearings or self.state not in ("landed", "failed"):
+            return
+        self._answers.give_back(self._size)
+        self._size = 0
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            self._answers.release(kept)
 
     def _shut(self) -> None:
         if self._answers.flights.get(self._key) is self:
@@ -128,6 +168,7 @@ class Flight:
         """One fewer listens."""
         self.hearings.discard(hearing)
         self._tell()
+        self._let_go()
 
     def _trim(self) -> None:
         """Lets go of what all have heard."""
@@ -177,10 +218,6 @@ class Hearing:
             pieces += more
             taken = len(more)
         return b"".join(pieces)
-
-    def given(self) -> bytes | None:
-        """All that has been taken so far. None where some of it is not held any more."""
-        return None if self.flight.first else b"".join(self.flight.pieces[: self.at])
 
     def leave(self) -> None:
         self.flight.left(self)

@@ -156,6 +156,8 @@ class Upstream:
             pace.note(seconds, now)
         if self.recent is not None:
             self.recent[not stream].took(now, seconds)
+        if stream and self.outlier is not None and self._is_slow(seconds) and self.outlier.state(now) == "half_open":
+            self.outlier.trip(now)  # the call that found out
 
     def _remember(self, error: RouterError | None, now: float, first: float | None, *, stream: bool) -> None:
         failed = error is not None and is_its_fault(error)

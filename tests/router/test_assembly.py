@@ -134,6 +134,10 @@ def test_budgets(tmp_path: Path) -> None:
         ("{usd: '5', per: day}", "access.keys[0].budget.usd: expected an amount such as 50 or 0.25, found '5'"),
         ("{usd: true, per: day}", "access.keys[0].budget.usd: expected an amount such as 50 or 0.25, found true"),
         (
+            "{usd: 0.1000000000000000001, per: day}",  # as a float it is 0.1
+            "access.keys[0].budget.usd: expected at most 9 digits before the point and 9 behind it",
+        ),
+        (
             "{usd: 0.0000000001, per: day}",
             "access.keys[0].budget.usd: expected at most 9 digits before the point and 9 behind it",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,8 +18,18 @@ from multidict import CIMultiDict
 
 from router.caching import Wish, wish
 from router.config import load
+from router.exchange import Exchange
 from router.explain import Question, explain
-from tests.answers import chat_answer, chat_chunk, chat_stream, gemini_answer, openai_error
+from router.state.flights import Flight
+from tests.answers import (
+    chat_answer,
+    chat_chunk,
+    chat_stream,
+    gemini_answer,
+    ollama_answer,
+    openai_error,
+    responses_answer,
+)
 from tests.fakes import DONE, HANG_UP, FakeUpstream, Sleep, Until, json_answer, sse, status
 from tests.lanes import ANSWERING, KEYS, LANES, Lane, data_lines
 from tests.lanes import TABLE as LANES_TABLE
@@ -34,12 +45,18 @@ access:
 providers:
   up: {base_url: "$up/v1", speaks: [openai.chat, openai.embeddings], auth: none, credits: {gpt-4o-mini: 2}}
   twin: {base_url: "$up/v1", speaks: [openai.chat], auth: none}
+  narrow: {base_url: "$up/v1", speaks: [openai.chat], auth: none, concurrency: 1, queue: 9}
   gemini-up: {base_url: "$up", speaks: [gemini], auth: none}
+  responses-up: {base_url: "$up/v1", speaks: [openai.responses], auth: none}
+  ollama-up: {base_url: "$up", speaks: [ollama.chat], auth: none}
 models:
   m: [{provider: up, model: gpt-4o-mini}]
   n: [{provider: up, model: gpt-4o-mini}]
+  narrow: [{provider: narrow, model: gpt-4o-mini}]
   e: [{provider: up, model: text-embedding-3-small}]
   g: [{provider: gemini-up, model: gemini-3-pro}]
+  r: [{provider: responses-up, model: gpt-5}]
+  o: [{provider: ollama-up, model: qwen3}]
   w:
     - {provider: up, model: gpt-4o-mini, when: {key: one, header: {x-tier: {equals: gold}}}}
     - {provider: twin, model: gpt-4o}
@@ -60,6 +77,7 @@ routes:
   - {path: /v1/messages/count_tokens, speaks: anthropic.messages, to: models, cache: {}}
   - {path: /v1/responses, speaks: openai.responses, to: models, cache: {}}
   - {path: "/v1beta/models/{model}:{task}", speaks: gemini, to: models, cache: {}}
+  - {path: /api/chat, speaks: ollama.chat, to: models, cache: {}}
   - path: "/named/{url:url}/chat/completions"
     speaks: openai.chat
     to: named
@@ -154,6 +172,20 @@ async def test_after_its_time_the_question_is_asked_again() -> None:
         after = await ask(gateway)
 
         assert ["hit", "miss"] == [said(before), said(after)] and 2 == len(upstream.requests)
+
+
+async def test_what_is_over_its_time_goes_while_nobody_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From memory, and from the figure of it."""
+    monkeypatch.setattr("router.server.SWEEP", 0.01)
+    async with caching() as (gateway, _):
+        await ask(gateway)
+        before = gateway.metric("isthmus_cache_bytes")
+        clock(gateway, 601)
+        async with asyncio.timeout(2):
+            while gateway.metric("isthmus_cache_bytes"):
+                await asyncio.sleep(0.01)
+
+        assert before > 0 and 0 == gateway.life.gateway.generation.answers.size
 
 
 @pytest.mark.parametrize("lane", [*LANES, *ANSWERING], ids=lambda lane: lane.name)
@@ -332,6 +364,37 @@ async def test_what_an_upstream_remembers_is_never_kept() -> None:
 
         assert ["miss", "hit", "bypass", "bypass"] == [said(answer) for answer in [*plain, *held]]
         assert 3 == len(upstream.requests)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "answer", "result"),
+    [
+        (
+            "/v1/responses",
+            {"tools": [{"type": "code_interpreter", "container": "cntr_1"}]},
+            responses_answer(),
+            "bypass",
+        ),
+        (
+            "/v1/responses",
+            {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]},
+            responses_answer(),
+            "hit",
+        ),
+        ("/v1/responses", {"previous_response_id": "resp_1"}, responses_answer(), "hit"),
+        ("/api/chat", {"messages": [], "keep_alive": 0, "stream": False}, ollama_answer(""), "bypass"),
+        ("/api/chat", {"keep_alive": "1h"}, ollama_answer(""), "bypass"),
+        ("/api/chat", {"messages": HI, "keep_alive": 0, "stream": False}, ollama_answer(), "hit"),
+    ],
+)
+async def test_what_changes_something_is_done_each_time(path: str, body: Any, answer: Any, result: str) -> None:
+    """A container that the caller names has files of its own; without messages a model is loaded or let go of."""
+    async with caching() as (gateway, upstream):
+        upstream.always(lambda request: json_answer(answer))
+        more = {"model": "r", "input": "Hi"} if path == "/v1/responses" else {"model": "o"}
+        answers = [await ask(gateway, {**more, **body}, path) for _ in range(2)]
+
+        assert result == said(answers[1]) and (2 if result == "bypass" else 1) == len(upstream.requests)
 
 
 # ── wishes of requests ─────────────────────────────────────────────────────────────────
@@ -598,16 +661,17 @@ async def test_everybody_waits_for_as_long_as_it_says_itself() -> None:
         assert (504, 200) == (hasty.status, (await patient).status) and 1 == len(upstream.requests)
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        (CHAT, STREAM),
-        ("/v1/messages", {"model": "m", "max_tokens": 9, "messages": HI, "stream": True}),
-        ("/v1/responses", {"model": "m", "input": "Hi", "stream": True}),
-        ("/v1beta/models/m:streamGenerateContent?alt=sse", {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}),
-        ("/v1beta/models/m:streamGenerateContent", {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}),
-    ],
-)
+STREAMS = [
+    ("/api/chat", {"model": "m", "messages": HI}),
+    (CHAT, STREAM),
+    ("/v1/messages", {"model": "m", "max_tokens": 9, "messages": HI, "stream": True}),
+    ("/v1/responses", {"model": "m", "input": "Hi", "stream": True}),
+    ("/v1beta/models/m:streamGenerateContent?alt=sse", {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}),
+    ("/v1beta/models/m:streamGenerateContent", {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), STREAMS)
 async def test_a_deadline_within_a_stream_is_told_in_its_own_language(path: str, body: Any) -> None:
     """An error event ends it for the one whose time is over; the others hear the rest."""
     async with caching() as (gateway, upstream):
@@ -626,6 +690,81 @@ async def test_a_deadline_within_a_stream_is_told_in_its_own_language(path: str,
         assert ("timeout", "idle") == (hit["outcome"], hit["stream_end"])
         if path.endswith("Content"):
             assert 2 <= len(hasty.json)  # an array of JSON to its end
+
+
+async def test_who_has_more_time_joins_no_call_that_has_less() -> None:
+    """The deadline of the one who began would end the stream for all. Later ones join the call that has more."""
+    async with caching() as (gateway, upstream):
+        go = asyncio.Event()
+        upstream.always(lambda request: sse(chat_chunk("one"), Until(go), *chat_stream("two")))
+        hasty = asyncio.create_task(ask(gateway, STREAM, headers={"x-isthmus-timeout": "1s"}))
+        await upstream.asked(1)
+        patient = [asyncio.create_task(ask(gateway, STREAM)) for _ in range(3)]
+        late = await hasty
+        go.set()
+        answers = await asyncio.gather(*patient)
+
+        assert b"did not finish in time" in late.body and 2 == len(upstream.requests)
+        assert ["hit", "hit", "miss"] == sorted(map(said, answers)) and all(b"[DONE]" in one.body for one in answers)
+
+
+@pytest.mark.parametrize("how", ["header", "query"])
+async def test_nobody_waits_in_the_place_of_a_nice_call(how: str) -> None:
+    """A call that yields its place is not joined by one that does not, while it waits; the other way round it is."""
+    async with caching() as (gateway, upstream):
+        go = asyncio.Event()
+        upstream.always(lambda request: json_answer(chat_answer(request.json()["messages"][0]["content"])))
+        upstream.script(json_answer(chat_answer("busy")).after(Until(go)))
+        headers, path = ({"x-isthmus-nice": "true"}, CHAT) if how == "header" else ({}, f"{CHAT}?nice=true")
+        body = {**QUESTION, "model": "narrow"}
+        calls = [asyncio.create_task(ask(gateway, {**body, "seed": 1}))]
+        await upstream.asked(1)
+        for each in ((path, headers), (CHAT, {}), (CHAT, {}), (path, headers)):
+            running = gateway.metric("isthmus_inflight")
+            calls.append(asyncio.create_task(ask(gateway, body, each[0], headers=each[1])))
+            while gateway.metric("isthmus_inflight") == running:
+                await asyncio.sleep(0.01)
+        go.set()
+        answers = await asyncio.gather(*calls)
+
+        assert ["miss", "miss", "miss", "hit", "hit"] == [said(one) for one in answers]
+        for priority in ("nice", "normal"):
+            assert 1 == gateway.metric("isthmus_queued_total", priority=priority, outcome="served")
+        assert "hit" == said(await ask(gateway, body, path, headers=headers))
+
+
+@pytest.mark.parametrize("size", [10, 5000], ids=["kept", "too large"])
+@pytest.mark.parametrize(("path", "body"), STREAMS)
+async def test_the_end_of_the_process_is_told_to_all_who_hear_a_stream(path: str, body: Any, size: int) -> None:
+    """Each in its own language, however large the answer is."""
+    async with caching(most="16KiB") as (gateway, upstream):
+        upstream.script(sse(*[chat_chunk("x" * size)] * 3, Sleep(9)))
+        calls = [asyncio.create_task(ask(gateway, body, path)) for _ in range(3)]
+        await upstream.asked(1)
+        await asyncio.sleep(0.2)
+        for exchange in list(gateway.life.front.running):
+            exchange.alarm.ring("drain")
+        answers = await asyncio.gather(*calls)
+
+        assert ["hit", "hit", "miss"] == sorted(map(said, answers))
+        assert all(b"shutting down" in one.body for one in answers)
+
+
+async def test_the_end_of_the_process_is_told_although_one_reads_slowly() -> None:
+    """Who waits for the next piece of what is not kept, because another one has not taken the last, is told of it."""
+    async with caching(most="16KiB") as (gateway, upstream):
+        upstream.script(sse(chat_chunk("one"), Sleep(0.3), *[chat_chunk("x" * 50_000)] * 400, Sleep(9)))
+        first = await opened(gateway)
+        await first_words(first)
+        writer = await reader(gateway, STREAM)
+        reading = asyncio.create_task(first.read())
+        await asyncio.sleep(0.8)
+        for exchange in list(gateway.life.front.running):
+            exchange.alarm.ring("drain")
+        rest = await reading
+        writer.close()
+
+        assert b"shutting down" in rest[-300:] and len(rest) < 400 * 50_000
 
 
 async def test_a_stream_that_breaks_is_told_to_all_who_hear_it() -> None:
@@ -673,6 +812,7 @@ async def test_who_wants_a_fresh_answer_joins_nobody() -> None:
 
         assert "answer 2" == fresh.json["choices"][0]["message"]["content"] and fresh.body == kept.body
         assert ["miss", "miss", "hit"] == [said(answer) for answer in (await first, fresh, kept)]
+        assert fresh.body == (await ask(gateway)).body  # what was begun before does not take its place
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -682,10 +822,8 @@ async def test_one_who_reads_slowly_holds_up_nobody(stream: bool) -> None:
         piece, go = "x" * 50_000, asyncio.Event()
         many = sse(*[chat_chunk(piece)] * 200, *chat_stream("end"))
         upstream.script((many if stream else json_answer(chat_answer(piece * 200))).after(Until(go)))
-        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1)
-        body = msgspec.json.encode(STREAM if stream else QUESTION)
-        head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ONE}\r\ncontent-length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        body = STREAM if stream else QUESTION
+        writer = await reader(gateway, body)
         await upstream.asked(1)
         late = asyncio.create_task(ask(gateway, body))
         while gateway.metric("isthmus_inflight") < 2:
@@ -695,6 +833,89 @@ async def test_one_who_reads_slowly_holds_up_nobody(stream: bool) -> None:
 
         assert "hit" == said(other) and 200 * len(piece) < len(other.body) and 1 == len(upstream.requests)
         writer.close()
+
+
+async def reader(gateway: Running, body: Any) -> asyncio.StreamWriter:
+    """One who asks, and takes nothing."""
+    _, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=1)
+    data = msgspec.json.encode(body)
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ONE}\r\ncontent-length: {len(data)}\r\n\r\n"
+    writer.write(head.encode() + data)
+    return writer
+
+
+async def test_one_who_is_cut_off_for_reading_slowly_cuts_off_nobody() -> None:
+    """The one who began takes nothing for too long; those who hear the same still get all of it."""
+    async with caching(most="128MiB") as (gateway, upstream):
+        go = asyncio.Event()
+        many = [chat_chunk("x" * 50_000)] * 300  # more than sockets hold
+        upstream.script(sse(chat_chunk("one"), Sleep(0.2), *many, Until(go), *chat_stream("end")))
+        writer = await reader(gateway, STREAM)
+        await upstream.asked(1)
+        late = asyncio.create_task(ask(gateway, STREAM))
+        await asyncio.sleep(1.8)  # longer than `write_stall`
+        go.set()
+        answer = await late
+        while gateway.metric("isthmus_inflight"):
+            await asyncio.sleep(0.01)
+        slow = next(line for line in await gateway.lines() if line["cache"] == "miss")
+
+        assert b"[DONE]" in answer.body and "hit" == said(answer) and 1 == len(upstream.requests)
+        assert ("client_left", "limit") == (slow["outcome"], slow["stream_end"])
+        writer.close()
+
+
+def alive() -> list[Exchange | Flight]:
+    return [one for one in gc.get_objects() if isinstance(one, Exchange | Flight)]
+
+
+@pytest.mark.parametrize("how", ["fails", "breaks", "says so"])
+async def test_nothing_is_left_of_a_call_that_fails(how: str) -> None:
+    """Nor of those who waited for it."""
+    async with caching() as (gateway, upstream):
+        go, ends = asyncio.Event(), [chat_chunk(finish="error"), DONE] if how == "says so" else [HANG_UP]
+        script = sse(chat_chunk("one"), Until(go), *ends) if how != "fails" else status(500).after(Until(go))
+        upstream.always(lambda request: script)
+        gc.collect()
+        gc.disable()
+        before = alive()
+        try:
+            calls = [asyncio.create_task(ask(gateway, STREAM)) for _ in range(3)]
+            while gateway.metric("isthmus_inflight") < 3:
+                await asyncio.sleep(0.01)
+            go.set()
+            await asyncio.gather(*calls)
+            while gateway.metric("isthmus_inflight"):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            left = [type(one).__name__ for one in alive() if not any(one is other for other in before)]
+        finally:
+            gc.enable()
+
+        assert [] == left
+
+
+@pytest.mark.parametrize("how", ["cut off", "hangs up"])
+async def test_nothing_is_left_of_a_call_whose_caller_is_gone(how: str) -> None:
+    """Not its exchange, nor what was said: neither in the timer of alarms nor in a cycle."""
+    async with caching(most="128MiB") as (gateway, upstream):
+        upstream.always(lambda request: sse(*[chat_chunk("x" * 50_000)] * 300, *chat_stream("end")))
+        gc.collect()
+        gc.disable()
+        before = alive()
+        try:
+            writers = [await reader(gateway, {**STREAM, "seed": seed}) for seed in range(2)]
+            await asyncio.sleep(2.0 if how == "cut off" else 0.2)
+            for writer in writers:
+                writer.transport.abort()
+            while gateway.metric("isthmus_inflight"):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            left = [type(one).__name__ for one in alive() if not any(one is other for other in before)]
+        finally:
+            gc.enable()
+
+        assert [] == left
 
 
 # ── counts ─────────────────────────────────────────────────────────────────────────────
@@ -755,7 +976,32 @@ async def test_a_hit_takes_nothing_of_a_budget() -> None:
         hit, refused = await ask(gateway, body), await ask(gateway, {**body, "seed": 1})
 
         assert [200, 502] == statuses and "hit" == said(hit) and 429 == refused.status
+        assert 1 == len({one.headers["x-isthmus-budget-remaining-usd"] for one in (hit, refused)})
         assert abs(0.006009 - gateway.metric("isthmus_cost_usd_total", key="one")) < 1e-9
+
+
+async def test_what_went_on_for_others_counts_as_what_it_used() -> None:
+    """Limits and budgets of the one who began and left are told the same: what the upstream counted."""
+    async with caching(limits="rpm: 100, tpm: 1000, budget: {usd: 1, per: month}") as (gateway, upstream):
+        go = asyncio.Event()
+        upstream.script(sse(chat_chunk("one"), Until(go), *chat_stream("two", usage=(9, 3))))
+        body = {**STREAM, "max_tokens": 500}
+        first = asyncio.create_task(ask(gateway, body))
+        await upstream.asked(1)
+        late = asyncio.create_task(ask(gateway, body))
+        while gateway.metric("isthmus_inflight") < 2:
+            await asyncio.sleep(0.01)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await asyncio.sleep(0.1)
+        go.set()
+        await late
+        while gateway.metric("isthmus_inflight"):
+            await asyncio.sleep(0.01)
+        hit = await ask(gateway, body)
+
+        assert ("hit", "988") == (said(hit), hit.headers["x-ratelimit-remaining-tokens"])
+        assert 1 == gateway.metric("isthmus_requests_total", outcome="client_left")
 
 
 async def test_one_who_waited_and_then_makes_the_call_pays_for_it() -> None:
@@ -952,3 +1198,17 @@ async def test_explain_says_what_would_be_given() -> None:
         assert {**route, "result": "miss"} == await told(**{"cache-control": "no-cache"})
         assert {**route, "result": "miss"} == await told(**{"cache-control": "max-age=1"})
         assert await told(f"/plain{CHAT}") is None and 1 == len(upstream.requests)
+
+
+async def test_explain_knows_that_what_is_kept_is_given_whatever_is_left() -> None:
+    """A key that has spent its budget is refused where somebody would have to be asked."""
+    async with caching(limits="budget: {usd: 0.00005, per: month}") as (gateway, _):
+        body, headers = {**QUESTION, "max_tokens": 15}, {"authorization": f"Bearer {ONE}"}
+        await gateway.post(CHAT, body, headers=headers)
+        told, refused = [
+            await explain(gateway.life.gateway, Question(path=CHAT, headers=headers, body={**body, **more}))
+            for more in ({}, {"max_tokens": 90})
+        ]
+
+        assert ("hit", None) == (told["cache"]["result"], told.get("refused"))
+        assert ("miss", 429) == (refused["cache"]["result"], refused["refused"]["status"])

@@ -65,6 +65,8 @@ def test_it_is_written_in_short() -> None:
         ("{key: team-a}", "when.key: can never hold, for there are no `access.keys`"),
         ("{tokens: {above: 10, below: 10}}", "when.tokens: can never hold, nothing is above 10 and not above 10"),
         ("{header: {Authorization: {present: true}}}", "when.header: 'Authorization' holds a credential"),
+        ("{header: {x-a: {}}}", "when.header: expected present, equals or prefix of 'x-a'"),
+        ("{header: {x a: {present: true}}}", "when.header: 'x a' is not the name of a header"),
         ("{header: {x-a: {present: false, equals: b}}}", "when.header: can never hold, x-a must be there and must not"),
         ("{header: {x-a: {equals: b, prefix: c}}}", "no value of x-a that is asked for begins with c"),
         ("{operation: embeddings, tools: true}", "when.tools: can never hold, embeddings have none"),

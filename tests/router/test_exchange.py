@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -607,6 +608,39 @@ async def test_a_caller_may_ask_for_less_time() -> None:
 
         assert 504 == answer.status and time.monotonic() - began < 1.4
         assert 400 == odd.status
+
+
+async def test_what_comes_too_late_is_not_asked_any_more() -> None:
+    """The body took all the time that its caller gives: an answer could not be heard, and would be paid."""
+    lane = LANES[0]
+    data = json.dumps(lane.body("Hi")).encode()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield data[:20]
+        await asyncio.sleep(0.5)
+        yield data[20:]
+
+    async with between() as (gateway, upstream):
+        upstream.always(lane.whole())
+        await ask(gateway, lane)  # leaves a connection that is kept
+        headers = {"content-type": "application/json", "x-isthmus-timeout": "300ms"}
+        async with gateway.session.post(gateway.url + lane.path(), data=slowly(), headers=headers) as late:
+            problem = lane.problem(await late.json(), late.status)
+        await asyncio.sleep(0.1)
+
+        assert (504, "upstream_timeout", 1) == (late.status, lane.code(problem), len(upstream.requests))
+
+
+async def test_a_request_that_was_sent_again_counts_whatever_becomes_of_it() -> None:
+    """The upstream has it twice, though nobody waits for the answer."""
+    lane = LANES[0]
+    async with between() as (gateway, upstream):
+        upstream.script(lane.whole(), RESET, HANG)
+        await ask(gateway, lane)  # leaves a connection that is kept
+        late = await ask(gateway, lane, headers={"x-isthmus-timeout": "300ms"})
+
+        assert (504, 3, "1") == (late.status, len(upstream.requests), late.headers["x-isthmus-attempts"])
+        assert 1.0 == gateway.metric("isthmus_stale_resends_total")
 
 
 async def test_more_calls_than_an_upstream_takes_are_shed() -> None:

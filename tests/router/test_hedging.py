@@ -137,6 +137,7 @@ async def test_the_first_may_still_be_the_one(stream: bool) -> None:
             headers["x-isthmus-attempts"],
         )
         assert (1.0, 1.0, 1.0) == (run.hedges("lost"), run.attempts("ok"), run.attempts("outpaced", "two"))
+        assert 0.0 == run.gateway.metric("isthmus_retries_total")  # what was begun beside it is nothing that it repeats
 
 
 @both
@@ -525,6 +526,41 @@ async def test_asking_again_counts_on_both_sides() -> None:
 
         assert (200, "3") == (code, headers["x-isthmus-attempts"])
         assert 3 == sum(run.counts()) and text in ('{"a": "x"}', '{"a": "y"}')
+
+
+REPAIR = TABLE.replace("hedge: $hedge,", "hedge: $hedge, check_schema: repair,")
+SHAPE = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+SHAPED: dict[str, Json] = {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SHAPE}}}
+
+
+@pytest.mark.skipif(not validating.AVAILABLE, reason="the extra `schema` is not installed")
+async def test_a_second_is_heard_that_begins_while_the_first_is_asked_again() -> None:
+    """What the first is asked for once more it keeps to itself: the second's answer is no answer to that."""
+    async with race(table=REPAIR, attempts=3) as run:
+        run.one.script(CHAT.whole('{"a": "x"}'), HANG)
+        run.two.script(CHAT.whole('{"a": 2}'))
+        code, headers, text = await run.ask(**SHAPED)
+        await asyncio.sleep(0.1)
+
+        assert (200, '{"a": 2}', "two", "3") == (
+            code,
+            text,
+            headers.get("x-isthmus-provider"),
+            headers.get("x-isthmus-attempts"),
+        )
+        assert (2, 1, 0) == run.counts()
+        assert (1.0, 1.0) == (run.attempts("ok"), run.attempts("outpaced"))
+
+
+@pytest.mark.skipif(not validating.AVAILABLE, reason="the extra `schema` is not installed")
+async def test_asking_again_leaves_no_second_attempt_beyond_the_policy() -> None:
+    """With two attempts the question that was asked again was the last one."""
+    async with race(table=REPAIR, attempts=2) as run:
+        run.one.script(CHAT.whole('{"a": "x"}'), CHAT.whole('{"a": 1}').after(Sleep(0.5)))
+        run.two.always(CHAT.whole('{"a": 2}'))
+        code, headers, text = await run.ask(**SHAPED)
+
+        assert (200, '{"a": 1}', "2", (2, 0, 0)) == (code, text, headers["x-isthmus-attempts"], run.counts())
 
 
 async def test_both_count_for_the_limits_of_a_key() -> None:

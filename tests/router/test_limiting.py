@@ -440,6 +440,7 @@ def _record(outcome: Outcome = "ok", usage: Usage | None = None, **attempt: Any)
         (_record("timeout", error=UpstreamTimeout.kind), 20),
         (_record("upstream_error", error=StreamTruncated.kind, first_chunk=1.0, chunks=99), 110),
         (_record("client_left", Usage(input_tokens=400, output_tokens=1), error="client_left", first_chunk=1.0), 401),
+        (_record("client_left", Usage(input_tokens=4, output_tokens=1)), 5),
         (Record(id="1", method="POST", path="/", started=0.0, outcome="rejected"), 0),
     ],
 )

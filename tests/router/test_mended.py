@@ -104,6 +104,16 @@ async def test_a_callers_own_tools_are_called(stream: bool) -> None:
 
 
 @needs_extra
+async def test_an_answer_asked_for_again_counts_where_the_next_target_is_tried() -> None:
+    """Never more calls than the policy's attempts: the one that did not help is one of them."""
+    async with before(more=", on_invalid_json: error", mode="repair, attempts: 2") as (gateway, upstream):
+        upstream.always(json_answer(chat_answer(BROKEN)))
+        answer = await ask(gateway, "both", response_format=WISH)
+
+        assert ("2", 2) == (answer.headers["x-isthmus-attempts"], len(upstream.requests))
+
+
+@needs_extra
 @streamed
 async def test_a_mended_answer_is_what_is_looked_at(stream: bool) -> None:
     """The fence is gone before the schema is held against it; the policy's own check goes on as it does."""

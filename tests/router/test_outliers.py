@@ -26,18 +26,19 @@ policies:
     wait: {first: 1ms, most: 2ms}
     retry_budget: 100%
     outliers: $outliers
+    hedge: $hedge
 routes: [{path: /v1/chat/completions, speaks: openai.chat, to: models}]
 """
 
 
 @contextlib.asynccontextmanager
 async def between(
-    outliers: str = "{calls: 5, within: 60s, cool: 30s}",
+    outliers: str = "{calls: 5, within: 60s, cool: 30s}", hedge: str = "null"
 ) -> AsyncIterator[tuple[Running, FakeUpstream, FakeUpstream, Clock]]:
     async with FakeUpstream() as one, FakeUpstream() as two:
         for upstream in (one, two):
             upstream.always(CHAT.stream("Hi!"))
-        async with running(TABLE, one=one.url, two=two.url, outliers=outliers) as gateway:
+        async with running(TABLE, one=one.url, two=two.url, outliers=outliers, hedge=hedge) as gateway:
             yield gateway, one, two, Clock(gateway)
 
 
@@ -105,6 +106,22 @@ async def test_an_outlier_is_called_when_nobody_else_is_left() -> None:
 
         assert {200} == await calls(gateway, 2)
         assert before + 2 == len(one.requests)
+
+
+async def test_an_outlier_that_is_cut_off_before_it_answers_stays_out() -> None:
+    """With second attempts nobody waits for it until the end: the call that finds out knows that it was too slow."""
+    async with between("{calls: 5, within: 60s, cool: 10s}", "{after: 300ms}") as (gateway, one, _, clock):
+        one.always(CHAT.stream("Hi!").after(Sleep(0.9)))
+        await calls(gateway, 24)
+        clock.pass_by(2.0)
+        await calls(gateway, 1)
+        assert 2.0 == gateway.metric("isthmus_outlier_state", provider="one")
+        clock.pass_by(11.0)
+        before = len(one.requests)
+        await calls(gateway, 12)
+
+        assert before + 1 == len(one.requests)
+        assert 2.0 == gateway.metric("isthmus_outlier_state", provider="one")
 
 
 @pytest.mark.parametrize("outliers", ["null", "{errors: null, calls: 5}"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 
 import pytest
@@ -87,6 +88,7 @@ class Two:
                 mine.error = error.kind
                 raise
             except (asyncio.CancelledError, CallerGone):
+                await asyncio.sleep(0.01)  # to let go of a connection takes a moment
                 mine.error = CLIENT_LEFT
                 raise
             finally:
@@ -101,8 +103,10 @@ class Two:
                 await self.race.wait()
                 self.race.look(lambda error: error.retry == "never")
         finally:
-            await self.race.close()
-            self.race.write_down(self.record, (self.race.winner or self.race.sides[0]).record)
+            try:
+                await self.race.close()
+            finally:
+                self.race.write_down(self.record, (self.race.winner or self.race.sides[0]).record)
 
     def attempts(self) -> list[tuple[str, str | None, bool]]:
         return [(one.provider, one.error, one.hedge) for one in self.record.attempts]
@@ -129,6 +133,23 @@ async def test_the_first_to_answer_is_heard() -> None:
         await two.end()
 
         assert (heard, attempts, hedges) == (two.caller.heard, two.attempts(), two.record.hedges)
+
+
+async def test_a_call_that_is_ended_twice_is_written_down_all_the_same() -> None:
+    """Its caller leaves, and leaves again while the two come to their end: both stand in the record, and are over."""
+    two = Two()
+    for _ in range(2):
+        two.enter("900 say")
+    call = asyncio.create_task(two.end())
+    await asyncio.sleep(0.05)
+    for _ in range(3):
+        call.cancel()
+        await asyncio.sleep(0)
+    with contextlib.suppress(asyncio.CancelledError):
+        await call
+
+    assert [ZERO, ("one", CLIENT_LEFT, False), ("two", CLIENT_LEFT, True)] == two.attempts()
+    assert call.cancelled() and not two.race.open
 
 
 async def test_of_two_who_answer_at_once_one_is_heard() -> None:

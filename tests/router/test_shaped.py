@@ -12,7 +12,7 @@ import pytest
 from router import validating
 from router.explain import Question, explain
 from tests.answers import chat_answer, chat_chunk, chat_stream, tool_call
-from tests.fakes import FakeUpstream, json_answer, sse, status
+from tests.fakes import FakeUpstream, Sleep, json_answer, sse, status
 from tests.lanes import KEYS, LANES, Lane
 from tests.running import Answer, Running, running
 from tests.tables import problems
@@ -120,6 +120,43 @@ async def test_the_first_answer_stands_where_the_second_is_no_better(
         assert str(min(attempts, 2)) == answer.headers["x-isthmus-attempts"]
         assert flagged(answer, lane)
         assert 0 == upstream.unused
+
+
+@needs_extra
+@lanes
+async def test_what_is_asked_again_is_another_question(lane: Lane) -> None:
+    """An upstream that knows the caller's key would say that it has answered, or that the body is another one."""
+    async with between("repair") as (gateway, upstream):
+        upstream.always(lane.whole(BROKEN))
+        wish = OPENAI if lane.caller == "openai" else GEMINI
+        await gateway.post(lane.path(), {**lane.body(), **wish}, headers={"idempotency-key": "once"})
+
+        assert ["once", None] == [request.header("idempotency-key") for request in upstream.requests]
+
+
+@needs_extra
+async def test_each_answer_takes_its_own_time() -> None:
+    """The first is over when the second is asked for: its target is no slower for that, nor the time counted twice."""
+    lane = LANES[0]
+    async with between("repair") as (gateway, upstream):
+        upstream.script(lane.whole(BROKEN), lane.whole(GOOD).after(Sleep(0.4)))
+        await ask(gateway, lane)
+        line = (await gateway.lines())[-1]
+        first, second = (attempt["ms"] for attempt in line["attempts"])
+
+        assert first < 300 < second and line["upstream_ms"] <= line["ms"]
+
+
+@needs_extra
+@lanes
+async def test_an_answer_that_was_no_better_is_counted_all_the_same(lane: Lane) -> None:
+    """It was made, and will be on the upstream's bill: limits, log and metrics know of both."""
+    async with between("repair") as (gateway, upstream):
+        upstream.always(lane.whole(BROKEN))
+        await ask(gateway, lane)
+
+        assert {"input": 18, "output": 6} == (await gateway.lines())[-1]["usage"]
+        assert 24 == gateway.metric("isthmus_tokens_total")
 
 
 @needs_extra

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.canonical.prices import total
 from router.config import load
 from router.settings import Settings
-from router.shares import MOST_WORKERS, cores, of_worker, part, told
+from router.shares import MOST_WORKERS, cores, of_worker, part, portion, told
 from tests.tables import problems
 
 ROUTE = "routes: [{path: /a, speaks: openai.chat, to: models}]\n"
@@ -86,6 +89,28 @@ def test_a_budget_is_shared_out_exactly(tmp_path: Path) -> None:
 
     assert [] == problems(tmp_path, text)
     assert "50 / 4" == told(settings(tmp_path, text))["access.keys[0].budget.usd"]
+
+
+@pytest.mark.parametrize("usd", ["50", "0.1", "999999999.999999999", "0.000000001", "0"])
+@pytest.mark.parametrize("workers", [1, 3, 4, 7])
+def test_amounts_of_workers_sum_to_the_whole(tmp_path: Path, usd: str, workers: int) -> None:
+    """To the last digit, and none has more digits than a file may say: what operators and callers read is that."""
+    text = TABLE.replace("tpm: 1000}", f"tpm: 1000, budget: {{usd: {usd}, per: month}}}}").replace("rpm: 5", "rpm: 99")
+    whole = settings(tmp_path, text)
+    keys = [of_worker(msgspec.structs.replace(whole, workers=workers), number).access for number in range(workers)]
+    parts = [one.keys[0].budget.usd for one in keys if one is not None and one.keys[0].budget is not None]
+    parts = [each for each in parts if each is not None]
+
+    assert (workers, Decimal(usd)) == (len(parts), total(parts))
+    assert all(each == round(each, 9) >= 0 for each in parts)
+
+
+def test_what_was_spent_is_shared_out_as_exactly() -> None:
+    """Fine amounts among them, which are those of the first."""
+    for amount in map(Decimal, ("10", "0.0000123456789", "123456.000000000001", "0")):
+        parts = [portion(amount, number, 3) for number in range(3)]
+
+        assert amount == total(parts) and parts[1] == parts[2] == round(parts[1], 9) >= 0
 
 
 def test_limits_of_one_worker_are_what_the_file_says(tmp_path: Path) -> None:

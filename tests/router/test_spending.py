@@ -57,6 +57,9 @@ models:
   dearer: [{provider: metered, model: m}, {provider: metered, model: large}]
   claude: [{provider: claude, model: m}]
   gone: [{provider: gone, model: m}]
+  large: [{provider: dear, model: m, when: {tokens: {above: 1000}}}, {provider: up, model: m}]
+  never: [{provider: dear, model: m, when: {key: plain}}, {provider: dear, model: m, when: {tools: true}}]
+  hidden: [{provider: up, model: m, when: {key: plain}}, {provider: unknown, model: m}]
 prices:
   up/*: {input: 1000, output: 1000}
   dear/*: {input: 3000, output: 3000}
@@ -126,6 +129,34 @@ async def use_up(gateway: Running, upstream: FakeUpstream) -> None:
     """A dollar, in one call."""
     upstream.script(json_answer(chat_answer(usage=(500, 500))))
     assert 200 == (await ask(gateway)).status
+
+
+# ── which targets ──────────────────────────────────────────────────────────────────────
+
+
+async def test_what_takes_no_part_in_a_call_is_not_set_aside() -> None:
+    """A dear target for other calls refuses nobody; it takes no room from calls that it never gets."""
+    async with spending("{usd: 0.15, per: month}") as (gateway, upstream):
+        upstream.script(COUNTED.after(Sleep(0.3)))
+        call = asyncio.create_task(ask(gateway, body=QUESTION | {"model": "large"}))
+        await upstream.asked()
+        aside = told(gateway)
+
+        assert thousandths(0, 0, 100) == aside
+        assert 200 == (await call).status
+
+
+async def test_a_call_that_no_target_takes_is_told_so() -> None:
+    """And not that it is too dear, or that nobody knows what it costs; nothing is set aside for it."""
+    async with spending("{usd: 0.15, per: month}") as (gateway, _):
+        refused = await ask(gateway, body=QUESTION | {"model": "never"})
+        hidden = await ask(gateway, body=QUESTION | {"model": "hidden"})
+
+        assert ((400, "unsupported_parameter"), thousandths(0)) == (
+            (refused.status, refused.json["error"]["code"]),
+            told(gateway),
+        )
+        assert (403, "price_unknown") == (hidden.status, hidden.json["error"]["code"])
 
 
 # ── refusals ───────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.canonical.prices import total
 from router.policy.budget import NOTHING, Aside, Period, Short, Spending, period
 from router.settings import Budget, Coin, Per
 
@@ -215,16 +214,6 @@ def test_what_nobody_counted_is_told_apart() -> None:
     taken(spending, usd(2)).settle(usd(1), usd("0.5"), NOON)
 
     assert (Decimal("1.5"), Decimal("0.5")) == (spending.purses["usd"].spent, spending.purses["usd"].estimated)
-
-
-def test_one_of_several_processes_has_its_share() -> None:
-    """Rounded down, so that all of them together have no more than the limit."""
-    spending = Spending(parts=3)
-    spending.adopt(Budget(usd=Decimal(10)), NOON)
-    limit = spending.purses["usd"].limit
-
-    assert limit is not None and Decimal("3.33333") < limit
-    assert total((limit, limit, limit)) <= 10
 
 
 # ── time ───────────────────────────────────────────────────────────────────────────────

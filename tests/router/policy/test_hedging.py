@@ -22,7 +22,7 @@ POLICY = PolicySettings(hedge=HedgeSettings(after=0.8))
 
 
 def failed(target: Target, error: errors.RouterError | None = None, *, sent: bool = True) -> Attempt:
-    return Attempt(target=target, error=error or errors.ConnectionLost("lost"), sent=sent)
+    return Attempt(target=target, error=error or errors.ConnectionLost("lost"), calls=int(sent))
 
 
 def where(

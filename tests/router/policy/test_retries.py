@@ -21,7 +21,7 @@ POLICY = PolicySettings()
 
 
 def failed(target: Target, error: errors.RouterError, *, sent: bool = True, committed: bool = False) -> Attempt:
-    return Attempt(target=target, error=error, sent=sent, committed=committed)
+    return Attempt(target=target, error=error, calls=int(sent), committed=committed)
 
 
 def busy(retry_after: float | None = None) -> errors.RouterError:
@@ -145,9 +145,22 @@ def test_the_last_answer_of_an_upstream_is_what_the_caller_hears() -> None:
     error = broken()
     refusal = errors.UnsupportedParameter("no tools here", param="tools")
     history = [failed(FAST, error), failed(FAST, error), failed(SPARE, refusal, sent=False)]
-    decision = step([FAST, SPARE], history)
+    decision = step([FAST, SPARE], history, policy=PolicySettings(attempts=2))
 
-    assert GiveUp(error, "no_target") == decision
+    assert GiveUp(error, "attempts") == decision
+
+
+def test_a_target_that_was_passed_over_is_no_other_target() -> None:
+    """What may pass at the one that was called is waited for as if it stood alone; once that is passed over, it is
+    not."""
+    rests = errors.CircuitOpen("it rests")
+    for error, after in ((busy(2.0), 2.0), (lost(), 0.125), (broken(), 0.125)):
+        history = [failed(FAST, error), failed(SPARE, rests, sent=False)]
+
+        assert Try(FAST, after, retry=True) == step([FAST, SPARE], history)
+        assert GiveUp(error, "no_target") == step([FAST, SPARE], [*history, failed(FAST, rests, sent=False)])
+    assert "no_target" == why(step([FAST, SPARE], [failed(FAST, late()), failed(SPARE, rests, sent=False)]))
+    assert "retry_after" == why(step([FAST, SPARE], [failed(FAST, busy(60.0)), failed(SPARE, rests, sent=False)]))
 
 
 def test_a_row_may_narrow_what_is_repeated() -> None:

@@ -135,6 +135,23 @@ def test_all_of_an_answer_is_counted() -> None:
     assert plain + 2 + PIECE + OVERHEAD // 4 + len(lost.field) + len(lost.reason) == more.size
 
 
+def test_what_somebody_reads_still_takes_its_room() -> None:
+    """It makes none for others, while it is kept nor when it is over, until the last one has read it."""
+    cache = filled(A, B, C, size=LIMIT // SHARE - 2 * OVERHEAD)
+    one = cache.find(A, 0.0)
+    assert one is not None
+    for _ in range(2):
+        cache.hold(one)
+
+    assert not cache.set_aside(LIMIT - one.size + 1) and 3 == len(cache)
+    assert cache.set_aside(LIMIT - one.size) and [A] == [key for key in (A, B, C) if cache.look(key, 0.0)]
+    cache.close()
+    cache.release(one)
+    assert LIMIT == cache.size
+    cache.release(one)
+    assert LIMIT - one.size == cache.size
+
+
 # ── any order of things ────────────────────────────────────────────────────────────────
 
 
@@ -147,6 +164,7 @@ class Anything(RuleBasedStateMachine):
         self.cache = AnswerCache(LIMIT)
         self.last: dict[bytes, Kept] = {}  # what was put last, kept or not
         self.aside: list[int] = []
+        self.read: list[Kept] = []
 
     @rule(seconds=st.floats(0, 100))
     def time_passes(self, seconds: float) -> None:
@@ -168,7 +186,7 @@ class Anything(RuleBasedStateMachine):
 
     @rule(size=st.integers(0, LIMIT))
     def set_aside(self, size: int) -> None:
-        room = LIMIT - sum(self.aside)
+        room = LIMIT - sum(self.aside) - sum(answer.size for answer in self.being_read())
         assert (size <= room) is self.cache.set_aside(size)
         self.aside += [size] * (size <= room)
 
@@ -177,6 +195,20 @@ class Anything(RuleBasedStateMachine):
         if self.aside:
             self.cache.give_back(self.aside.pop())
 
+    @rule(key=st.sampled_from([A, B, C]))
+    def begin_to_read(self, key: bytes) -> None:
+        if (found := self.cache.find(key, self.now)) is not None:
+            self.cache.hold(found)
+            self.read.append(found)
+
+    @rule()
+    def end_to_read(self) -> None:
+        if self.read:
+            self.cache.release(self.read.pop())
+
+    def being_read(self) -> list[Kept]:
+        return list({id(answer): answer for answer in self.read}.values())
+
     @invariant()
     def never_more_than_the_budget(self) -> None:
         assert sum(self.aside) <= self.cache.size <= LIMIT
@@ -184,7 +216,8 @@ class Anything(RuleBasedStateMachine):
     @invariant()
     def all_that_is_kept_is_counted(self) -> None:
         there = [answer for key in self.last if (answer := self.cache.look(key, -1.0)) is not None]
-        assert self.cache.size == sum(self.aside) + sum(answer.size for answer in there)
+        in_memory = {id(answer): answer for answer in (*there, *self.read)}
+        assert self.cache.size == sum(self.aside) + sum(answer.size for answer in in_memory.values())
 
 
 TestAnything = Anything.TestCase

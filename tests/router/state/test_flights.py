@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.state.cache import PIECE, SHARE, Kept
-from router.state.flights import TOGETHER, Answers, End, Flight, Hearing, few
+from router.state.flights import TOGETHER, Answers, End, Flight, Hearing, Terms, few
 
 KEY = b"question"
 LIMIT = 64 << 10
@@ -18,7 +19,8 @@ LIMIT = 64 << 10
 def landed(flight: Flight) -> None:
     """Its end, as of a call that went well."""
     flight.end = End("ok")
-    answer = Kept(headers={}, pieces=tuple(flight.pieces), streamed=True, made=0.0, until=60.0)
+    pieces = tuple(flight.pieces)
+    answer = Kept(headers={}, pieces=pieces, streamed=True, made=0.0, until=60.0, number=flight.number)
     flight.land(answer, 0.0)
 
 
@@ -130,21 +132,51 @@ async def test_nobody_waits_for_one_who_has_left() -> None:
     assert not before and "landed" == flight.state
 
 
-async def test_what_was_given_is_known_while_it_is_held() -> None:
-    """And not where pieces of it have been let go."""
-    flight = Flight(Answers(LIMIT), KEY)
-    hearing = Hearing(flight)
-    flight.begin({}, {}, streamed=True)
-    await flight.say(b"one")
-    await flight.say(b"two")
-    hearing.ready(len(hearing.ready()))
+@pytest.mark.parametrize(
+    ("first", "second", "joins"),
+    [
+        (Terms(), Terms(), True),
+        (Terms(), Terms(nice=True), True),
+        (Terms(nice=True), Terms(nice=True), True),
+        (Terms(nice=True), Terms(), False),
+        (Terms(seconds=9), Terms(seconds=9), True),
+        (Terms(seconds=9), Terms(seconds=1), True),
+        (Terms(seconds=1), Terms(seconds=9), False),
+    ],
+)
+async def test_nobody_is_to_bear_with_a_call_that_is_worse_than_his_own(
+    first: Terms, second: Terms, joins: bool
+) -> None:
+    """His own takes its place then. What has begun waits for no place any more."""
+    answers = Answers(LIMIT)
+    there = Flight(answers, KEY, first)
+    own = Flight(answers, KEY, second)
 
-    assert b"onetwo" == hearing.given()
-    saying = asyncio.create_task(flight.say(bytes(LIMIT)))
-    await asyncio.sleep(0)
-    assert hearing.given() is None
-    hearing.leave()
-    await saying
+    assert joins is there.suits(second) is (answers.flights[KEY] is there)
+    there.begin({}, {}, streamed=True)
+    assert (first.seconds >= second.seconds) is there.suits(second)
+    there.fail()
+    assert (own is answers.flights.get(KEY)) is not joins
+
+
+@pytest.mark.parametrize("ends", ["kept", "pushed out", "not kept"])
+async def test_what_somebody_reads_after_its_end_takes_its_room(ends: str) -> None:
+    """Until the last one who listens has left."""
+    answers = Answers(LIMIT)
+    flight = Flight(answers, KEY)
+    slow = Hearing(flight)
+    flight.begin({}, {}, streamed=True)
+    await flight.say(bytes(4096))
+    if ends == "not kept":
+        flight.land(None, 0.0)
+    else:
+        landed(flight)
+    if ends == "pushed out":
+        answers.close()
+    held = answers.size
+    slow.leave()
+
+    assert 4096 + PIECE <= held and (held if ends == "kept" else 0) == answers.size
 
 
 def test_small_pieces_go_out_together() -> None:
