@@ -66,16 +66,10 @@ def usual(key: str, shape: type[msgspec.Struct]) -> Usual:
     return Usual(key, msgspec.json.Decoder(list[shape]).decode)  # type: ignore[valid-type]
 
 
-class Read(NamedTuple):
-    """A caller's body: its fields, the same as they were written, and how long they are.
-
-    `usual`: the value of the usual field where it has its shape; it is not in `body` then.
-    """
-
-    body: dict[str, Json]
-    top: dict[str, msgspec.Raw]
-    least: int  # bytes of the fields, written compactly: an object of that length holds nothing else
-    usual: list[Any] | None = None
+#: A caller's body: its fields, the same as they were written, how many bytes those are when they are written compactly
+#: (an object of that length holds nothing else), and the value of the usual field where it has its shape, for it is not
+#: among the fields then. A plain tuple, for every request is read.
+Read: TypeAlias = tuple[dict[str, Json], dict[str, msgspec.Raw], int, list[Any] | None]
 
 
 def read_object(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES, usual: Usual | None = None) -> Read:
@@ -90,10 +84,10 @@ def read_object(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES
         top = _decode_raw(data)
         body, found, seen = _fields(top, depth, usual, short)
     except (*UNREADABLE, MalformedRequest):
-        return Read(decode_object(data, depth=depth, values=values), top_level(data), 0)  # says what is wrong
+        return decode_object(data, depth=depth, values=values), top_level(data), 0, None  # says what is wrong
     if seen >= values:
         raise MalformedRequest(f"the body holds more than {values} values")
-    return Read(body, top, _least(top), found)
+    return body, top, _least(top), found
 
 
 def _fields(

@@ -10,7 +10,7 @@ import pytest
 from tests.corpus import schema
 
 from .neutral import Json
-from .through import CHAT, GEMINI, Sent, ask, send
+from .through import CHAT, GEMINI, NAMES, Sent, ask, send
 
 HI: Json = {"role": "user", "content": "Hi"}
 HELLO: Json = {"role": "user", "parts": [{"text": "Hi"}]}
@@ -275,3 +275,38 @@ def test_a_system_message_in_the_middle_is_said_where_it_stood(model: str) -> No
     assert ["user", "model", "user"] == [content["role"] for content in out.body["contents"]]
     assert [{"text": "C"}, {"text": "Hi"}] == out.body["contents"][2]["parts"]
     assert [("messages[3]", "approximated")] == [(loss.field, loss.kind) for loss in out.losses]
+
+
+# ── every pair ─────────────────────────────────────────────────────────────────────────
+
+#: A call and its result in each caller's language; ODD stands for the object itself, "TEXT" for its text.
+CALLED: dict[str, str] = {
+    "openai.chat": '{"model":"m","messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":null,'
+    '"tool_calls":[{"id":"call_1","type":"function","function":{"name":"look","arguments":"TEXT"}}]},'
+    '{"role":"tool","tool_call_id":"call_1","content":"TEXT"}]}',
+    "openai.responses": '{"model":"m","input":[{"role":"user","content":"Hi"},'
+    '{"type":"function_call","call_id":"call_1","name":"look","arguments":"TEXT"},'
+    '{"type":"function_call_output","call_id":"call_1","output":"TEXT"}]}',
+    "anthropic.messages": '{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hi"},'
+    '{"role":"assistant","content":[{"type":"tool_use","id":"call_1","name":"look","input":ODD}]},'
+    '{"role":"user","content":[{"type":"tool_result","tool_use_id":"call_1","content":"TEXT"}]}]}',
+    "gemini": '{"contents":[{"role":"user","parts":[{"text":"Hi"}]},'
+    '{"role":"model","parts":[{"functionCall":{"name":"look","args":ODD}}]},'
+    '{"role":"user","parts":[{"functionResponse":{"name":"look","response":ODD}}]}]}',
+    "ollama.chat": '{"model":"m","messages":[{"role":"user","content":"Hi"},'
+    '{"role":"assistant","tool_calls":[{"function":{"name":"look","arguments":ODD}}]},'
+    '{"role":"tool","tool_name":"look","content":"TEXT"}]}',
+}
+#: Where arguments and results are objects upstream; they are texts in all others.
+OBJECTS = {"anthropic.messages": 1, "bedrock.converse": 1, "ollama.chat": 1, "gemini": 2}
+
+
+@pytest.mark.parametrize(("caller", "upstream"), [(a, b) for a in CALLED for b in NAMES if a != b])
+def test_arguments_and_results_keep_every_spelling(caller: str, upstream: str) -> None:
+    """From every language to every other: whether they are objects or texts there, nobody writes them anew."""
+    text = json.dumps(ODD, ensure_ascii=False)
+    body = CALLED[caller].replace('"TEXT"', text).replace("ODD", ODD).encode()
+    out = raw_sent(NAMES[caller], NAMES[upstream], body, "m").decode()
+    objects, said = out.replace(text, "").count(ODD), out.count(text)
+
+    assert (OBJECTS.get(upstream, 0), 2) == (objects, objects + said), out
