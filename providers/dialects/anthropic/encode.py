@@ -163,6 +163,8 @@ def _foreign_body(request: ChatRequest, losses: Losses, traits: Traits) -> Objec
     model = family(request.model)
     built = Conversation(request, model, losses)
     body: Object = {"model": request.model, "messages": built.messages}
+    if built.system:
+        body["system"] = built.system  # here, before what is of the model
     encode_config(request, model, built, body, losses)
     if built.system:
         body["system"] = shortest(built.system)
