@@ -81,13 +81,13 @@ class Memory:
 TOOLS = Memory()
 
 
-def read_once(raws: list[Any], name: str, read: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+def read_once(raws: list[Any], name: str, read: Callable[[list[Any]], tuple[Any, ...]]) -> tuple[Any, ...]:
     """What `read` makes of a list, made only once of one that is kept; it is kept with it."""
     made = TOOLS.made_of(raws)
     if made is None:
-        return read()
+        return read(raws)
     if name not in made:
-        made[name] = read()
+        made[name] = read(raws)
         TOOLS.join(raws, made[name])
     known: tuple[Any, ...] = made[name]
     return known
@@ -107,19 +107,20 @@ def checked_once(name: str, check: Callable[[Any, str], None]) -> Callable[[Any,
     return checks
 
 
-def once(value: object, name: str, losses: list[Loss], make: Callable[[list[Loss]], Any]) -> Any:
-    """What `make` makes of a value of TOOLS, as JSON text for a body, with the losses that it names: made only once.
+def once(value: object, name: str, losses: list[Loss], make: Callable[..., Any], *args: Any) -> Any:
+    """What `make(*args, losses)` makes of a value of TOOLS, as JSON text for a body, with the losses that it names:
+    made only once.
 
     `name` holds all that the result depends on beside the value. None where nothing was made. Of a value that is not
     kept it is what `make` gives, made anew.
     """
     made = TOOLS.made_of(value)
     if made is None:
-        return make(losses) or None
+        return make(*args, losses) or None
     found = made.get(name)
     if found is None:
         named: list[Loss] = []
-        written = make(named)
+        written = make(*args, named)
         found = made[name] = (msgspec.Raw(_encode(written)) if written else None, tuple(named))
     losses.extend(found[1])
     return found[0]

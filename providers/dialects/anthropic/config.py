@@ -176,13 +176,15 @@ def _rest(request: ChatRequest, body: Object, losses: Losses) -> None:
 
 
 def _tools(request: ChatRequest, model: Family, built: Conversation, body: Object, losses: Losses) -> None:
-    def write(losses: Losses) -> list[Object]:
-        return _written_tools(request, model, built, losses)
-
     # A tool that takes the answer may come to them, and marks may be too many: those need them one by one.
-    alone = request.response_format is None and all(getattr(tool, "cache", None) is None for tool in request.tools)
-    name = f"anthropic.messages: written {model.structured}"
-    written = once(request.tools, name, losses, write) if alone else write(losses)
+    alone = request.response_format is None
+    for tool in request.tools:
+        alone = alone and (type(tool) is not Tool or tool.cache is None)
+    if alone:
+        name = f"anthropic.messages: written {model.structured}"
+        written = once(request.tools, name, losses, _written_tools, request, model, built)
+    else:
+        written = _written_tools(request, model, built, losses)
     if not written and built.calls:
         written = [{"name": name, "input_schema": {"type": "object", "properties": {}}} for name in built.calls]
         body["tool_choice"] = {"type": "none"}

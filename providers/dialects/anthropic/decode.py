@@ -69,9 +69,7 @@ def decode_request(asked: Asked) -> ChatRequest:
     stop = rest.pop("stop_sequences") if rest.get("stop_sequences") else ()
     if rest.get("tools"):
         tools = rest.pop("tools")
-        fields["tools"] = read_once(
-            tools, "anthropic.messages: read", lambda: tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(tools))
-        )
+        fields["tools"] = read_once(tools, "anthropic.messages: read", _read_tools)
     _choice(rest, form, fields)
     paths = dict(_output(rest, form, fields))
     metadata = rest.get("metadata")
@@ -163,6 +161,10 @@ def _message(raw: Object, number: int, raws: list[list[str | None]]) -> Message:
 
 
 # ── tools ──────────────────────────────────────────────────────────────────────────────
+
+
+def _read_tools(raws: list[Object]) -> tuple[Tool | ServerTool, ...]:
+    return tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(raws))
 
 
 def _tool(raw: Object, at: str) -> Tool | ServerTool:

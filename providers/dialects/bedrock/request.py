@@ -236,12 +236,8 @@ def _tools(request: ChatRequest, talk: Conversation, model: Family, losses: Loss
     choice = request.tool_choice or ToolChoice(mode="auto")
     offered: Sequence[Tool | ServerTool] = request.tools
     if choice.names:
-        offered = [tool for tool in request.tools if not _is_left_out(tool, choice)]
-
-    def write(losses: Losses) -> list[Object]:
-        return [spec for i, tool in enumerate(offered) for spec in _tool(tool, f"tools[{i}]", losses)]
-
-    specs = once(offered, "bedrock.converse: written", losses, write)
+        offered = [tool for tool in request.tools if not _is_left_out(tool, choice.names)]
+    specs = once(offered, "bedrock.converse: written", losses, _write_each, offered)
     if choice.mode == "none" and not talk.called:
         return {}
     if not specs:
@@ -259,8 +255,12 @@ def _tools(request: ChatRequest, talk: Conversation, model: Family, losses: Loss
     return config
 
 
-def _is_left_out(tool: Tool | ServerTool, choice: ToolChoice) -> bool:
-    return isinstance(tool, Tool) and tool.name not in choice.names
+def _write_each(tools: Sequence[Tool | ServerTool], losses: Losses) -> list[Object]:
+    return [spec for i, tool in enumerate(tools) for spec in _tool(tool, f"tools[{i}]", losses)]
+
+
+def _is_left_out(tool: Tool | ServerTool, names: Sequence[str]) -> bool:
+    return isinstance(tool, Tool) and tool.name not in names
 
 
 def _tool(tool: Tool | ServerTool, at: str, losses: Losses) -> list[Object]:

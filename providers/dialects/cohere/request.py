@@ -117,11 +117,7 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses) -> None:
     offered: Sequence[Tool | ServerTool] = request.tools
     if names:
         offered = [tool for tool in request.tools if isinstance(tool, Tool) and tool.name in names]
-
-    def write(losses: Losses) -> list[Object]:
-        return [_write_tool(tool, losses) for tool in offered]
-
-    written = once(offered, "cohere.chat: written", losses, write)
+    written = once(offered, "cohere.chat: written", losses, _write_each, offered)
     if written:
         body["tools"] = written
         _write_strict([tool for tool in offered if isinstance(tool, Tool)], body, losses)
@@ -133,6 +129,10 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses) -> None:
         body["tool_choice"] = "NONE" if choice.mode == "none" else "REQUIRED"
     elif choice.mode == "required":
         raise refuse("tool_choice", "there is no tool to call")
+
+
+def _write_each(tools: Sequence[Tool | ServerTool], losses: Losses) -> list[Object]:
+    return [_write_tool(tool, losses) for tool in tools]
 
 
 def _write_tool(tool: Tool | ServerTool, losses: Losses) -> Object:

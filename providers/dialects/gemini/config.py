@@ -178,7 +178,7 @@ def encode_tools(request: ChatRequest, model: Family, losses: Losses) -> tuple[J
     if not request.tools and request.parallel_tool_calls is None and request.tool_choice is None:
         return [], None
     name = f"gemini: written {model.json_schema} {model.validates}"
-    entries = once(request.tools, name, losses, lambda losses: _entries(request, model, losses))
+    entries = once(request.tools, name, losses, _entries, request, model)
     if request.tool_choice is None and request.parallel_tool_calls is None:
         for tool in request.tools:
             if type(tool) is Tool and tool.strict:

@@ -27,7 +27,7 @@ from providers.canonical.chat import (
     ToolChoice,
     ToolResult,
 )
-from providers.canonical.turns import Places, as_talk, roles_of
+from providers.canonical.turns import Places, as_talk
 from providers.dialect import Asked
 from providers.dialects.gemini.names import NAME, PATHS, Json, Names, RawPart, plain, raw_contents, raw_part
 from providers.dialects.gemini.parts import RequestIds, decode_part, is_text
@@ -46,8 +46,7 @@ NUMBERS = {
     "presencePenalty": "presence_penalty",
 }
 INTEGERS = {"maxOutputTokens": "max_output_tokens", "seed": "seed", "candidateCount": "n", "logprobs": "top_logprobs"}
-_NUMERIC = frozenset({*NUMBERS, *INTEGERS})
-_SIMPLE = frozenset({*_NUMERIC, "responseLogprobs", "stopSequences"})
+_SIMPLE = frozenset({*NUMBERS, *INTEGERS, "responseLogprobs", "stopSequences"})
 _SPEAKERS: dict[str, Role] = {"user": "user", "model": "assistant"}
 _PLACES = Places("contents", "parts[0]")
 _TIERS = {"standard": "default"}
@@ -208,7 +207,7 @@ def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix:
 def _usual(contents: list[Plain], system: Message | None) -> tuple[Message, ...]:
     """The contents of a usual request, after its system text."""
     texts = [content.parts[0].text for content in contents]
-    roles = list(map(_SPEAKERS.__getitem__, roles_of(contents)))
+    roles = [_SPEAKERS[content.role] for content in contents]
     return as_talk(_PLACES.messages(roles, texts), roles, texts, system)
 
 
@@ -259,16 +258,19 @@ def _split(
 def _decode_config(work: _Decoding, config: Json) -> None:
     if config is None:
         return
-    config = dict(work.open(config, "generationConfig"))
+    config = work.open(config, "generationConfig")
     if not config:
         work.form["config"] = {}
     fields, at = work.fields, "generationConfig"
+    numeric = True
     for key in config:
         if key in NUMBERS:
             fields[NUMBERS[key]] = wire_json.take_number(config, key, at)
         elif key in INTEGERS:
             fields[INTEGERS[key]] = wire_json.take_integer(config, key, at)
-    if all(map(_NUMERIC.__contains__, config)):
+        else:
+            numeric = False
+    if numeric:
         return
     fields["logprobs"] = wire_json.take_bool(config, "responseLogprobs", at)
     stop = wire_json.take_list(config, "stopSequences", at)
@@ -369,7 +371,7 @@ def _decode_speech(work: _Decoding, config: dict[str, Json]) -> None:
 
 def _decode_tools(work: _Decoding, body: dict[str, Json]) -> tuple[Tool | ServerTool, ...]:
     raws = body.get("tools") or []
-    tools = read_once(raws, "gemini: read", lambda: tuple(_read_tools(raws)))
+    tools = read_once(raws, "gemini: read", _read_tools)
     if "tools" in body and not body["tools"]:
         work.form["tools"] = body["tools"]
     for tool in tools:
@@ -379,7 +381,7 @@ def _decode_tools(work: _Decoding, body: dict[str, Json]) -> tuple[Tool | Server
     return tools
 
 
-def _read_tools(raws: list[Json]) -> list[Tool | ServerTool]:
+def _read_tools(raws: list[Json]) -> tuple[Tool | ServerTool, ...]:
     tools: list[Tool | ServerTool] = []
     for i, written in enumerate(raws):
         names: Names = {}
@@ -395,7 +397,7 @@ def _read_tools(raws: list[Json]) -> list[Tool | ServerTool]:
                 if inner:
                     form["names"] = inner
                 tools.append(ServerTool(dialect=NAME, kind=key, raw=raw, form=form, at=at))
-    return tools
+    return tuple(tools)
 
 
 def _decode_function(value: Json, at: str, entry: dict[str, Json]) -> Tool:

@@ -6,7 +6,7 @@ ranges of generationConfig, the shape of safetySettings). Everything else is lef
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -113,11 +113,6 @@ def take(body: Mapping[str, Json], name: str, at: str = "") -> tuple[str, Json]:
     return path(at, found or name), (body[found] if found else None)
 
 
-def _once(body: Mapping[str, Json], name: str, at: str) -> tuple[str, Json]:
-    """`take` of a body that has each field in one spelling, at the top."""
-    return name, body.get(name)
-
-
 def check_body(body: dict[str, Json], task: str, messages: int, tools: int, *, usual: bool = False) -> None:
     """Raises MalformedRequest for the first field that is not as it must be. `usual`: the contents are."""
     if task in ("embedContent", "batchEmbedContents"):
@@ -134,24 +129,18 @@ def check_body(body: dict[str, Json], task: str, messages: int, tools: int, *, u
 
 
 def _check_generate(body: dict[str, Json], at: str, messages: int, tools: int, *, usual: bool = False) -> None:
+    if not usual:
+        _check_contents(*take(body, "contents", at), messages)
     spelled = bool(at)
     for key in body:
         spelled = spelled or "_" in key
-    field = take if spelled else _once  # else each field has one spelling
-    if not usual:
-        _check_contents(*field(body, "contents", at), messages)
-    where, system = field(body, "systemInstruction", at)
-    if type(system) is dict:
-        if len(system) > 1 or not _is_one_text(system):
-            _check_parts(system, where)
-    elif system is not None and type(system) is not str:
-        raise _wrong(where, "an object", system)
-    _check_tools(*field(body, "tools", at), tools)
-    _check_config(*field(body, "generationConfig", at))
-    _check_safety(*field(body, "safetySettings", at))
-    where, config = field(body, "toolConfig", at)
-    if config is not None and type(config) is not dict:
-        raise _wrong(where, "an object", config)
+    for name in _CHECKS if spelled else body:  # else each field has one spelling
+        check = _CHECKS.get(name)
+        if check is None:
+            continue
+        where, value = take(body, name, at) if spelled else (name, body[name])
+        if value is not None:
+            check(where, value, tools)
 
 
 def _check_contents(at: str, contents: Json, most: int) -> None:
@@ -201,9 +190,20 @@ def _check_parts(content: dict[str, Json], at: str) -> None:
             raise _wrong(f"{at}.parts[{i}].text", "a string", text)
 
 
+def _check_system(at: str, system: Json, _tools: int) -> None:
+    if type(system) is dict:
+        if len(system) > 1 or not _is_one_text(system):
+            _check_parts(system, at)
+    elif type(system) is not str:
+        raise _wrong(at, "an object", system)
+
+
+def _check_choice(at: str, config: Json, _tools: int) -> None:
+    if type(config) is not dict:
+        raise _wrong(at, "an object", config)
+
+
 def _check_tools(at: str, tools: Json, most: int) -> None:
-    if tools is None:
-        return
     if type(tools) is not list:
         raise _wrong(at, "an array", tools)
     if _count_tools(tools, at) > most:
@@ -223,9 +223,7 @@ def _count_tools(tools: list[Json], at: str) -> int:
     return count
 
 
-def _check_config(at: str, config: Json) -> None:
-    if config is None:
-        return
+def _check_config(at: str, config: Json, _tools: int) -> None:
     if type(config) is not dict:
         raise _wrong(at, "an object", config)
     for key, value in config.items():
@@ -246,9 +244,7 @@ def _check_number(outer: str, key: str, value: Json, whole: bool, least: float, 
         raise refuse(at, f"{at} must be {limit}")
 
 
-def _check_safety(at: str, settings: Json) -> None:
-    if settings is None:
-        return
+def _check_safety(at: str, settings: Json, _tools: int) -> None:
     if type(settings) is not list:
         raise _wrong(at, "an array", settings)
     for i, setting in enumerate(settings):
@@ -258,6 +254,16 @@ def _check_safety(at: str, settings: Json) -> None:
             value = setting.get(key)
             if type(value) is not str and (value is not None or key == "category"):
                 raise _wrong(f"{at}[{i}].{key}", "a string", value)
+
+
+#: How a field that is there is checked: where it stands, its value, the most tools.
+_CHECKS: Mapping[str, Callable[[str, Json, int], None]] = {
+    "systemInstruction": _check_system,
+    "tools": _check_tools,
+    "generationConfig": _check_config,
+    "safetySettings": _check_safety,
+    "toolConfig": _check_choice,
+}
 
 
 def _check_embed(body: dict[str, Json], task: str, messages: int) -> None:

@@ -56,10 +56,10 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
         if value is not None and (check := _CHECKS.get(key)) is not None:
             check(value, key)
     _TASKS[task](body, messages)
-    counted = plain or body.get("messages") or ()
-    for key, count, most in (("messages", len(counted), messages), ("tools", len(body.get("tools") or ()), tools)):
-        if count > most:
-            raise MalformedRequest(f"{key} has more than {most} entries", param=key)
+    if len(plain or body.get("messages") or ()) > messages:
+        raise MalformedRequest(f"messages has more than {messages} entries", param="messages")
+    if len(body.get("tools") or ()) > tools:
+        raise MalformedRequest(f"tools has more than {tools} entries", param="tools")
     if has_duplicates(wire.body, top, least):
         raise MalformedRequest("a field of the object is there twice")
     return Asked(
@@ -263,11 +263,12 @@ def _keep_alive(value: Json, at: str) -> None:
 def _options(value: Json, at: str) -> None:
     _object(value, at)
     for key, one in value.items():
-        if one is not None and (check := _OPTION_CHECKS.get(key)) is not None:
-            check(one, f"{at}.{key}")
+        if one is not None and key in _OPTION_CHECKS:
+            check, where = _OPTION_CHECKS[key]
+            check(one, where)
 
 
-_OPTION_CHECKS: Mapping[str, Callable[[Json, str], None]] = {
+_IN_OPTIONS: Mapping[str, Callable[[Json, str], None]] = {
     "num_predict": _integer(-2),
     "num_ctx": _integer(),
     "temperature": _number(0),
@@ -278,6 +279,7 @@ _OPTION_CHECKS: Mapping[str, Callable[[Json, str], None]] = {
     "seed": _integer(),
     "stop": _strings,
 }
+_OPTION_CHECKS = {key: (check, f"options.{key}") for key, check in _IN_OPTIONS.items()}
 _CHECKS: Mapping[str, Callable[[Json, str], None]] = {
     "stream": _boolean,
     "messages": _list,

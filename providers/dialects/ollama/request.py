@@ -8,7 +8,7 @@ translate it; the relay lane passes it on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -45,7 +45,7 @@ def decode(asked: Asked) -> ChatRequest:
     generates = asked.task == "generate"
     messages = _prompt(rest) if generates else _messages(rest, asked)
     raws = rest.get("tools") or []
-    tools = read_once(raws, "ollama.chat: read", lambda: tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(raws)))
+    tools = read_once(raws, "ollama.chat: read", _read_tools)
     if tools:
         del rest["tools"]
     fields, options, said = _options(rest)
@@ -111,14 +111,14 @@ def _options(rest: Object) -> tuple[Object, Object, bool]:
     """Canonical parameters (under `others` what only this language has), keys that say nothing; were there options?"""
     if rest.get("options") is None:
         return {"others": {}}, {}, False
-    left = dict(rest.pop("options"))
+    left: Object = {}
     fields: Object = {}
-    for key in OPTIONS.keys() & left.keys():
-        name, value = OPTIONS[key], left[key]
-        if value is None or value == [] or (key == "num_predict" and value <= 0):
-            continue  # -1 and -2: as much as there is room for
-        fields[name] = tuple(value) if key == "stop" else _as_integer(value) if key in _WHOLE else value
-        del left[key]
+    for key, value in rest.pop("options").items():
+        name = OPTIONS.get(key)
+        if name is None or value is None or value == [] or (key == "num_predict" and value <= 0):
+            left[key] = value  # -1 and -2: as much as there is room for
+        else:
+            fields[name] = tuple(value) if key == "stop" else _as_integer(value) if key in _WHOLE else value
     if not left:
         fields["others"] = {}
         return fields, {}, True
@@ -133,6 +133,10 @@ _WHOLE = frozenset({"num_predict", "top_k", "seed"})
 
 def _as_integer(value: Json) -> int:
     return int(value)
+
+
+def _read_tools(raws: list[Object]) -> tuple[Tool | ServerTool, ...]:
+    return tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(raws))
 
 
 def _tool(raw: Object, at: str) -> Tool | ServerTool:
@@ -272,11 +276,10 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool) 
             losses.append(dropped("tool_choice", "the target has no such parameter"))
     if request.parallel_tool_calls is False:
         losses.append(dropped("parallel_tool_calls", "the target has no such parameter"))
-
-    def write(losses: Losses) -> list[Object]:
-        return [_write_tool(tool, losses, own) for tool in tools]
-
-    written = write(losses) if own else once(tools, "ollama.chat: written", losses, write)
+    if own:
+        written = _write_each(tools, own, losses)
+    else:
+        written = once(tools, "ollama.chat: written", losses, _write_each, tools, own)
     if written:
         body["tools"] = written
 
@@ -289,6 +292,10 @@ def _objects(schema: Json) -> Json:
     if type(properties) is not dict:
         return schema
     return {**schema, "properties": {name: _objects(one) for name, one in properties.items()}}
+
+
+def _write_each(tools: Sequence[Tool | ServerTool], own: bool, losses: Losses) -> list[Object]:
+    return [_write_tool(tool, losses, own) for tool in tools]
 
 
 def _write_tool(tool: Tool | ServerTool, losses: Losses, own: bool) -> Object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -161,9 +161,7 @@ def _tools(rest: Object) -> tuple[tuple[Tool | ServerTool, ...], bool]:
     found: list[Tool | ServerTool] = []
     if tools:
         raws = rest.pop("tools")
-        known = read_once(
-            raws, "openai.chat: read", lambda: tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(raws))
-        )
+        known = read_once(raws, "openai.chat: read", _read_tools)
         if not functions:
             return known, False
         found += known
@@ -172,6 +170,10 @@ def _tools(rest: Object) -> tuple[tuple[Tool | ServerTool, ...], bool]:
             tool = _function({"function": raw}, "function", f"functions[{i}]")
             found.append(msgspec.structs.replace(tool, at=f"functions[{i}]", form={**form_of(tool), "legacy": True}))
     return tuple(found), bool(functions)
+
+
+def _read_tools(raws: list[Object]) -> tuple[Tool | ServerTool, ...]:
+    return tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(raws))
 
 
 def _tool(raw: Object, at: str) -> Tool | ServerTool:
@@ -405,10 +407,10 @@ def _fit(request: ChatRequest, body: Object, losses: Losses, traits: Traits, *, 
 def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool, *, plain: bool) -> None:
     """`plain`: nobody looks at the tools after this."""
 
-    def write(losses: Losses) -> list[Object]:
-        return [raw for tool in request.tools if (raw := _write_tool(tool, losses, own)) is not None]
-
-    written = once(request.tools, "openai.chat: written", losses, write) if plain and not own else write(losses)
+    if plain and not own:
+        written = once(request.tools, "openai.chat: written", losses, _write_each, request.tools, own)
+    else:
+        written = _write_each(request.tools, own, losses)
     legacy = own and bool(form_of(request).get("legacy"))
     if legacy:
         body["functions"] = [
@@ -432,6 +434,10 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool, 
         body["tool_choice"] = _write_choice(choice, request)
         if choice.validated:
             losses.append(approximated("tool_choice", "the target checks arguments only of strict tools"))
+
+
+def _write_each(tools: Sequence[Tool | ServerTool], own: bool, losses: Losses) -> list[Object]:
+    return [raw for tool in tools if (raw := _write_tool(tool, losses, own)) is not None]
 
 
 def _write_tool(tool: Tool | ServerTool, losses: Losses, own: bool) -> Object | None:

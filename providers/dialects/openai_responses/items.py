@@ -32,7 +32,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.turns import Places, as_talk, contents_of, roles_of, take_turns
+from providers.canonical.turns import Places, as_talk, contents_of, take_turns
 from providers.dialects._openai.values import Json, Object, from_url, leftovers, make_form, take_mark
 
 from .check import Plain
@@ -68,7 +68,7 @@ def read_input(body: Mapping[str, Json], usual: Sequence[Plain] | None = None) -
         system = Message(role="system", parts=(text,), form={"instructions": True}, at="instructions")
         reader.messages.append(system)
     if usual:
-        roles = list(map(_ROLES.__getitem__, roles_of(usual)))
+        roles = [_ROLES[one.role] for one in usual]
         if take_turns(roles, 1 if roles[0] == "system" else 0):
             return _in_turn(usual, roles, system)
     for i, one in enumerate(usual or ()):
@@ -88,7 +88,7 @@ def _in_turn(items: Sequence[Plain], roles: list[Role], system: Message | None) 
     messages = [
         Message(role=role, parts=(Text(text=text, form=form, at=inside),), at=at)
         for role, text, form, (at, inside) in zip(
-            roles, texts, map(_FORMS.__getitem__, roles_of(items)), _PLACES.first(len(items))
+            roles, texts, [_FORMS[item.role] for item in items], _PLACES.first(len(items))
         )
     ]
     return as_talk(messages, roles, texts, system)

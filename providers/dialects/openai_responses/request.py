@@ -7,7 +7,7 @@ translated and is refused by name; the relay lane, which does not come here, pas
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from providers.canonical.chat import (
@@ -109,8 +109,8 @@ _DEFAULTS: Object = {"background": False, "truncation": "disabled"}
 def decode(asked: Asked) -> ChatRequest:
     """What a request means. UnsupportedParameter where it means something that only its own upstream knows."""
     rest = dict(asked.fields)
-    for key in _STORED.keys() & rest.keys():
-        if rest[key] is not None:
+    for key, value in rest.items():
+        if key in _STORED and value is not None:
             raise UnsupportedParameter(f"{key}: {_STORED[key]}", param=key)
     if rest.get("background"):
         raise UnsupportedParameter("background: the target answers at once or not at all", param="background")
@@ -137,9 +137,7 @@ def decode(asked: Asked) -> ChatRequest:
     else:
         options = None
     raws = rest.pop("tools") if rest.get("tools") else []
-    tools = read_once(
-        raws, "openai.responses: read", lambda: tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(raws))
-    )
+    tools = read_once(raws, "openai.responses: read", _read_tools)
     echo = {key: value for key, value in asked.fields.items() if key in ECHOED}
     if not rest and options is None and "top_logprobs" not in fields:  # most requests
         spelled: Object = {"echo": echo} if echo else {}
@@ -159,7 +157,7 @@ def decode(asked: Asked) -> ChatRequest:
     include = _include(rest, fields, paths)
     choice, reasoning = _tool_choice(rest), _reasoning(rest, paths)
     response_format, text = _text(rest, fields)
-    usual = {key: rest.pop(key) for key in _DEFAULTS.keys() & rest.keys() if rest[key] == _DEFAULTS[key]}
+    usual = {key: rest.pop(key) for key, value in _DEFAULTS.items() if key in rest and rest[key] == value}
     extra, keep = leftovers(rest)
     form = make_form(
         keep={**usual, **(keep or {})},
@@ -200,6 +198,10 @@ def _include(rest: Object, fields: Object, paths: dict[str, str]) -> list[str] |
     if foreign:
         rest["include"] = foreign
     return include
+
+
+def _read_tools(raws: list[Object]) -> tuple[Tool | ServerTool, ...]:
+    return tuple(_tool(raw, f"tools[{i}]") for i, raw in enumerate(raws))
 
 
 def _tool(raw: Object, at: str) -> Tool | ServerTool:
@@ -395,10 +397,10 @@ def _fit_modalities(request: ChatRequest, losses: Losses) -> None:
 
 
 def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool) -> None:
-    def write(losses: Losses) -> list[Object]:
-        return [raw for tool in request.tools if (raw := write_tool(tool, losses, own)) is not None]
-
-    written = write(losses) if own else once(request.tools, "openai.responses: written", losses, write)
+    if own:
+        written = _write_each(request.tools, own, losses)
+    else:
+        written = once(request.tools, "openai.responses: written", losses, _write_each, request.tools, own)
     if written:
         body["tools"] = written
     choice = request.tool_choice
@@ -415,6 +417,10 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool) 
         body["tool_choice"] = _write_choice(choice, request)
         if choice.validated:
             losses.append(approximated("tool_choice", "the target checks arguments only of strict tools"))
+
+
+def _write_each(tools: Sequence[Tool | ServerTool], own: bool, losses: Losses) -> list[Object]:
+    return [raw for tool in tools if (raw := write_tool(tool, losses, own)) is not None]
 
 
 def write_tool(tool: Tool | ServerTool, losses: Losses, own: bool) -> Object | None:

@@ -77,9 +77,9 @@ def test_a_text_kept_again_counts_once(tools: Memory) -> None:
 def test_what_is_made_is_found_by_what_it_was_made_of(tools: Memory) -> None:
     """Reading happens once; its result leads to the same place, and goes with it."""
     value = kept(tools, b'["a"]')
-    made = read_once(value, "x: read", lambda: ("canonical",))
+    made = read_once(value, "x: read", lambda raws: ("canonical",))
 
-    assert read_once(value, "x: read", lambda: ("never",)) is made
+    assert read_once(value, "x: read", lambda raws: ("never",)) is made
     assert tools.made_of(made) is tools.made_of(value)
     for number in range(MOST):
         kept(tools, b"[%d]" % number)
@@ -89,9 +89,9 @@ def test_what_is_made_is_found_by_what_it_was_made_of(tools: Memory) -> None:
 def test_what_is_not_kept_is_made_anew(tools: Memory) -> None:
     """Nothing is remembered of a value that is not kept, nor of an empty tuple, which is everybody's."""
     value = kept(tools, b"[]")
-    nothing = read_once(value, "x: read", tuple)
+    nothing = read_once(value, "x: read", lambda raws: ())
 
-    assert read_once(["a"], "x: read", lambda: ("made",)) == ("made",)
+    assert read_once(["a"], "x: read", lambda raws: ("made",)) == ("made",)
     assert nothing == ()
     assert tools.made_of(()) is None
 
