@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from typing import Literal, Protocol, TypeAlias
 from urllib.parse import quote
 
@@ -29,7 +28,7 @@ from providers.canonical.chat import (
     Value,
 )
 from providers.canonical.errors import CallerError
-from providers.canonical.turns import Talk, says_more
+from providers.canonical.turns import Talk
 
 Kind: TypeAlias = Literal["dropped", "approximated", "invented"]
 
@@ -147,19 +146,14 @@ def lose_extras(request: ChatRequest, dialect: str, losses: Losses) -> None:
         lose_extra(request, losses)
     if type(request.messages) is not Talk:
         _lose_said(request.messages, losses)
-    if any(map(_extra_of, request.tools)):
-        for tool in request.tools:
+    for tool in request.tools:
+        if tool.extra:
             lose_extra(tool, losses)
-    if not says_more(request):
-        return
     for setting in request.safety:
         lose_extra(setting, losses)
     for single in (request.tool_choice, request.response_format, request.reasoning, request.audio):
         if single is not None:
             lose_extra(single, losses)
-
-
-_extra_of = attrgetter("extra")
 
 
 def _lose_said(messages: Sequence[Message], losses: Losses) -> None:

@@ -5,9 +5,8 @@ conversation, which is made of those.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -16,7 +15,8 @@ from providers.canonical.chat import ChatRequest, Message, Object, Role, Text
 Turn: TypeAlias = dict[str, str]
 
 SPEAKERS: tuple[Role, Role] = ("user", "assistant")
-_role_of, _content_of = attrgetter("role"), attrgetter("content")
+MOST_TURNS = 256
+_IN_TURN = list(SPEAKERS) * (MOST_TURNS // 2)
 
 
 class Talk(tuple[Message, ...]):
@@ -27,11 +27,11 @@ class Talk(tuple[Message, ...]):
     """
 
     system: str | None
-    texts: Sequence[str]  # of the user and the model in turn
+    texts: Sequence[str]  # of the user and the model in turn, no more than MOST_TURNS
 
     def turns(self) -> list[Turn]:
         """Role and content of each but the system text, as most languages write them."""
-        return [{"role": role, "content": text} for role, text in zip(cycle(SPEAKERS), self.texts)]
+        return [{"role": role, "content": text} for role, text in zip(_IN_TURN, self.texts)]
 
     def whole(self) -> list[Turn]:
         """The same, with the system text as the first message."""
@@ -39,10 +39,6 @@ class Talk(tuple[Message, ...]):
         if self.system is not None:
             turns.insert(0, {"role": "system", "content": self.system})
         return turns
-
-
-_MOST_TURNS = 256
-_IN_TURN = list(SPEAKERS) * (_MOST_TURNS // 2)
 
 
 def as_talk(
@@ -58,8 +54,11 @@ def as_talk(
         messages.insert(0, system)
     elif roles[0] == "system":
         first, before = 1, texts[0]
-    if not take_turns(roles, first) or not all(map(str.strip, texts)) or before == "":
+    if not take_turns(roles, first) or before == "":
         return tuple(messages)
+    for text in texts:
+        if not text or text.isspace():
+            return tuple(messages)
     talk = Talk(messages)
     talk.system = before
     talk.texts = texts[first:] if first else texts
@@ -80,33 +79,23 @@ def _bare_text(message: Message) -> str:
     return text
 
 
-def roles_of(plain: Sequence[Any]) -> list[Role]:
-    """Of what has a role each."""
-    return list(map(_role_of, plain))
-
-
-def contents_of(plain: Sequence[Any]) -> list[str]:
-    """Of what has a text as `content` each."""
-    return list(map(_content_of, plain))
-
-
 class Places:
     """Where the messages of a dialect's requests stand, and the one part of each: `messages[0].content`."""
 
     def __init__(self, name: str, inside: str) -> None:
         self._name, self._inside = name, inside
-        self._first = self._made(_MOST_TURNS)
+        self._first = self._made(MOST_TURNS)
 
     def _made(self, count: int) -> list[tuple[str, str]]:
         return [(f"{self._name}[{i}]", f"{self._name}[{i}].{self._inside}") for i in range(count)]
 
     def first(self, count: int) -> list[tuple[str, str]]:
         """Those of so many messages, or of more."""
-        return self._first if count <= _MOST_TURNS else self._made(count)
+        return self._first if count <= MOST_TURNS else self._made(count)
 
     def of(self, number: int) -> tuple[str, str]:
         """Where the message of this number stands, and its part."""
-        if number < _MOST_TURNS:
+        if number < MOST_TURNS:
             return self._first[number]
         return f"{self._name}[{number}]", f"{self._name}[{number}].{self._inside}"
 
@@ -119,7 +108,7 @@ class Places:
 
 
 #: Parameters that most requests bring.
-COMMON = ("max_output_tokens", "temperature")
+COMMON = ("max_output_tokens", "temperature", "store")
 _PLAIN_FIELDS = frozenset(
     {*COMMON, "dialect", "model", "messages", "tools", "stream", "include_usage", "paths", "form", "extra", "at"}
 )
@@ -128,8 +117,9 @@ _UNSAID = _others(ChatRequest(dialect="", model="", messages=()))
 
 
 def says_more(request: ChatRequest) -> bool:
-    """Does a request say more than most do: beside its messages and tools how long, how free and whether in pieces?"""
-    return bool(_others(request) != _UNSAID)
+    """Does a request say more than most do: beside its messages and tools how long, how free, whether in pieces, and
+    that it is not to be stored?"""
+    return request.store is True or bool(_others(request) != _UNSAID)
 
 
 def plain_text(message: Message) -> str | None:

@@ -85,6 +85,8 @@ class _Conversation(Conversation):
             texts = [part["text"] if part["type"] == "text" else _document(part["document"]) for part in parts]
             self.result(result_of("".join(texts)), message["tool_call_id"], "", at)
             return
+        if role == "user" and not value:
+            self.add(role, "nothing", None, at)
         if message.get("tool_plan"):
             self.add(role, "reasoning", message["tool_plan"], f"{at}.tool_plan")
         for i, part in enumerate([{"type": "text", "text": value}] if isinstance(value, str) else value or ()):

@@ -22,12 +22,13 @@ from providers.canonical.chat import (
     Message,
     ReasoningConfig,
     ResponseFormat,
+    Role,
     ServerTool,
     Text,
     Tool,
     ToolChoice,
 )
-from providers.canonical.turns import Places, as_talk, contents_of, roles_of
+from providers.canonical.turns import Places, as_talk
 from providers.dialect import Asked
 from providers.dialects.anthropic.blocks import raw_input, raw_inputs, read_block
 from providers.dialects.anthropic.check import Plain
@@ -131,7 +132,8 @@ def _messages(raws: list[Object], asked: Asked) -> tuple[Message, ...]:
 
 def _usual(plain: list[Plain], system: Message | None) -> tuple[Message, ...]:
     """The messages of a usual request, after its system text."""
-    roles, texts = roles_of(plain), contents_of(plain)
+    roles: list[Role] = [one.role for one in plain]
+    texts = [one.content for one in plain]
     return as_talk(_PLACES.messages(roles, texts, _STRING), roles, texts, system)
 
 

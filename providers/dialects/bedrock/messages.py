@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from itertools import cycle
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -30,7 +29,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented, join, name_place
-from providers.canonical.turns import SPEAKERS, Talk, plain_text, whole_turns
+from providers.canonical.turns import MOST_TURNS, SPEAKERS, Talk, plain_text, whole_turns
 from providers.dialects.bedrock.words import (
     FAMILY,
     FORMATS,
@@ -46,6 +45,7 @@ from providers.dialects.bedrock.words import (
 from providers.wire import json as wire_json
 
 _TTLS = ("5m", "1h")
+_IN_TURN = SPEAKERS * (MOST_TURNS // 2)
 
 
 class Conversation:
@@ -67,7 +67,7 @@ class Conversation:
     def _take(self, talk: Talk) -> None:
         if talk.system is not None:
             self.system.append({"text": talk.system})
-        self.messages = [{"role": role, "content": [{"text": text}]} for role, text in zip(cycle(SPEAKERS), talk.texts)]
+        self.messages = [{"role": role, "content": [{"text": text}]} for role, text in zip(_IN_TURN, talk.texts)]
 
     def _build(self, messages: Sequence[Message]) -> None:
         i = 0

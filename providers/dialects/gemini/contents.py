@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from itertools import cycle
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import msgspec
@@ -29,7 +28,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_marks, name_place
-from providers.canonical.turns import Talk, plain_text, whole_turns
+from providers.canonical.turns import MOST_TURNS, Talk, plain_text, whole_turns
 from providers.dialects.gemini.models import Family
 from providers.dialects.gemini.names import FAMILY, NAME, Json
 from providers.dialects.gemini.parts import LEVEL_OF, encode_media, encode_opaque, encode_text, finish_part
@@ -46,7 +45,7 @@ _FOREIGN_ID = re.compile(
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:\-]{0,127}")
 _PREFIX = "isthmus_"
 _EMPTY = " "
-_SPEAKERS = ("user", "model")
+_IN_TURN = ("user", "model") * (MOST_TURNS // 2)
 
 #: What the server fetches by URL, by suffix (vercel/ai, google-provider.ts).
 _BY_SUFFIX = {
@@ -142,7 +141,7 @@ class Contents:
     def _take(self, talk: Talk) -> None:
         if talk.system is not None:
             self.system.append({"text": talk.system})
-        self.contents = [{"role": role, "parts": [{"text": text}]} for role, text in zip(cycle(_SPEAKERS), talk.texts)]
+        self.contents = [{"role": role, "parts": [{"text": text}]} for role, text in zip(_IN_TURN, talk.texts)]
 
     def _build(self, messages: Sequence[Message]) -> None:
         i = 0

@@ -82,7 +82,7 @@ def decode_request(asked: Asked) -> ChatRequest:
     """The canonical request. MalformedRequest for fields that cannot be understood."""
     work = _Decoding(asked)
     body = work.open(asked.fields, "")
-    raw = asked.top.get("contents")
+    raw = asked.top.get("contents") if asked.usual is None else None
     prefix = ""
     if asked.task == "countTokens" and isinstance(body.get("generateContentRequest"), dict):
         work.form["wrapped"] = {key: value for key, value in body.items() if key != "generateContentRequest"}

@@ -161,6 +161,8 @@ def _foreign_body(request: ChatRequest, losses: Losses, traits: Traits) -> dict[
         body["generationConfig"] = config
     if more:
         encode_rest(request, body, losses)
+    elif request.store is not None:
+        body["store"] = request.store
     body.update(passed)
     return body
 

@@ -16,6 +16,7 @@ from providers.dialect import Asked, WireRequest
 from providers.dialects.gemini.names import Json, camel
 from providers.wire import json as wire_json
 from providers.wire.json import kind_of, path
+from providers.wire.memory import TOOLS
 
 #: Task -> what OpenTelemetry calls it.
 OPERATIONS = {
@@ -206,7 +207,14 @@ def _check_choice(at: str, config: Json, _tools: int) -> None:
 def _check_tools(at: str, tools: Json, most: int) -> None:
     if type(tools) is not list:
         raise _wrong(at, "an array", tools)
-    if _count_tools(tools, at) > most:
+    made = TOOLS.made_of(tools)
+    if made is None:
+        count = _count_tools(tools, at)
+    elif "gemini: counted" in made:
+        count = made["gemini: counted"]
+    else:
+        count = made["gemini: counted"] = _count_tools(tools, at)
+    if count > most:
         raise refuse(at, f"{at} must hold at most {most} tools")
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from providers.canonical.chat import AnyPart, Media, Message, Reasoning, Role, Text, ToolCall, ToolResult
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.turns import Places, as_talk, contents_of, roles_of
+from providers.canonical.turns import Places, as_talk
 
 from .read import Plain, unwrapped
 from .words import Json, Object, invented, leftovers, make_form
@@ -111,7 +111,8 @@ def read_messages(raws: Sequence[Object], data: bytes) -> tuple[Message, ...]:
 
 def read_usual(plain: Sequence[Plain]) -> tuple[Message, ...]:
     """The messages of a usual request."""
-    roles, texts = roles_of(plain), contents_of(plain)
+    roles: list[Role] = [one.role for one in plain]
+    texts = [one.content for one in plain]
     return as_talk(_PLACES.messages(roles, texts), roles, texts)
 
 

@@ -24,11 +24,12 @@ from providers.canonical.chat import (
     Opaque,
     Reasoning,
     Refusal,
+    Role,
     Text,
     ToolCall,
     ToolResult,
 )
-from providers.canonical.turns import Places, as_talk, contents_of, roles_of
+from providers.canonical.turns import Places, as_talk
 from providers.dialects._openai.values import Json, Object, from_url, leftovers, make_form, take_mark
 
 from .check import Plain
@@ -49,7 +50,8 @@ def read_messages(raws: Sequence[Object]) -> tuple[Message, ...]:
 
 def read_usual(plain: Sequence[Plain]) -> tuple[Message, ...]:
     """The messages of a usual request."""
-    roles, texts = roles_of(plain), contents_of(plain)
+    roles: list[Role] = [one.role for one in plain]
+    texts = [one.content for one in plain]
     return as_talk(_PLACES.messages(roles, texts), roles, texts)
 
 

@@ -32,7 +32,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.turns import Places, as_talk, contents_of, take_turns
+from providers.canonical.turns import Places, as_talk, take_turns
 from providers.dialects._openai.values import Json, Object, from_url, leftovers, make_form, take_mark
 
 from .check import Plain
@@ -60,17 +60,18 @@ def read_input(body: Mapping[str, Json], usual: Sequence[Plain] | None = None) -
 
     `usual`: the items, where they are.
     """
-    reader = _Reader()
     instructions = body.get("instructions")
     system = None
     if instructions:
         text = Text(text=instructions, at="instructions")
         system = Message(role="system", parts=(text,), form={"instructions": True}, at="instructions")
-        reader.messages.append(system)
     if usual:
         roles = [_ROLES[one.role] for one in usual]
         if take_turns(roles, 1 if roles[0] == "system" else 0):
             return _in_turn(usual, roles, system)
+    reader = _Reader()
+    if system is not None:
+        reader.messages.append(system)
     for i, one in enumerate(usual or ()):
         reader.plain(one.role, one.content, f"input[{i}]")
     value = body.get("input")
@@ -84,7 +85,7 @@ def read_input(body: Mapping[str, Json], usual: Sequence[Plain] | None = None) -
 
 def _in_turn(items: Sequence[Plain], roles: list[Role], system: Message | None) -> tuple[Message, ...]:
     """Items of which none goes on with a message of the one before."""
-    texts = contents_of(items)
+    texts = [item.content for item in items]
     messages = [
         Message(role=role, parts=(Text(text=text, form=form, at=inside),), at=at)
         for role, text, form, (at, inside) in zip(

@@ -139,8 +139,8 @@ def test_places_go_on_behind_those_that_are_ready() -> None:
 
 def test_a_request_says_more_than_most_with_any_other_parameter() -> None:
     """Messages, tools, a limit, a temperature and a stream are what most say."""
-    few = ChatRequest(dialect="d", model="m", messages=(), max_output_tokens=4, temperature=0.5, stream=True, extra={})
+    few = ChatRequest(dialect="d", model="m", messages=(), max_output_tokens=4, temperature=0.5, store=False, extra={})
 
     assert not says_more(few)
-    for more in ({"top_p": 0.5}, {"stop": ("a",)}, {"n": 1}, {"count": True}, {"store": False}, {"seed": 0}):
+    for more in ({"top_p": 0.5}, {"stop": ("a",)}, {"n": 1}, {"count": True}, {"store": True}, {"seed": 0}):
         assert says_more(ChatRequest(dialect="d", model="m", messages=(), **more)), more

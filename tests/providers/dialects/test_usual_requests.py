@@ -110,7 +110,15 @@ def talks(draw: Any) -> tuple[Message, ...]:
 #: What a request may say beside its messages: what most say, and what they do not.
 WISHES: list[Json] = [
     *({}, {"temperature": 0.3}, {"temperature": 1.7}, {"temperature": 0, "stream": True}),
-    *({"top_p": 0.5}, {"seed": 4}, {"stop": ("a",)}, {"n": 2}, {"store": True}, {"metadata": {"a": "b"}}),
+    *(
+        {"top_p": 0.5},
+        {"seed": 4},
+        {"stop": ("a",)},
+        {"n": 2},
+        {"store": True},
+        {"store": False},
+        {"metadata": {"a": "b"}},
+    ),
 ]
 
 
