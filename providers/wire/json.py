@@ -58,7 +58,7 @@ class Usual(NamedTuple):
 DEEPEST_USUAL = 8
 _LEAST_OF_A_VALUE = 2  # bytes, with what divides it from the next; so much does each level of nesting take, too
 _MOST_DIGITS = 30
-_has_many_digits = re.compile(rb"\d{%d}" % (_MOST_DIGITS + 1)).search
+_DIGITS = b"0123456789"
 
 
 def usual(key: str, shape: type[msgspec.Struct]) -> Usual:
@@ -113,7 +113,8 @@ def _fields(
                 pass  # another shape, or none at all: that is for others to say
         body[key] = value = _decode(raw)
         size = len(raw)
-        if size >= short or (size > _MOST_DIGITS and _has_many_digits(raw)):
+        # Few digits cannot be an integer of many.
+        if size >= short or (size > _MOST_DIGITS and size - len(bytes(raw).translate(None, _DIGITS)) > _MOST_DIGITS):
             others.append(value)
     return body, found, seen + _count(others, depth - 1, depth) if others else seen
 

@@ -81,19 +81,20 @@ class _Decoding:
 def decode_request(asked: Asked) -> ChatRequest:
     """The canonical request. MalformedRequest for fields that cannot be understood."""
     work = _Decoding(asked)
-    body = work.open(asked.fields, "")
+    common, body = True, asked.fields
+    for key in body:
+        common = common and key in _COMMON
+    if not common:
+        body = work.open(body, "")
     raw = asked.top.get("contents") if asked.usual is None else None
     prefix = ""
-    if asked.task == "countTokens" and isinstance(body.get("generateContentRequest"), dict):
+    if not common and asked.task == "countTokens" and isinstance(body.get("generateContentRequest"), dict):
         work.form["wrapped"] = {key: value for key, value in body.items() if key != "generateContentRequest"}
         body = work.open(body["generateContentRequest"], "")
         raw = None
         prefix = f"{work.snake.get('generateContentRequest', 'generateContentRequest')}."
     _decode_config(work, body.get("generationConfig"))
     messages = _decode_messages(work, body, bytes(raw) if raw else b"", prefix)
-    common = True
-    for key in body:
-        common = common and key in _COMMON
     if not common:
         _decode_tool_config(work, body)
         _decode_top(work, body)
@@ -147,7 +148,7 @@ def _note_spelling(work: _Decoding, prefix: str) -> None:
     for key in ("version", "collection"):
         if key in asked.params:
             work.form[key] = asked.params[key]
-    if asked.wire.query.get("alt"):
+    if asked.wire.query and asked.wire.query.get("alt"):
         work.form["alt"] = asked.wire.query["alt"]
     if work.snake:
         work.form["snake"] = work.snake
@@ -263,11 +264,11 @@ def _decode_config(work: _Decoding, config: Json) -> None:
         work.form["config"] = {}
     fields, at = work.fields, "generationConfig"
     numeric = True
-    for key in config:
+    for key, value in config.items():
         if key in NUMBERS:
-            fields[NUMBERS[key]] = wire_json.take_number(config, key, at)
+            fields[NUMBERS[key]] = value if type(value) is float else wire_json.take_number(config, key, at)
         elif key in INTEGERS:
-            fields[INTEGERS[key]] = wire_json.take_integer(config, key, at)
+            fields[INTEGERS[key]] = value if type(value) is int else wire_json.take_integer(config, key, at)
         else:
             numeric = False
     if numeric:

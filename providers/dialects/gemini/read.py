@@ -61,9 +61,10 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     task = params.get("task", "")
     if task not in OPERATIONS:
         raise RouteNotFound(f"no such task: {task[:64]}", param="task")
-    alt = wire.query.get("alt") or wire.query.get("$alt") or "json"
-    if alt != "sse" and alt.partition(";")[0] != "json":
-        raise refuse("alt", "alt must be json or sse")
+    if wire.query:
+        alt = wire.query.get("alt") or wire.query.get("$alt") or "json"
+        if alt != "sse" and alt.partition(";")[0] != "json":
+            raise refuse("alt", "alt must be json or sse")
     usual = USUAL if task in _GENERATING else None
     try:
         body, top, least, plain = wire_json.read_object(wire.body, depth=depth, values=values, usual=usual)
