@@ -95,12 +95,12 @@ def hold_marks(built: Conversation, losses: Losses) -> None:
 
 
 def _limit(request: ChatRequest, model: Family, body: Object, losses: Losses) -> None:
-    asked = request.max_output_tokens
-    body["max_tokens"] = model.most_output if asked is None else min(asked, model.most_output)
+    asked, most = request.max_output_tokens, model.most_output
+    body["max_tokens"] = most if asked is None or asked > most else asked
     if asked is None:
         losses.append(invented("max_output_tokens", "the target wants a limit: the most that this model gives"))
-    elif asked > model.most_output:
-        losses.append(approximated("max_output_tokens", f"this model gives {model.most_output} tokens at most"))
+    elif asked > most:
+        losses.append(approximated("max_output_tokens", f"this model gives {most} tokens at most"))
     if request.stop:
         stops = [stop for stop in request.stop if stop.strip()]
         if len(stops) < len(request.stop):
@@ -181,7 +181,7 @@ def _tools(request: ChatRequest, model: Family, built: Conversation, body: Objec
     for tool in request.tools:
         alone = alone and (type(tool) is not Tool or tool.cache is None)
     if alone:
-        name = f"anthropic.messages: written {model.structured}"
+        name = "anthropic.messages: written strictly" if model.structured else "anthropic.messages: written"
         written = once(request.tools, name, losses, _written_tools, request, model, built)
     else:
         written = _written_tools(request, model, built, losses)

@@ -37,6 +37,7 @@ _PARAMETERS: Mapping[str, str] = {
     "thinking": "reasoning",
     "output_config": "output_config",
 }
+_HEADERS = {**HEADERS, "anthropic-version": VERSION}
 _ONLY_COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control")
 
 
@@ -47,12 +48,10 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
     _apply(traits, body, losses, names=True)
     if request.count and not own:
         body = {key: value for key, value in body.items() if key in _ONLY_COUNTED}
-    said = form_of(request).get("headers", {}) if own else {}
-    return WireRequest(
-        path=_path(request.count),
-        headers={**HEADERS, "anthropic-version": VERSION, **said},
-        body=encode(body),
-    )
+    headers = dict(_HEADERS)
+    if own:
+        headers |= form_of(request).get("headers", {})
+    return WireRequest(path=_path(request.count), headers=headers, body=encode(body))
 
 
 def _path(count: bool) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from urllib.parse import quote
 
 import msgspec
@@ -56,17 +57,20 @@ _NOT_SAID = (
     *("store", "verbosity", "prediction", "cache_key", "audio"),
 )
 _TIERS = {"default": "default", "standard": "default", "priority": "priority", "flex": "flex", "reserved": "reserved"}
-_NOTHING: Object = {}
 _METADATA = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{1,256}")
 _MOST_METADATA = 16
 
 
 def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> WireRequest:
     """The request as the service takes it. Losses and refusals name the caller's fields."""
-    extra = request.extra or _NOTHING
-    passed = {key: value for key, value in extra.items() if key in traits.own & _OWN}
-    rest = {key: value for key, value in extra.items() if key not in passed}
-    lose_extras(msgspec.structs.replace(request, extra=rest or None) if passed else request, NAME, losses)
+    passed: Object = {}
+    if request.extra:
+        passed = {key: value for key, value in request.extra.items() if key in traits.own & _OWN}
+    rest = request
+    if passed:
+        left = {key: value for key, value in (request.extra or {}).items() if key not in passed}
+        rest = msgspec.structs.replace(request, extra=left or None)
+    lose_extras(rest, NAME, losses)
     model = family(request.model)
     more = says_more(request)
     if more:
@@ -94,7 +98,12 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
     _traits.apply(traits, body, losses, _CANONICAL)
     task = "converse-stream" if request.stream else "converse"
     headers = {"content-type": "application/json", "accept": STREAM_TYPE if request.stream else "application/json"}
-    return WireRequest(path=f"/model/{quote(request.model, safe='')}/{task}", headers=headers, body=encode(body))
+    return WireRequest(path=f"/model/{_quoted(request.model)}/{task}", headers=headers, body=encode(body))
+
+
+@lru_cache(maxsize=1024)
+def _quoted(model: str) -> str:
+    return quote(model, safe="")
 
 
 def _own_fields(value: Json) -> Object:
@@ -135,9 +144,10 @@ def _inference(request: ChatRequest, model: Family, thinks: bool, losses: Losses
     if not model.both and "temperature" in config and "topP" in config:
         del config["topP"]
         losses.append(dropped("top_p", "this model takes it or temperature, not both"))
-    stop = [text for text in request.stop if text]
-    if stop:
-        config["stopSequences"] = stop
+    if request.stop:
+        stop = [text for text in request.stop if text]
+        if stop:
+            config["stopSequences"] = stop
     return config
 
 

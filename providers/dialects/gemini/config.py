@@ -173,11 +173,15 @@ def _thinking(wanted: ReasoningConfig, model: Family, losses: Losses) -> dict[st
 # ── tools ──────────────────────────────────────────────────────────────────────────────
 
 
+#: What tools are written for: a model that takes JSON Schema, and one that checks arguments.
+_WRITTEN = {(a, b): f"gemini: written {a} {b}" for a in (False, True) for b in (False, True)}
+
+
 def encode_tools(request: ChatRequest, model: Family, losses: Losses) -> tuple[Json, dict[str, Json] | None]:
     """tools and toolConfig: a list of entries (or its JSON text, where it has been written before) and an object."""
     if not request.tools and request.parallel_tool_calls is None and request.tool_choice is None:
         return [], None
-    name = f"gemini: written {model.json_schema} {model.validates}"
+    name = _WRITTEN[model.json_schema, model.validates]
     entries = once(request.tools, name, losses, _entries, request, model)
     if request.tool_choice is None and request.parallel_tool_calls is None:
         for tool in request.tools:

@@ -60,7 +60,7 @@ def url_path(model: str, task: str, params: Mapping[str, str], quirks: frozenset
     """`/v1beta/models/{model}:{task}`; version and collection as the caller of this dialect said them."""
     version = params.get("version") or "v1beta"
     collection = params.get("collection") or "models"
-    if not _VERSION.fullmatch(version):
+    if version != "v1beta" and not _VERSION.fullmatch(version):
         version = "v1beta"
     if "/" in model:  # models/x, tunedModels/x
         head, _, model = model.rpartition("/")
@@ -136,7 +136,9 @@ def _find(body: dict[str, Json], field: str) -> tuple[dict[str, Json], str] | No
 
 
 def _foreign_body(request: ChatRequest, losses: Losses, traits: Traits) -> dict[str, Json]:
-    passed = {key: value for key, value in (request.extra or {}).items() if key in traits.own}
+    passed: dict[str, Json] = {}
+    if request.extra:
+        passed = {key: value for key, value in request.extra.items() if key in traits.own}
     if passed:
         extra = {key: value for key, value in (request.extra or {}).items() if key not in passed}
         lose_extras(msgspec.structs.replace(request, extra=extra or None), NAME, losses)
@@ -163,7 +165,8 @@ def _foreign_body(request: ChatRequest, losses: Losses, traits: Traits) -> dict[
         encode_rest(request, body, losses)
     elif request.store is not None:
         body["store"] = request.store
-    body.update(passed)
+    if passed:
+        body.update(passed)
     return body
 
 
