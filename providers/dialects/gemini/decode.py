@@ -31,7 +31,7 @@ from providers.canonical.turns import Places, as_talk
 from providers.dialect import Asked
 from providers.dialects.gemini.names import NAME, PATHS, Json, Names, RawPart, plain, raw_contents, raw_part
 from providers.dialects.gemini.parts import RequestIds, decode_part, is_text
-from providers.dialects.gemini.read import Plain, refuse, take
+from providers.dialects.gemini.read import Plain, is_one_text, refuse, take
 from providers.schemas import from_openapi
 from providers.wire import json as wire_json
 from providers.wire.json import wrong
@@ -80,31 +80,28 @@ class _Decoding:
 
 def decode_request(asked: Asked) -> ChatRequest:
     """The canonical request. MalformedRequest for fields that cannot be understood."""
+    if asked.usual is not None and (read := _decode_common(asked, asked.usual)) is not None:
+        return read
     work = _Decoding(asked)
-    common, body = True, asked.fields
-    for key in body:
-        common = common and key in _COMMON
-    if not common:
-        body = work.open(body, "")
+    body = work.open(asked.fields, "")
     raw = asked.top.get("contents") if asked.usual is None else None
     prefix = ""
-    if not common and asked.task == "countTokens" and isinstance(body.get("generateContentRequest"), dict):
+    if asked.task == "countTokens" and isinstance(body.get("generateContentRequest"), dict):
         work.form["wrapped"] = {key: value for key, value in body.items() if key != "generateContentRequest"}
         body = work.open(body["generateContentRequest"], "")
         raw = None
         prefix = f"{work.snake.get('generateContentRequest', 'generateContentRequest')}."
     _decode_config(work, body.get("generationConfig"))
     messages = _decode_messages(work, body, bytes(raw) if raw else b"", prefix)
-    if not common:
-        _decode_tool_config(work, body)
-        _decode_top(work, body)
+    _decode_tool_config(work, body)
+    _decode_top(work, body)
     _note_spelling(work, prefix)
     return ChatRequest(
         dialect=NAME,
         model=asked.model,
         messages=messages,
         tools=_decode_tools(work, body),
-        safety=() if common else _decode_safety(work, body),
+        safety=_decode_safety(work, body),
         stream=asked.stream,
         include_usage=True,
         count=asked.task == "countTokens",
@@ -115,12 +112,55 @@ def decode_request(asked: Asked) -> ChatRequest:
     )
 
 
+_COMMON = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
+_FEWEST = 2  # parameters of a route: model and task
+
+
+def _decode_common(asked: Asked, contents: list[Plain]) -> ChatRequest | None:
+    """A request with nothing in it but what most have, and spelled as most spell it; None where there is more to it."""
+    body = asked.fields
+    fields: dict[str, Any] = {}
+    for key in body:
+        if key not in _COMMON:
+            return None
+    config = body.get("generationConfig")
+    for key, value in config.items() if config else ():
+        if key in NUMBERS and (type(value) is float or type(value) is int):
+            fields[NUMBERS[key]] = value
+        elif key in INTEGERS and type(value) is int:
+            fields[INTEGERS[key]] = value
+        else:
+            return None
+    tools = read_once(body["tools"], "gemini: read", _read_tools) if body.get("tools") else ()
+    for tool in tools:
+        if type(tool) is not Tool or tool.response is not None:
+            return None
+    system = None
+    if "systemInstruction" in body:
+        written = body["systemInstruction"]
+        if type(written) is not dict or len(written) != 1 or not is_one_text(written):
+            return None
+        text = Text(text=written["parts"][0]["text"], at="systemInstruction.parts[0]")
+        system = Message(role="system", parts=(text,), at="systemInstruction")
+    if len(asked.params) > _FEWEST or (not tools and "tools" in body) or (not config and "generationConfig" in body):
+        return None
+    query = asked.wire.query
+    return ChatRequest(
+        dialect=NAME,
+        model=asked.model,
+        messages=_usual(contents, system),
+        tools=tools,
+        stream=asked.stream,
+        include_usage=True,
+        form={"alt": query["alt"]} if query and query.get("alt") else None,
+        **fields,
+    )
+
+
 _TAKEN = frozenset(
     {"contents", "systemInstruction", "tools", "toolConfig", "safetySettings", "generationConfig"}
     | {"cachedContent", "serviceTier", "labels", "store", "model"}
 )
-
-_COMMON = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
 
 
 def _decode_top(work: _Decoding, body: dict[str, Json]) -> None:
@@ -148,7 +188,7 @@ def _note_spelling(work: _Decoding, prefix: str) -> None:
     for key in ("version", "collection"):
         if key in asked.params:
             work.form[key] = asked.params[key]
-    if asked.wire.query and asked.wire.query.get("alt"):
+    if asked.wire.query.get("alt"):
         work.form["alt"] = asked.wire.query["alt"]
     if work.snake:
         work.form["snake"] = work.snake
@@ -223,12 +263,8 @@ def _placed(part: AnyPart, raw: dict[str, Json]) -> AnyPart:
 def _decode_system(work: _Decoding, system: Json, at: str) -> Message:
     if type(system) is str:
         return Message(role="system", parts=(Text(text=system, at=at),), at=at, form={"string": True})
-    written = system["parts"]
-    if len(system) == len(written) == 1 and is_text(written[0]):
-        text = Text(text=written[0]["text"], at=f"{at}.parts[0]")
-        return Message(role="system", parts=(text,), at=at)
     parts = tuple(
-        decode_part(part, f"{at}.parts[{j}]", work.ids.call, work.ids.result) for j, part in enumerate(written)
+        decode_part(part, f"{at}.parts[{j}]", work.ids.call, work.ids.result) for j, part in enumerate(system["parts"])
     )
     form = {"role": system["role"]} if "role" in system else None
     extra = {key: value for key, value in system.items() if key not in ("role", "parts")}
@@ -259,20 +295,15 @@ def _split(
 def _decode_config(work: _Decoding, config: Json) -> None:
     if config is None:
         return
-    config = work.open(config, "generationConfig")
+    config = dict(work.open(config, "generationConfig"))
     if not config:
         work.form["config"] = {}
     fields, at = work.fields, "generationConfig"
-    numeric = True
-    for key, value in config.items():
+    for key in config:
         if key in NUMBERS:
-            fields[NUMBERS[key]] = value if type(value) is float else wire_json.take_number(config, key, at)
+            fields[NUMBERS[key]] = wire_json.take_number(config, key, at)
         elif key in INTEGERS:
-            fields[INTEGERS[key]] = value if type(value) is int else wire_json.take_integer(config, key, at)
-        else:
-            numeric = False
-    if numeric:
-        return
+            fields[INTEGERS[key]] = wire_json.take_integer(config, key, at)
     fields["logprobs"] = wire_json.take_bool(config, "responseLogprobs", at)
     stop = wire_json.take_list(config, "stopSequences", at)
     if stop is not None:

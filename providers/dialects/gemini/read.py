@@ -74,7 +74,9 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
         raise refuse("body", "a top-level field is there twice")
     if plain is not None:
         _check_count("contents", plain, messages)
-    check_body(body, task, messages, tools, usual=plain is not None)
+        _check_generate(body, "", messages, tools, usual=True)
+    else:
+        check_body(body, task, messages, tools)
     return Asked(
         wire=wire,
         params=params,
@@ -115,8 +117,8 @@ def take(body: Mapping[str, Json], name: str, at: str = "") -> tuple[str, Json]:
     return path(at, found or name), (body[found] if found else None)
 
 
-def check_body(body: dict[str, Json], task: str, messages: int, tools: int, *, usual: bool = False) -> None:
-    """Raises MalformedRequest for the first field that is not as it must be. `usual`: the contents are."""
+def check_body(body: dict[str, Json], task: str, messages: int, tools: int) -> None:
+    """Raises MalformedRequest for the first field that is not as it must be."""
     if task in ("embedContent", "batchEmbedContents"):
         _check_embed(body, task, messages)
         return
@@ -127,7 +129,7 @@ def check_body(body: dict[str, Json], task: str, messages: int, tools: int, *, u
                 raise _wrong(at, "an object", inner)
             _check_generate(inner, at, messages, tools)
             return
-    _check_generate(body, "", messages, tools, usual=usual)
+    _check_generate(body, "", messages, tools)
 
 
 def _check_generate(body: dict[str, Json], at: str, messages: int, tools: int, *, usual: bool = False) -> None:
@@ -150,7 +152,7 @@ def _check_contents(at: str, contents: Json, most: int) -> None:
         raise _wrong(at, "an array", contents) if contents is not None else refuse(at, f"{at} is required")
     _check_count(at, contents, most)
     for i, content in enumerate(contents):
-        if type(content) is dict and len(content) == 2 and content.get("role") in _SPEAKERS and _is_one_text(content):
+        if type(content) is dict and len(content) == 2 and content.get("role") in _SPEAKERS and is_one_text(content):
             continue  # most contents
         where = f"{at}[{i}]"
         if type(content) is not dict:
@@ -170,7 +172,8 @@ def _check_count(at: str, contents: Sequence[Json], most: int) -> None:
         raise refuse(at, f"{at} must hold at most {most} items")
 
 
-def _is_one_text(content: dict[str, Json]) -> bool:
+def is_one_text(content: dict[str, Json]) -> bool:
+    """Are its parts one, a text and no more?"""
     parts = content.get("parts")
     if type(parts) is not list or len(parts) != 1:
         return False
@@ -194,7 +197,7 @@ def _check_parts(content: dict[str, Json], at: str) -> None:
 
 def _check_system(at: str, system: Json, _tools: int) -> None:
     if type(system) is dict:
-        if len(system) > 1 or not _is_one_text(system):
+        if len(system) > 1 or not is_one_text(system):
             _check_parts(system, at)
     elif type(system) is not str:
         raise _wrong(at, "an object", system)
@@ -238,10 +241,11 @@ def _check_config(at: str, config: Json, _tools: int) -> None:
     for key, value in config.items():
         rule = _RANGES.get(key) or _RANGES.get(camel(key))
         if rule is not None and value is not None:
-            _check_number(at, key, value, *rule)
+            _check_number(at, key, value, rule)
 
 
-def _check_number(outer: str, key: str, value: Json, whole: bool, least: float, most: float | None) -> None:
+def _check_number(outer: str, key: str, value: Json, rule: tuple[bool, float, float | None]) -> None:
+    whole, least, most = rule
     given = type(value)
     if (given is int or (given is float and not whole)) and least <= value <= (value if most is None else most):
         return  # most values
@@ -301,4 +305,4 @@ def _check_input(request: dict[str, Json], at: str) -> None:
             raise _wrong(where, "a string", value)
     where, value = take(request, "outputDimensionality", at)
     if value is not None:
-        _check_number("", where, value, True, 1, None)
+        _check_number("", where, value, (True, 1, None))

@@ -6,9 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from providers.canonical.chat import AudioConfig, ServerTool, Tool, ToolChoice
 from providers.canonical.errors import MalformedRequest
+from providers.dialect import WireRequest
+from providers.dialects.gemini import decode
 from tests.providers.dialects.gemini.spoken import GEMINI, HI, Json, asked, decoded
 
 
@@ -232,3 +236,40 @@ def test_allowed_names_that_are_none(names: Any) -> None:
 
     assert found.tool_choice is None
     assert {"toolConfig.functionCallingConfig": calling} == dict(found.extra or {})
+
+
+# ── the way of most requests ───────────────────────────────────────────────────────────
+
+WORDS = {"parts": [{"text": "Hi"}]}
+FIELDS: dict[str, list[Json]] = {
+    "systemInstruction": [WORDS, WORDS, {**WORDS, "role": "system"}, {"parts": [*WORDS["parts"] * 2]}, "Hi", None],
+    "generationConfig": [
+        *({"temperature": 0.5, "maxOutputTokens": 9}, {"topP": 1, "topK": 4}, {"topK": 4.0, "seed": 7}, {"seed": None}),
+        *({}, None, {"stopSequences": ["a"]}, {"max_output_tokens": 9}, {"candidateCount": 1, "x": 1}),
+    ],
+    "tools": [
+        *([{"functionDeclarations": [{"name": "f"}]}], [{"functionDeclarations": [{"name": "f", "response": {}}]}]),
+        *([{"googleSearch": {}}], [], None),
+        [{"functionDeclarations": [{"name": "f", "responseJsonSchema": {"type": "object"}}]}],
+    ],
+    "store": [True, None],
+    "x": [1],
+}
+
+
+@given(
+    fields=st.fixed_dictionaries({}, optional={key: st.sampled_from(values) for key, values in FIELDS.items()}),
+    query=st.sampled_from([{}, {"alt": "sse"}, {"alt": "json"}, {"$alt": "sse"}]),
+    params=st.sampled_from([{}, {"version": "v1"}, {"collection": "tunedModels"}]),
+    task=st.sampled_from(["generateContent", "streamGenerateContent"]),
+)
+def test_most_requests_take_a_shorter_way_to_the_same(fields: Json, query: Json, params: Json, task: str) -> None:
+    """Whatever stands in it, a request means what it means the long way."""
+    body = json.dumps({"contents": [{"role": "user", **WORDS}], **fields}).encode()
+    wire = WireRequest(path="/", query=query, body=body)
+    call = GEMINI.read(wire, {"model": "m", "task": task, **params})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode, "_decode_common", lambda asked, contents: None)
+        expected = GEMINI.decode_request(call)
+
+    assert expected == GEMINI.decode_request(call)
