@@ -570,6 +570,23 @@ async def test_a_stream_under_way_is_heard_live() -> None:
         assert heard[0] + rest[0] == again.body and 1 == len(upstream.requests)
 
 
+async def left_to_others(gateway: Running, upstream: FakeUpstream, body: Any, go: asyncio.Event) -> Answer:
+    """The answer of a call whose first caller leaves while another waits for it; `go`: then the upstream goes on."""
+    first = asyncio.create_task(ask(gateway, body))
+    await upstream.asked(1)
+    late = asyncio.create_task(ask(gateway, body))
+    while gateway.metric("isthmus_inflight") < 2:
+        await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await asyncio.sleep(0.1)
+    go.set()
+    answer = await late
+    while gateway.metric("isthmus_inflight"):
+        await asyncio.sleep(0.01)
+    return answer
+
+
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "stream"])
 async def test_who_began_may_leave(whole: bool) -> None:
     """The call goes on for those who wait, who get all of it; what it used is told of the one who began it."""
@@ -581,18 +598,7 @@ async def test_who_began_may_leave(whole: bool) -> None:
             if whole
             else sse(chat_chunk("one"), Until(go), *chat_stream("two", usage=(9, 3)))
         )
-        first = asyncio.create_task(ask(gateway, body))
-        await upstream.asked(1)
-        late = asyncio.create_task(ask(gateway, body))
-        while gateway.metric("isthmus_inflight") < 2:
-            await asyncio.sleep(0.01)
-        first.cancel()
-        await asyncio.gather(first, return_exceptions=True)
-        await asyncio.sleep(0.1)
-        go.set()
-        answer = await late
-        while gateway.metric("isthmus_inflight"):
-            await asyncio.sleep(0.01)
+        answer = await left_to_others(gateway, upstream, body, go)
         again = await ask(gateway, body)
         left = next(line for line in await gateway.lines() if line["cache"] == "miss")
 
@@ -986,18 +992,7 @@ async def test_what_went_on_for_others_counts_as_what_it_used() -> None:
         go = asyncio.Event()
         upstream.script(sse(chat_chunk("one"), Until(go), *chat_stream("two", usage=(9, 3))))
         body = {**STREAM, "max_tokens": 500}
-        first = asyncio.create_task(ask(gateway, body))
-        await upstream.asked(1)
-        late = asyncio.create_task(ask(gateway, body))
-        while gateway.metric("isthmus_inflight") < 2:
-            await asyncio.sleep(0.01)
-        first.cancel()
-        await asyncio.gather(first, return_exceptions=True)
-        await asyncio.sleep(0.1)
-        go.set()
-        await late
-        while gateway.metric("isthmus_inflight"):
-            await asyncio.sleep(0.01)
+        await left_to_others(gateway, upstream, body, go)
         hit = await ask(gateway, body)
 
         assert ("hit", "988") == (said(hit), hit.headers["x-ratelimit-remaining-tokens"])

@@ -7,7 +7,6 @@ a countTokens body with generateContentRequest.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -64,10 +63,7 @@ class _Decoding:
         self.extra: dict[str, Json] = {}
         self.fields: dict[str, Any] = {}
         self.paths: dict[str, str] = {}
-
-    @cached_property
-    def ids(self) -> RequestIds:
-        return RequestIds()
+        self.ids = RequestIds()
 
     def open(self, value: dict[str, Json], at: str) -> dict[str, Json]:
         """`value` in camelCase; how its keys were spelled is noted under the path `at`."""
