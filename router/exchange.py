@@ -323,24 +323,25 @@ class Exchange:
     async def _watched(self, asked: Asked, plan: Plan, ready: Ready, seen: Upstream, key: str | None) -> None:
         """The call, of which the upstream's breaker and pace learn how it came out. CircuitOpen."""
         provider, clock = ready.provider, self.gateway.clock
-        seen.enter(clock())
+        began = clock()
+        seen.enter(began)
         self._broke, self._was_callers_clock = None, False
         try:
             await self._call(asked, plan, provider, ready.upstream, ready.wire, self._secret)
         except RouterError as error:
             if self._is_callers_clock(error):
-                seen.left()
+                seen.left(began)
             else:
-                seen.ended(error, clock(), key, own=plan.own_key is not None, stream=self.record.stream)
+                seen.ended(error, clock(), began, key, own=plan.own_key is not None, stream=self.record.stream)
             raise
         except BaseException:
-            seen.left()
+            seen.left(began)
             raise
         first = self._note_pace(seen)
         if self._was_callers_clock:
-            seen.left()
+            seen.left(began)
             return
-        seen.ended(self._broke, clock(), first=first, stream=self.record.stream)
+        seen.ended(self._broke, clock(), began, first=first, stream=self.record.stream)
 
     def _is_callers_clock(self, error: RouterError) -> bool:
         """Did a time run out that the caller has set?"""

@@ -23,7 +23,8 @@ _MOST_NOTED = 512  # results that are remembered: where there are more within th
 
 
 class Breaker:
-    """One upstream's model. Every call that `admit` lets through is told of once: `succeeded`, `failed`, `left`."""
+    """One upstream's model. Every call that `admit` lets through is told of once: `succeeded`, `failed`, `left`, with
+    the time that it began: calls from before it opened say nothing of what came after, however late they end."""
 
     __slots__ = ("_failed", "_opened", "_probe", "_recovered", "_results", "settings")
 
@@ -79,28 +80,33 @@ class Breaker:
             return 1.0
         return max(_LEAST_SHARE, grown)
 
-    def succeeded(self, now: float) -> None:
+    def succeeded(self, now: float, began: float) -> None:
         if self._opened is not None:
-            if self._probe is None:
-                return  # begun before it opened: no news
+            if not self._finds_out(began):
+                return
             self._opened = self._probe = None
             self._recovered = now
             self._results.clear()
             self._failed = 0
         self._note(now, failed=False)
 
-    def failed(self, now: float) -> None:
+    def failed(self, now: float, began: float) -> None:
         if self._opened is not None:
-            if self._probe is not None:
+            if self._finds_out(began):
                 self._opened, self._probe = now, None
             return
         self._note(now, failed=True)
         if self._failed >= self.settings.failures and self._failed * 2 >= len(self._results):
             self._opened, self._recovered = now, None
 
-    def left(self) -> None:
+    def left(self, began: float) -> None:
         """A call ended that says nothing of the upstream: its caller went, or was at fault."""
-        self._probe = None
+        if began == self._probe:
+            self._probe = None
+
+    def _finds_out(self, began: float) -> bool:
+        """Is it the probe, or one that had been forgotten?"""
+        return self._probe is not None and self._opened is not None and began > self._opened
 
     def _note(self, now: float, *, failed: bool) -> None:
         if len(self._results) == _MOST_NOTED:

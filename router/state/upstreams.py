@@ -29,7 +29,7 @@ _LONGEST_REST = 60.0  # seconds that a Retry-After, or a key that is refused, ma
 
 
 class Upstream:
-    """One model of one provider. Of every call: `enter`, then once `ended` or `left`."""
+    """One model of one provider. Of every call: `enter`, then once `ended` or `left` with the time that it began."""
 
     __slots__ = ("_all", "_limit", "_rests", "breaker", "name", "outlier", "recent", "running", "streams", "wholes")
 
@@ -111,6 +111,7 @@ class Upstream:
         self,
         error: RouterError | None,
         now: float,
+        began: float,
         key: str | None = None,
         *,
         own: bool = False,
@@ -123,7 +124,7 @@ class Upstream:
         """
         self.running -= 1
         if self.recent is not None:
-            self._remember(error, now, first, stream=stream)
+            self._remember(error, now, began, first, stream=stream)
         if error is not None and self._all is not None:
             self._all.calm = False
         if not own and isinstance(error, UpstreamBusy | UpstreamDenied):
@@ -131,18 +132,18 @@ class Upstream:
         if self.breaker is None:
             return
         if error is None:
-            self.breaker.succeeded(now)
+            self.breaker.succeeded(now, began)
         elif is_its_fault(error):
-            self.breaker.failed(now)
+            self.breaker.failed(now, began)
         else:
-            self.breaker.left()
+            self.breaker.left(began)
 
-    def left(self) -> None:
+    def left(self, began: float) -> None:
         """The call ended without telling anything of the upstream: the caller went, or has a clock of its own."""
         self.running -= 1
         for breaker in (self.breaker, self.outlier):
             if breaker is not None:
-                breaker.left()
+                breaker.left(began)
 
     def p95(self, now: float, *, stream: bool) -> float | None:
         """Seconds after which 19 of 20 answers have begun; None until enough are known, from the first question on."""
@@ -156,31 +157,33 @@ class Upstream:
             pace.note(seconds, now)
         if self.recent is not None:
             self.recent[not stream].took(now, seconds)
-        if stream and self.outlier is not None and self._is_slow(seconds) and self.outlier.state(now) == "half_open":
-            self.outlier.trip(now)  # the call that found out
+        if stream and self.outlier is not None and self._is_slow(seconds) and self.outlier.state(now) != "closed":
+            self.outlier.failed(now, now - seconds)
 
-    def _remember(self, error: RouterError | None, now: float, first: float | None, *, stream: bool) -> None:
+    def _remember(
+        self, error: RouterError | None, now: float, began: float, first: float | None, *, stream: bool
+    ) -> None:
         failed = error is not None and is_its_fault(error)
         if self.recent is not None and (error is None or failed):
             self.recent[not stream].note(now, failed=failed, seconds=first)
         if self.outlier is not None:
             says_nothing = (error is not None and not failed) or (self._limit is not None and not (stream or failed))
-            self._judge(self.outlier, now, None if says_nothing else failed or self._is_slow(first))
+            self._judge(self.outlier, now, began, None if says_nothing else failed or self._is_slow(first))
 
     def _is_slow(self, first: float | None) -> bool:
         return self._limit is not None and first is not None and first >= self._limit
 
-    def _judge(self, outlier: Breaker, now: float, bad: bool | None) -> None:
+    def _judge(self, outlier: Breaker, now: float, began: float, bad: bool | None) -> None:
         """Does it still do worse than its siblings? None: this call does not tell."""
         if outlier.state(now) == "closed":
             if outlier.share(now) >= 1:
                 self.outlier = None
         elif bad is None:
-            outlier.left()
+            outlier.left(began)
         elif bad:
-            outlier.failed(now)
+            outlier.failed(now, began)
         else:
-            outlier.succeeded(now)
+            outlier.succeeded(now, began)
             if outlier.state(now) == "closed":
                 for recent in self.watch():
                     recent.forget()

@@ -46,8 +46,8 @@ def test_calls_under_way_are_counted() -> None:
     seen = Upstream(SETTINGS)
     for _ in range(3):
         seen.enter(0.0)
-    seen.ended(None, 1.0)
-    seen.left()
+    seen.ended(None, 1.0, 0.0)
+    seen.left(0.0)
 
     assert 1 == seen.running
 
@@ -56,7 +56,7 @@ def test_who_may_not_enter_is_not_counted() -> None:
     """CircuitOpen says when to come back, in whole seconds."""
     seen = Upstream(SETTINGS)
     seen.enter(0.0)
-    seen.ended(ConnectFailed("x"), 0.0)
+    seen.ended(ConnectFailed("x"), 0.0, 0.0)
     with pytest.raises(CircuitOpen) as refusal:
         seen.enter(1.5)
 
@@ -71,7 +71,7 @@ def test_a_limit_makes_it_rest() -> None:
     seen = Upstream(SETTINGS)
     for asked, rests in ((7.0, 6.9), (None, 0.9), (3600.0, 59.9)):
         seen.enter(0.0)
-        seen.ended(UpstreamBusy("x", upstream_status=429, retry_after=asked), 0.0)
+        seen.ended(UpstreamBusy("x", upstream_status=429, retry_after=asked), 0.0, 0.0)
         seen.check(0.0)
 
         assert (0.0, 1.0) == (
@@ -96,12 +96,12 @@ def test_it_is_known_when_nothing_is_the_matter() -> None:
     for error in (UpstreamBusy("x", upstream_status=429, retry_after=7.0), ConnectFailed("x")):
         upstreams.calm = True
         seen.enter(100.0)
-        seen.ended(error, 100.0)
+        seen.ended(error, 100.0, 100.0)
         assert not upstreams.calm
         upstreams.settle(101.0)
         assert not upstreams.calm
     seen.enter(106.0)
-    seen.ended(None, 106.0)
+    seen.ended(None, 106.0, 106.0)
     upstreams.settle(108.0)
     assert not upstreams.calm  # it recovers
     upstreams.settle(111.0)
@@ -114,7 +114,7 @@ def test_a_reload_keeps_what_is_known() -> None:
     upstreams = Upstreams()
     seen = upstreams.of("a", "m", SETTINGS)
     seen.enter(0.0)
-    seen.ended(ConnectFailed("x"), 0.0)
+    seen.ended(ConnectFailed("x"), 0.0, 0.0)
 
     assert [("a", "m", "open")] == list(upstreams.states(1.0))
     assert upstreams.of("a", "m", BreakerSettings(failures=1, cool=1.0)) is seen
@@ -138,7 +138,7 @@ def siblings(*firsts: float, failing: bool = False) -> tuple[Upstreams, list[Ups
 
 def stream(one: Upstream, first: float | None, now: float = 1.0, error: RouterError | None = None) -> None:
     one.enter(now)
-    one.ended(error, now, first=None if error else first, stream=True)
+    one.ended(error, now, now, first=None if error else first, stream=True)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_an_outlier_is_passed_over_and_then_finds_its_way_back(
     assert 1.0 == bad.turn(32.0)
     bad.enter(32.0)
     assert 0.0 == bad.turn(32.0)
-    bad.ended(None, 32.0, first=0.1, stream=True)
+    bad.ended(None, 32.0, 32.0, first=0.1, stream=True)
     assert [0.1, 0.5, 1.0] == [bad.turn(at) for at in (32.0, 47.0, 62.0)]
     stream(bad, 0.1, now=62.0)
     assert bad.outlier is None and [] == upstreams.compare([well, bad], OUTLIERS, 63.0)
@@ -172,10 +172,10 @@ def test_an_outlier_that_is_still_slow_stays_out() -> None:
     assert ("open", 0.0) == (bad.outlier and bad.outlier.state(32.0), bad.turn(61.9))
     for error, first in ((UpstreamBusy("x", upstream_status=429), None), (None, 5.0)):
         bad.enter(62.0)
-        bad.ended(error, 62.0, first=first)  # a whole answer: of those nobody knows what is usual
+        bad.ended(error, 62.0, 62.0, first=first)  # a whole answer: of those nobody knows what is usual
         assert 1.0 == bad.turn(62.0)
     bad.enter(62.0)
-    bad.left()
+    bad.left(62.0)
     assert 1.0 == bad.turn(62.0)
     stream(bad, 0.29, now=62.0)
 
@@ -227,7 +227,7 @@ def test_a_half_open_breaker_is_not_well() -> None:
     upstreams = Upstreams()
     seen = upstreams.of("a", "m", SETTINGS)
     seen.enter(0.0)
-    seen.ended(ConnectFailed("x"), 0.0)
+    seen.ended(ConnectFailed("x"), 0.0, 0.0)
     upstreams.settle(100.0)
 
     assert (False, 1.0) == (upstreams.calm, seen.share(100.0))
