@@ -17,6 +17,7 @@ SseEvent: TypeAlias = tuple[bytes | None, bytes | None, bytes]
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 LF, CR = 10, 13  # bytes as numbers: `LF in data` is several times as fast as with b"\n"
 
 
@@ -182,6 +183,33 @@ def _parse(lines: list[bytes]) -> tuple[bytes | None, bytes | None]:
         elif field == b"event":
             name = value
     return (b"\n".join(data) if data else None), name
+
+
+def is_silent(raw: bytes) -> bool:
+    """Does what has no data belong into an event stream all the same: comments, names, ids, nothing but line ends?"""
+    lines = raw.lstrip(b"\r\n")
+    return not lines or lines.startswith(_FIELDS)
+
+
+def stray_json(data: bytes, seen: bool) -> bytes | None:
+    """A JSON text where events were expected: servers that fail early answer so under the stream's content type."""
+    text = data.strip()
+    return text if not seen and text.startswith((b"{", b"[")) else None
+
+
+def stray(raw: bytes, seen: bool) -> bytes:
+    """The same, of what can be nothing else. BadUpstreamBytes for what is no event stream at all."""
+    text = stray_json(raw, seen)
+    if text is None:
+        raise BadUpstreamBytes("the upstream's stream is not an event stream")
+    return text
+
+
+def last_event(rest: bytes) -> bytes | None:
+    """The data of an event that lacks its empty line, or None where nothing is left of one."""
+    lines = rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    data = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
+    return b"\n".join(data) if data else None
 
 
 def encode_event(data: bytes, name: bytes | None = None) -> bytes:

@@ -200,16 +200,16 @@ async def test_s12_s14_any_line_end_in_any_packet_gives_the_same_text(lane: Lane
 
 @every_lane
 async def test_s13_comments_names_and_other_fields_are_understood(lane: Lane) -> None:
-    """BOM, pings, event and id lines, `data:` without a space: the same text."""
+    """BOM, pings, event and id lines, `data:` without a space, lines too many between events: the same text."""
     if lane.talks.framing != "sse":
         pytest.skip("this upstream does not talk in server-sent events")
     async with between() as (gateway, upstream):
         first, *rest = (as_bytes(event) for event in lane.events("a", "b"))
         data = (
-            b"\xef\xbb\xbf: ping\n\nretry: 100\nid: 7\n"
+            b"\xef\xbb\xbf\n\n: ping\n\nretry: 100\nid: 7\n"
             + first
-            + b": again\n\n"
-            + b"".join(rest).replace(b"data: ", b"data:")
+            + b"\n\n\n: again\n\n"
+            + b"\n\n".join(rest).replace(b"data: ", b"data:")
         )
         upstream.script(lane.sent(data))
         got = await heard(gateway, lane)

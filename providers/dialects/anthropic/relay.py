@@ -12,13 +12,12 @@ from providers.canonical.chat import Usage
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated
 from providers.dialects.anthropic.answer import read_usage
 from providers.dialects.anthropic.errors import envelope
-from providers.dialects.anthropic.stream import cut_off, fault, last_event, not_a_stream, stray_json
+from providers.dialects.anthropic.stream import cut_off, fault
 from providers.dialects.anthropic.stream_out import STOP
 from providers.dialects.anthropic.words import CONTENT_TYPE, Json, Object
 from providers.wire.json import decode_upstream
-from providers.wire.sse import SseDecoder, encode_event
+from providers.wire.sse import SseDecoder, encode_event, is_silent, last_event, stray, stray_json
 
-_LINES = (b"data:", b"event:", b"id:", b"retry:", b":")
 _CONTENT = frozenset({"content_block_start", "content_block_delta", "message_delta"})
 _OPENINGS = frozenset({"type", "text", "thinking", "signature", "citations"})  # of blocks that are still empty
 
@@ -111,9 +110,8 @@ class Relay:
 
     def _event(self, data: bytes | None, raw: bytes, out: list[bytes]) -> None:
         if not data:
-            if not raw.startswith(_LINES):
-                stray = stray_json(raw, self._seen)
-                raise not_a_stream() if stray is None else fault(stray)
+            if not is_silent(raw):
+                raise fault(stray(raw, self._seen))
             out.append(raw)
             return
         event = _read(data)
@@ -140,10 +138,10 @@ class Relay:
             self.usage = read_usage(dict(self._counts))
 
     def _rest(self, rest: bytes, out: list[bytes]) -> None:
-        stray = stray_json(rest, self._seen)
-        if stray is not None:
-            decode_upstream(stray)
-            raise fault(stray)
+        text = stray_json(rest, self._seen)
+        if text is not None:
+            decode_upstream(text)
+            raise fault(text)
         data = last_event(rest)
         if data:
             try:

@@ -47,7 +47,7 @@ from providers.dialects.anthropic.words import (
     read_seal,
 )
 from providers.wire.json import UNREADABLE, decode_upstream
-from providers.wire.sse import SseDecoder, parse
+from providers.wire.sse import SseDecoder, is_silent, last_event, parse, stray, stray_json
 
 _encode = msgspec.json.encode
 _USUAL = b"event: content_block_delta\ndata: "
@@ -72,20 +72,6 @@ _MESSAGE = frozenset(
     {"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"}
 )
 _DELTA = frozenset({"stop_reason", "stop_sequence", "stop_details"})
-_LINES = (b"data:", b"event:", b"id:", b"retry:", b":")
-
-
-def stray_json(data: bytes, seen: bool) -> bytes | None:
-    """A JSON text where events were expected: servers that fail early answer so under the stream's content type."""
-    text = data.strip()
-    return text if not seen and text.startswith((b"{", b"[")) else None
-
-
-def last_event(rest: bytes) -> bytes | None:
-    """The data of an event that lacks its empty line, or None where nothing is left of one."""
-    lines = rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-    data = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
-    return b"\n".join(data) if data else None
 
 
 def fault(data: bytes) -> UpstreamError:
@@ -95,10 +81,6 @@ def fault(data: bytes) -> UpstreamError:
 
 def cut_off() -> StreamTruncated:
     return StreamTruncated("the upstream's stream ended without a stop_reason")
-
-
-def not_a_stream() -> BadUpstreamBytes:
-    return BadUpstreamBytes("the upstream's stream is not an event stream")
 
 
 class Decoder:
@@ -179,9 +161,8 @@ class Decoder:
 
     def _event(self, data: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
         if not data:
-            if not raw.startswith(_LINES):
-                stray = stray_json(raw, self._seen)
-                raise not_a_stream() if stray is None else fault(stray)
+            if not is_silent(raw):
+                raise fault(stray(raw, self._seen))
             return
         event = decode_upstream(data)
         if type(event) is not dict:
@@ -200,10 +181,10 @@ class Decoder:
 
     def _rest(self, rest: bytes, out: list[StreamEvent]) -> None:
         """Bytes after the last empty line: the end of a stream that lacks it, or half an event."""
-        stray = stray_json(rest, self._seen)
-        if stray is not None:
-            decode_upstream(stray)
-            raise fault(stray)
+        text = stray_json(rest, self._seen)
+        if text is not None:
+            decode_upstream(text)
+            raise fault(text)
         data = last_event(rest)
         if data:
             try:

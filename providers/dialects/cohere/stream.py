@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated
+from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated, UpstreamError
 from providers.canonical.stream import (
     ChoiceEnd,
     CitationDelta,
@@ -24,12 +24,11 @@ from providers.canonical.stream import (
 )
 from providers.dialect import WireResponse
 from providers.wire.json import UNREADABLE, as_text, decode_upstream, encode
-from providers.wire.sse import SseDecoder, parse
+from providers.wire.sse import SseDecoder, is_silent, last_event, parse, stray, stray_json
 
 from .errors import decode_error
 from .words import NAME, Json, Object, finish_of, read_citations, read_logprobs, read_usage
 
-_LINES = (b"data:", b"event:", b"id:", b"retry:", b":")
 _PLAN = "plan"
 _USUAL = b"event: content-delta\ndata: "
 _PATIENCE = 8  # how often an event may turn out to be another before it is no longer tried
@@ -58,6 +57,11 @@ class _UsualEvent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=F
 
 
 _usual = msgspec.json.Decoder(_UsualEvent).decode
+
+
+def _fault(data: bytes) -> UpstreamError:
+    """The error that an event, or a JSON text in its place, says."""
+    return decode_error(WireResponse(status=200, body=data))
 
 
 class Decoder:
@@ -129,8 +133,8 @@ class Decoder:
 
     def _event(self, data: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
         if data is None:
-            if not raw.startswith(_LINES):
-                raise self._stray(raw)
+            if not is_silent(raw):
+                raise _fault(stray(raw, self._started))
             return
         if not data or data == b"[DONE]":
             return
@@ -141,7 +145,7 @@ class Decoder:
         read = _EVENTS.get(kind) if type(kind) is str else None
         if read is None:
             if type(body.get("message")) is str or body.get("error"):
-                raise decode_error(WireResponse(status=200, body=data))
+                raise _fault(data)
             return  # kinds of events that are not known yet
         if not self._started:
             self._start(body, out)
@@ -150,21 +154,13 @@ class Decoder:
         except (TypeError, ValueError, KeyError, AttributeError):
             raise BadUpstreamBytes("the upstream sent an event that is not part of a chat") from None
 
-    def _stray(self, raw: bytes) -> RouterError:
-        """A JSON text where events were expected: an error, told early."""
-        text = raw.strip()
-        if not self._started and text.startswith(b"{"):
-            return decode_error(WireResponse(status=200, body=text))
-        return BadUpstreamBytes("the upstream's stream is not an event stream")
-
     def _rest(self, rest: bytes, out: list[StreamEvent]) -> None:
         """The last event without its empty line: whole, or cut."""
-        lines = rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        data = b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
-        if not data and rest.strip().startswith(b"{"):
-            raise self._stray(rest)
+        text = stray_json(rest, self._started)
+        if text is not None:
+            raise _fault(text)
         try:
-            self._event(data or None, b":", out)
+            self._event(last_event(rest), b":", out)
         except BadUpstreamBytes:
             raise StreamTruncated("the upstream's stream ended inside an event") from None
 

@@ -12,10 +12,9 @@ from providers.canonical.chat import Usage
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated
 from providers.dialect import Asked
 from providers.dialects._openai.errors import envelope
-from providers.dialects._openai.frames import LINES, last_event, stray_json
 from providers.dialects._openai.values import Json
 from providers.wire.json import decode_upstream
-from providers.wire.sse import SseDecoder
+from providers.wire.sse import SseDecoder, is_silent, last_event, stray, stray_json
 
 from .response import read_usage
 from .stream import fault
@@ -97,11 +96,8 @@ class ChatStreamRelay:
 
     def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[bytes]) -> None:
         if not data:
-            if not raw.startswith(LINES):
-                stray = stray_json(raw, self._seen)
-                raise (
-                    BadUpstreamBytes("the upstream's stream is not an event stream") if stray is None else fault(stray)
-                )
+            if not is_silent(raw):
+                raise fault(stray(raw, self._seen))
             out.append(raw)
         elif data == b"[DONE]":
             self.finished = self._done = True
@@ -134,10 +130,10 @@ class ChatStreamRelay:
     def _rest(self, rest: bytes, out: list[bytes]) -> None:
         if not rest.strip():
             return
-        stray = stray_json(rest, self._seen)
-        if stray is not None:
-            decode_upstream(stray)
-            raise fault(stray)
+        text = stray_json(rest, self._seen)
+        if text is not None:
+            decode_upstream(text)
+            raise fault(text)
         data = last_event(rest)
         if data:
             try:

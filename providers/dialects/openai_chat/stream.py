@@ -34,10 +34,9 @@ from providers.canonical.stream import (
 )
 from providers.dialect import WireResponse
 from providers.dialects._openai.errors import decode_error
-from providers.dialects._openai.frames import LINES, last_event, stray_json
 from providers.dialects._openai.values import Json, Object
 from providers.wire.json import UNREADABLE, as_text, decode_upstream, encode
-from providers.wire.sse import LF, SseDecoder, parse
+from providers.wire.sse import LF, SseDecoder, is_silent, last_event, parse, stray, stray_json
 
 from .messages import arguments_text, details_text, read_audio, read_image, sealed_details
 from .response import call_seed, read_logprobs, read_usage
@@ -167,11 +166,8 @@ class ChatStreamDecoder:
 
     def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
         if data is None:
-            if not raw.startswith(LINES):
-                stray = stray_json(raw, self._seen)
-                if stray is None:
-                    raise BadUpstreamBytes("the upstream's stream is not an event stream")
-                raise fault(stray)
+            if not is_silent(raw):
+                raise fault(stray(raw, self._seen))
             return
         if data == b"[DONE]":
             self._finish_up(out)
@@ -186,10 +182,10 @@ class ChatStreamDecoder:
         """Bytes after the last empty line: the end of a stream that lacks it, or half an event."""
         if not rest.strip():
             return
-        stray = stray_json(rest, self._seen)
-        if stray is not None:
-            decode_upstream(stray)
-            raise fault(stray)
+        text = stray_json(rest, self._seen)
+        if text is not None:
+            decode_upstream(text)
+            raise fault(text)
         data = last_event(rest)
         if data == b"[DONE]":
             self._finish_up(out)

@@ -11,10 +11,9 @@ import msgspec
 from providers.canonical.chat import Usage
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated
 from providers.dialect import Asked
-from providers.dialects._openai.frames import LINES, last_event, stray_json
 from providers.dialects._openai.values import Json
 from providers.wire.json import decode_upstream
-from providers.wire.sse import SseDecoder
+from providers.wire.sse import SseDecoder, is_silent, last_event, stray, stray_json
 
 from .faults import error_event, event_fault, fault
 from .response import read_usage
@@ -101,8 +100,8 @@ class ResponsesStreamRelay:
     def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[bytes]) -> bool:
         """Passes one event on. Was it the last?"""
         if not data:
-            if not raw.startswith(LINES):
-                raise stray_fault(raw, self._seen)
+            if not is_silent(raw):
+                raise stray_fault(stray(raw, self._seen))
         elif data != b"[DONE]":
             self._seen = True
             self._look(_read(data), name, data)
@@ -131,9 +130,10 @@ class ResponsesStreamRelay:
         """Bytes after the last empty line: the end of a stream that lacks it, or half an event."""
         if not rest.strip():
             return
-        if stray_json(rest, self._seen) is not None:
-            decode_upstream(rest)
-            raise stray_fault(rest, self._seen)
+        text = stray_json(rest, self._seen)
+        if text is not None:
+            decode_upstream(text)
+            raise stray_fault(text)
         data = last_event(rest)
         if data:
             try:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from providers.canonical.chat import Logprobs, Media, Opaque, Reasoning
-from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated
+from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated, UpstreamError
 from providers.canonical.stream import (
     ChoiceEnd,
     CitationDelta,
@@ -34,10 +34,9 @@ from providers.canonical.stream import (
 )
 from providers.dialect import WireResponse
 from providers.dialects._openai.errors import decode_error
-from providers.dialects._openai.frames import LINES, last_event, stray_json
 from providers.dialects._openai.values import Json, Object
 from providers.wire.json import UNREADABLE, decode_upstream
-from providers.wire.sse import LF, SseDecoder, parse
+from providers.wire.sse import LF, SseDecoder, is_silent, last_event, parse, stray, stray_json
 
 from .faults import event_fault, fault
 from .items import read_citation, read_message
@@ -149,8 +148,8 @@ class ResponsesStreamDecoder:
 
     def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
         if data is None:
-            if not raw.startswith(LINES):
-                raise stray_fault(raw, self._seen)
+            if not is_silent(raw):
+                raise stray_fault(stray(raw, self._seen))
         elif data and data != b"[DONE]":
             self._seen = True
             event = decode_upstream(data)
@@ -165,9 +164,10 @@ class ResponsesStreamDecoder:
         """Bytes after the last empty line: the end of a stream that lacks it, or half an event."""
         if not rest.strip():
             return
-        if stray_json(rest, self._seen) is not None:
-            decode_upstream(rest)
-            raise stray_fault(rest, self._seen)
+        text = stray_json(rest, self._seen)
+        if text is not None:
+            decode_upstream(text)
+            raise stray_fault(text)
         data = last_event(rest)
         if data:
             try:
@@ -526,12 +526,9 @@ def _delta(event: Object) -> str:
     return text
 
 
-def stray_fault(data: bytes, seen: bool) -> RouterError:
-    """What it means that something stands in a stream that is no event."""
-    stray = stray_json(data, seen)
-    if stray is None:
-        return BadUpstreamBytes("the upstream's stream is not an event stream")
-    return decode_error(WireResponse(status=200, body=stray), NAME)
+def stray_fault(text: bytes) -> UpstreamError:
+    """The error that a JSON text says which stands where an event should be."""
+    return decode_error(WireResponse(status=200, body=text), NAME)
 
 
 class _Slot:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.canonical.errors import BadUpstreamBytes
-from providers.wire.sse import PING, SseDecoder, SseEvent, encode_event
+from providers.wire.sse import PING, SseDecoder, SseEvent, encode_event, is_silent, last_event, stray, stray_json
 
 
 def read(*pieces: bytes, limit: int = 1 << 20) -> list[SseEvent]:
@@ -132,3 +132,54 @@ def test_a_return_is_known_by_what_comes_after_it() -> None:
 
     assert [(b"m", None)] == [event[:2] for event in whole.feed(b"data: m\r\n\r*")]
     assert [(b"m", None)] == [event[:2] for piece in (b"data: m\r\n\r", b"*") for event in cut.feed(piece)]
+
+
+@pytest.mark.parametrize(
+    ("data", "seen", "found"),
+    [
+        (b' {"error": 1}\n', False, b'{"error": 1}'),
+        (b"[1]", False, b"[1]"),
+        (b'{"error": 1}', True, None),
+        (b"data: x", False, None),
+    ],
+)
+def test_a_json_body_instead_of_a_stream(data: bytes, seen: bool, found: bytes | None) -> None:
+    """Only before the first event: servers that fail early answer so."""
+    assert found == stray_json(data, seen)
+
+
+@pytest.mark.parametrize(
+    ("rest", "found"),
+    [
+        (b"data: a\r\ndata:b", b"a\nb"),
+        (b"event: x\rdata: a\n", b"a"),
+        (b": comment", None),
+    ],
+)
+def test_an_event_without_its_empty_line(rest: bytes, found: bytes | None) -> None:
+    """Its data, whatever lines end in."""
+    assert found == last_event(rest)
+
+
+def test_what_is_no_event_stream_at_all() -> None:
+    """Neither events nor an early answer: the upstream's fault."""
+    assert b"[1]" == stray(b"[1]\n", False)
+    for raw, seen in ((b"<html>", False), (b"{}", True)):
+        with pytest.raises(BadUpstreamBytes):
+            stray(raw, seen)
+
+
+@pytest.mark.parametrize(
+    ("raw", "silent"),
+    [
+        (b": ping\n\n", True),
+        (b"\r\n\n", True),
+        (b"", True),
+        (b"\n\nid: 1\n\n", True),
+        (b"\nx\n\n", False),
+        (b" :", False),
+    ],
+)
+def test_what_says_nothing_in_an_event_stream(raw: bytes, silent: bool) -> None:
+    """Comments, names, ids, and lines too many."""
+    assert silent == is_silent(raw)
