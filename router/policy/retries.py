@@ -6,11 +6,12 @@ The order of things for one exchange (the project's reliability requirements, se
   * what another upstream may do better (busy, denied, timed out, unusable) goes to the next target at once;
   * what may pass (lost connections, 5xx) goes to another target if there is one that has not been tried, else to
     the same after a wait: full jitter, doubling from `wait_first` up to `wait_most`, or what Retry-After says;
-  * a 5xx is tried once more on the same target before the next one is taken;
+  * a 5xx is tried once more on the same target before the next one is taken, unless it says when (Retry-After);
   * a key that has been refused is not tried again, for another model of its row neither;
   * a refusal that another model may not make (`fallback_on`: the context is too long, a content filter) goes to the
     next target that can take the call; where none does, the caller hears the first refusal;
-  * a Retry-After of more than 10 s, or one past the deadline, is relayed instead of waited for;
+  * a Retry-After of more than 10 s, or one past the deadline, is relayed instead of waited for, unless another target
+    that has been tried may be asked again;
   * retries of one upstream are at most a share of its recent calls (`RetryBudget`).
 
 Waits come from tenacity (`wait_exponential` stands alone); the loop is ours, because targets, budgets and the commit
@@ -20,7 +21,7 @@ point are not its concepts.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import msgspec
@@ -148,12 +149,15 @@ def next_step(
         return GiveUp(told, stop)
     if sent and not last.sent and all(attempt.sent for attempt in history if attempt.target == sent[-1].target):
         last = sent[-1]  # who was passed over since then is no other target for this call
-    step = _where(targets, history, last, refusals, rows)
-    if step is None:
-        return GiveUp(told, "no_target")
-    wait = _how_long(step, last, sent, settings, dice)
-    if wait is None:
-        return GiveUp(told, "retry_after")
+    denied: list[Denied] = []
+    for attempt in _latest(last, sent):
+        step = _where(targets, history, attempt, refusals, rows)
+        wait = None if step is None else _how_long(step, attempt, sent, settings, dice)
+        if step is not None and wait is not None:
+            break
+        denied.append("no_target" if step is None else "retry_after")
+    else:
+        return GiveUp(told, denied[0])
     if now + wait >= deadline:
         return GiveUp(told, "deadline")
     retry = bool(sent)
@@ -161,6 +165,16 @@ def next_step(
     if retry and budget is not None and not budget.allow(now):
         return GiveUp(told, "budget")
     return Try(step, wait, retry)
+
+
+def _latest(last: Attempt, sent: Sequence[Attempt]) -> Iterator[Attempt]:
+    """From where the call may go on: the last attempt, then the latest one of each other target. Of two that failed
+    side by side the one that may be asked again need not be the last."""
+    seen: list[Target] = []
+    for attempt in (last, *reversed(sent)):
+        if attempt.target not in seen:
+            seen.append(attempt.target)
+            yield attempt
 
 
 def _must_stop(last: Attempt, calls: int, settings: PolicySettings) -> Denied | None:
@@ -225,7 +239,7 @@ def _where(
         again = False
     if fresh is None:
         return last.target if again else None
-    first_5xx = isinstance(last.error, UpstreamFailed) and times == 1
+    first_5xx = isinstance(last.error, UpstreamFailed) and times == 1 and last.error.retry_after is None
     return last.target if again and first_5xx else fresh
 
 

@@ -106,6 +106,23 @@ def test_a_5xx_is_tried_once_more_on_the_same_target_then_elsewhere() -> None:
     assert Try(SPARE, retry=True) == second
 
 
+@pytest.mark.parametrize("retry_after", [1.0, 60.0])
+def test_a_5xx_that_says_when_to_come_back_is_left_for_the_next(retry_after: float) -> None:
+    """It is busy: as with a 429, nobody waits while another target is listed, nor is told to come back later."""
+    assert Try(SPARE, retry=True) == step([FAST, SPARE], [failed(FAST, broken(retry_after))])
+    assert "retry_after" == why(step([FAST], [failed(FAST, broken(60.0))]))
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_of_two_that_failed_side_by_side_the_one_that_may_be_asked_again_is(is_late: bool) -> None:
+    """The other one wants a longer wait than is honoured, or no second call: whichever comes last in the history."""
+    no = failed(FAST, late() if is_late else busy(60.0))
+    for history in ([no, failed(SPARE, broken())], [failed(SPARE, broken()), no]):
+        decision = step([FAST, SPARE], history)
+
+        assert isinstance(decision, Try) and (SPARE, True) == (decision.target, decision.after > 0)
+
+
 def test_a_lost_connection_goes_elsewhere_or_to_the_same() -> None:
     """A target that cannot be reached is left where another one is listed."""
     alone = step([FAST], [failed(FAST, lost())])
