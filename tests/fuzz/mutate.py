@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, TypeAlias
 
+from providers.canonical.errors import BadUpstreamBytes
 from providers.wire.eventstream import EventStreamDecoder, encode_frame
 
 Json: TypeAlias = Any
@@ -260,6 +261,9 @@ class Frame:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+_LEAST_FRAME = 16  # bytes of one without headers and payload, of Amazon's
+
+
 def sse_frames(data: bytes) -> list[Frame]:
     found = []
     for block in re.split(rb"\n\n|\r\n\r\n", data):
@@ -284,7 +288,7 @@ def sse_bytes(dice: Random, frames: Sequence[Frame]) -> bytes:
         if frame.name is not None:
             out.append(b"event: " + frame.name + end)
         out += [b"data: " + line + end for line in frame.data.split(b"\n")]
-        out.append(end if dice.random() < 0.99 else b"")
+        out.append(end * dice.choice([0, 2, 3]) if dice.random() < 0.02 else end)
     return b"".join(out)
 
 
@@ -304,7 +308,17 @@ def array_bytes(dice: Random, frames: Sequence[Frame]) -> bytes:
 
 
 def amazon_frames(data: bytes) -> list[Frame]:
-    return [Frame(payload, headers=dict(headers)) for headers, payload in EventStreamDecoder().feed(data)]
+    """The frames up to the first that is damaged."""
+    found: list[Frame] = []
+    decoder = EventStreamDecoder()
+    while (size := int.from_bytes(data[:4], "big")) >= _LEAST_FRAME:
+        try:
+            told = decoder.feed(data[:size])
+        except BadUpstreamBytes:
+            break
+        found += (Frame(payload, headers=dict(headers)) for headers, payload in told)
+        data = data[size:]
+    return found
 
 
 def amazon_bytes(dice: Random, frames: Sequence[Frame]) -> bytes:

@@ -13,6 +13,7 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -44,6 +45,17 @@ def test_finds_stay_mended(find: dict[str, str]) -> None:
     again = attempt(TARGETS[find["target"]], base64.b64decode(find["data"]), measured=True)
 
     assert again is None, again
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_whatever_coverage_leads_to_can_be_changed_further(name: str) -> None:
+    """Inputs that reached new code are changed again, damaged ones, too."""
+    target = TARGETS[name]
+    seeds = list(target.seeds())[:3]
+    odd = [b"", b"\x00" * 20, b"\xff" * 20, b"{", *seeds, *(seed[:-1] for seed in seeds), *(seed * 2 for seed in seeds)]
+
+    for number, data in enumerate(odd * 5):
+        assert isinstance(target.mutate(Random(number), data), bytes)
 
 
 def test_every_dialect_is_fuzzed() -> None:
