@@ -151,6 +151,9 @@ class Choice:
     foreign: list[str] = field(default_factory=list)  # blocks of the provider's own tools
     seals: list[str] = field(default_factory=list)  # signatures and sealed thoughts, in order
     sources: list[str] = field(default_factory=list)  # addresses that it cites, each once
+    plain: bool = field(
+        default=False, compare=False
+    )  # thinking is told as a text, and need not be looked for elsewhere
 
     @property
     def heard(self) -> bool:

@@ -338,7 +338,8 @@ def _hear(choice: Choice, said: Json) -> None:
         elif part.get("type") == "refusal":
             choice.refusal += part["refusal"]
     reasoning = said.get("reasoning_content") or said.get("reasoning")
-    if not reasoning and isinstance(said.get("reasoning_details"), list):
+    choice.plain = choice.plain or bool(reasoning)
+    if not choice.plain and isinstance(said.get("reasoning_details"), list):
         reasoning = "".join(one.get("text") or one.get("summary") or "" for one in said["reasoning_details"])
     choice.reasoning += reasoning if isinstance(reasoning, str) else ""
     choice.refusal += said.get("refusal") or ""

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import FakeUpstream, answer, json_answer
+from tests.answers import chat_answer, chat_chunk, tool_call
+from tests.fakes import DONE, FakeUpstream, answer, json_answer, sse
 from tests.running import Running, running
 
 from .languages import LANGUAGES
@@ -50,7 +51,9 @@ def table() -> str:
         f'  {_slug(name)}-up: {{base_url: "$up{BASES.get(name, "")}", speaks: [{name}], secret: "env:UP"}}'
         for name in NAMES
     ]
+    rows.append('  router-up: {base_url: "$up/v1", speaks: [openai.chat], secret: "env:UP", own: [reasoning_details]}')
     models = [f"  {_slug(name)}: [{{provider: {_slug(name)}-up, model: {_quoted(MODELS[name])}}}]" for name in NAMES]
+    models.append("  router: [{provider: router-up, model: claude-sonnet-4.5}]")
     routes = [f"  - {{path: {path}, speaks: {name}, to: models}}" for name, path in ROUTES.items() if name in NAMES]
     timeouts = "{connect: 1s, first_byte: 2s, idle: 2s, total: 10s}"
     return "\n".join(
@@ -350,3 +353,51 @@ async def test_the_model_gets_back_what_it_said(file: str, target: str, forgetfu
             row.judge(case.id, problems)
 
     assert [] == row.surprises
+
+
+# ── thinking that a router in between tells in a form of its own ───────────────────────
+
+SIGNED = {"type": "reasoning.text", "text": "I must look.", "signature": "c2lnbmVk", "format": "anthropic-claude-v1"}
+HIDDEN = {"type": "reasoning.encrypted", "data": "c2VhbGVk", "format": "google-gemini-v1", "id": "call_r1"}
+LOOK = tool_call("look", {"a": 1}, id="call_r1")
+
+
+def thought(details: list[Json], *, streamed: bool) -> Any:
+    """An answer with thinking and a call; of a stream the texts come in pieces, as the router sends them."""
+    text = "".join(one.get("text", "") for one in details)
+    if not streamed:
+        whole = chat_answer(None, tool_calls=[LOOK], finish="tool_calls")
+        whole["choices"][0]["message"] |= {"reasoning": text, "reasoning_details": details}
+        return json_answer(whole)
+    pieces = [
+        {**{key: one[key] for key in ("type", "format", *key_of_text) if key in one}, "index": place}
+        for place, one in enumerate(details)
+        for key_of_text in ([("text",), ("signature",)] if "text" in one else [("data", "id")])
+    ]
+    chunks = [chat_chunk("", role="assistant")]
+    for one in pieces:
+        chunks.append(chat_chunk(""))
+        chunks[-1]["choices"][0]["delta"] |= {"reasoning": one.get("text"), "reasoning_details": [one]}
+    return sse(*chunks, chat_chunk(tool_calls=[{**LOOK, "index": 0}]), chat_chunk(finish="tool_calls"), DONE)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("forgetful", [False, True], ids=["remembering", "forgetful"])
+@pytest.mark.parametrize("details", [[SIGNED], [HIDDEN], [SIGNED, HIDDEN]], ids=["signed", "hidden", "both"])
+@pytest.mark.parametrize("target", [name for name in CALLERS if name != "openai.chat"])
+async def test_a_router_gets_its_details_of_thinking_back(
+    target: str, details: list[Json], forgetful: bool, streamed: bool
+) -> None:
+    """Without them the model behind it refuses the second turn of a tool call; a row without that field gets none."""
+    who = WHO[target]
+    for model, expected in (("router", details), ("openai-chat", None)):
+        async with between() as (gateway, upstream):
+            upstream.script(thought(details, streamed=streamed), json_answer(chat_answer("Fine.")))
+            turns = await told(gateway, who, model, [who.first], streamed)
+            back = who.forget(turns) if forgetful else turns
+            await told(gateway, who, model, [who.first, *back, *who.results(back)], False)
+            arrived = upstream.requests[-1].json()["messages"][1].get("reasoning_details")
+            if arrived is not None:
+                arrived = [{key: value for key, value in one.items() if key != "index"} for one in arrived]
+
+            assert expected == arrived

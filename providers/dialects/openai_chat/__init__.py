@@ -1,7 +1,7 @@
 """OpenAI Chat Completions, spoken in both directions on either side of the gateway.
 
 `check` reads a caller's request strictly, `request`, `messages`, `spoken` carry it to canonical and back, `response`
-whole answers, `stream` and `stream_out` streams, `relay` taps streams of the relay lane.
+whole answers, `stream` and `stream_out` streams, `relay` taps the relay lane's; `details`: OpenRouter's thinking.
 Facts: types of the package openai 3.51.0, the OpenAPI document of openai/openai-openapi, recorded traffic.
 """
 
@@ -27,11 +27,13 @@ from providers.dialect import (
 from providers.dialects._openai import errors
 from providers.wire.json import encode
 
-from . import check, request, response
+from . import check, details, request, response
 from .relay import ChatStreamRelay
 from .stream import ChatStreamDecoder
 from .stream_out import ChatStreamEncoder
 from .words import FAMILY, NAME
+
+_SEALS = {"extra_content": "gemini", "reasoning_details": details.ORIGIN}  # a row's own field: whose state stands in it
 
 
 class OpenAIChat:
@@ -49,7 +51,7 @@ class OpenAIChat:
     embeddings: EmbeddingsCodec | None = None
 
     def seals(self, traits: Traits) -> frozenset[str]:
-        return frozenset({"gemini"}) if "extra_content" in traits.own else frozenset()
+        return frozenset(origin for key, origin in _SEALS.items() if key in traits.own)
 
     def operation(self, task: str) -> str:
         return "chat"

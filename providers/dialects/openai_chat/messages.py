@@ -33,6 +33,7 @@ from providers.canonical.turns import Places, as_talk
 from providers.dialects._openai.values import Json, Object, from_url, leftovers, make_form, take_mark
 
 from .check import Plain
+from .details import details_text, seal_of
 from .words import NAME, read_citation, take_seal
 
 _encode = msgspec.json.encode
@@ -304,31 +305,19 @@ def _is_the_same(call: Json, legacy: Object) -> bool:
 def _read_reasoning(rest: Object, at: str, parts: list[AnyPart]) -> None:
     """Thinking beside the content: DeepSeek's name or OpenRouter's, the same text under both where both are there."""
     details = rest.get("reasoning_details")
+    if type(details) is not list:
+        details = None
     named = {key: rest[key] for key in _REASONING if type(rest.get(key)) is str and rest[key]}
     if not named and not details:
         return
     key = next(iter(named), "reasoning_details")
     text = named.get(key) or details_text(details)
     also = [other for other in named if other != key and named[other] == text]
-    outer = ["reasoning_details"] if details else []
-    for taken in (key, *also, *outer):
+    for taken in (key, *also, *(["reasoning_details"] if details else ())):
         rest.pop(taken, None)
-    extra = {"reasoning_details": details} if details else None
-    parts.append(Reasoning(text=text, extra=extra, form=make_form(key=key, also=also, outer=outer), at=f"{at}.{key}"))
-
-
-def details_text(details: Json) -> str:
-    if type(details) is not list:
-        return ""
-    texts = (detail.get("text") or detail.get("summary") for detail in details if type(detail) is dict)
-    return "".join(text for text in texts if type(text) is str)
-
-
-def sealed_details(details: Json) -> list[Json]:
-    """Those that are more than text: signatures and encrypted thinking of the model behind the server."""
-    if type(details) is not list:
-        return []
-    return [one for one in details if type(one) is dict and (one.get("signature") or one.get("data"))]
+    seal = seal_of(details, f"{at}.reasoning_details")
+    form = make_form(key=key, also=also, details=details)
+    parts.append(Reasoning(text=text, redacted=seal is not None and not text, seal=seal, form=form, at=f"{at}.{key}"))
 
 
 def _annotated(spoken: tuple[AnyPart, ...], annotations: list[Json], at: str) -> tuple[AnyPart, ...]:

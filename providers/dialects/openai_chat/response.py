@@ -38,6 +38,7 @@ from providers.dialects._openai.values import (
 )
 from providers.wire.json import decode_upstream, encode
 
+from .details import ORIGIN, details_of
 from .messages import form_of, read_spoken
 from .spoken import write_audio, write_call
 from .words import NAME, finish_of, finish_word, put_seal, write_citation
@@ -343,7 +344,7 @@ class _Spoken:
                 put_seal(self._out, part.seal)
             else:
                 self._losses.append(dropped(f"{self._at}.signature", "a message has room for one signature"))
-        else:
+        elif not (self._own and part.seal.origin == ORIGIN):
             reason = f"the caller's dialect has no place for a signature of {part.seal.origin}"
             self._losses.append(dropped(f"{self._at}.signature", reason))
 
@@ -368,6 +369,9 @@ class _Spoken:
         self._sealed(part)
         if self._own and part.extra:
             self._out.update(part.extra)
+        told = form.get("details") or (details_of(part.seal) if self._own else None)
+        if told:
+            self._out.setdefault("reasoning_details", []).extend(told)
         key = form.get("key", "reasoning_content")
         if key != "reasoning_details" and (part.text or not part.seal):
             for name in (key, *form.get("also", ())):

@@ -26,6 +26,7 @@ from providers.canonical.turns import Talk, plain_text, whole_turns
 from providers.dialect import Traits
 from providers.dialects._openai.values import Json, Object, restore, to_url
 
+from .details import ORIGIN, details_of
 from .messages import form_of
 from .quirks import REASONING
 from .words import NAME, put_seal, write_citation
@@ -314,16 +315,25 @@ class Writer:
             content.append(self._part(part))
             return
         key = form.get("key", REASONING) if self._own else self._reasoning_key()
-        if key is None or part.redacted:
+        details = self._details(part)
+        if details is None and (key is None or part.redacted):
             self._losses.append(dropped(part.at or "reasoning", "the target reads no earlier thinking"))
             return
         if not self._own:
-            lose_marks(part, self._losses)
+            lose_marks(part, self._losses, origin=None if details is None else ORIGIN)
         elif part.extra:
             out.update(part.extra)
-        if key != "reasoning_details":
+        if details is not None:
+            out.setdefault("reasoning_details", []).extend(details)
+        if key not in (None, "reasoning_details") and not part.redacted:
             for name in (key, *form.get("also", ())):
                 out[name] = out.get(name, "") + part.text
+
+    def _details(self, part: Reasoning) -> list[Json] | None:
+        """As OpenRouter takes thinking back, where it told it so."""
+        if self._own and "details" in form_of(part):
+            return list(form_of(part)["details"])
+        return details_of(part.seal) if self._own or "reasoning_details" in self._traits.own else None
 
     def _reasoning_key(self) -> str | None:
         """What the upstream calls earlier thinking, None where it reads none."""

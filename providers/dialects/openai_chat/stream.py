@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from providers.canonical.chat import Opaque, Seal
+from providers.canonical.chat import Opaque, Reasoning, Seal
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated, UpstreamError
 from providers.canonical.stream import (
     ChoiceEnd,
@@ -38,7 +38,8 @@ from providers.dialects._openai.values import Json, Object
 from providers.wire.json import UNREADABLE, as_text, decode_upstream, encode
 from providers.wire.sse import LF, SseDecoder, is_silent, last_event, parse, stray, stray_json
 
-from .messages import arguments_text, details_text, read_audio, read_image, sealed_details
+from .details import Details, details_text
+from .messages import arguments_text, read_audio, read_image
 from .response import call_seed, read_logprobs, read_usage
 from .words import NAME, finish_of, join_base64, read_citation, take_seal
 
@@ -331,7 +332,8 @@ class _Choice:
         self._audio: Object | None = None
         self._sound: list[str] = []
         self._said: list[str] = []
-        self._sealed: list[Json] = []  # OpenRouter's details of thinking that are state of a model
+        self._details: Details | None = None  # OpenRouter's, of thinking
+        self._is_told = False  # outside of them, too
         self._legacy: _Call | None = None
 
     @property
@@ -390,10 +392,12 @@ class _Choice:
 
     def _unusual(self, delta: Object, out: list[StreamEvent]) -> None:
         thought = delta.get("reasoning_content") or delta.get("reasoning")
-        if "reasoning_details" in delta:
-            details = delta["reasoning_details"]
-            thought = thought or details_text(details)
-            self._sealed += sealed_details(details)
+        self._is_told = self._is_told or bool(thought)
+        if delta.get("reasoning_details"):
+            if not self._is_told:
+                thought = details_text(delta["reasoning_details"])
+            self._details = self._details or Details()
+            self._details.add(delta["reasoning_details"])
         if thought and type(thought) is str:
             self._text(ReasoningDelta, thought, out)
 
@@ -409,8 +413,15 @@ class _Choice:
 
     def _shut(self, out: list[StreamEvent]) -> None:
         if self._open is not None:
+            if self._details is not None and self._open is ReasoningDelta and (seal := self._details.take()):
+                out.append(SealDelta(choice=self.index, index=self.part, seal=seal))
             out.append(PartEnd(choice=self.index, index=self.part))
             self._open = None
+
+    def _hide(self, out: list[StreamEvent]) -> None:
+        """Thinking of which nothing can be read, or whose seal came after it, is a part of its own."""
+        if self._details is not None and (seal := self._details.take()):
+            self._whole(Reasoning(redacted=True, seal=seal), out)
 
     def _chunks(self, content: Json, out: list[StreamEvent]) -> None:
         """Content as a list: text and thinking in turns, as Mistral's reasoning models send it."""
@@ -512,6 +523,7 @@ class _Choice:
 
     def _open_call(self, call: _Call, out: list[StreamEvent]) -> None:
         self._shut(out)
+        self._hide(out)
         call.part = self._parts
         self._parts += 1
         invented = call.id is None
@@ -534,6 +546,7 @@ class _Choice:
         if finish.reason == "error":
             raise fault(_error_body(raw.get("error") or {"message": "the upstream's model failed"}))
         self._shut(out)
+        self._hide(out)
         for call in self._calls:
             if not call.name:
                 raise BadUpstreamBytes("the upstream sent a tool call without a name")
@@ -551,6 +564,4 @@ class _Choice:
         extra = None
         if not _CHOICE.issuperset(raw):
             extra = {key: value for key, value in raw.items() if key not in _CHOICE} or None
-        if self._sealed:
-            extra = {**(extra or {}), "message": {"reasoning_details": self._sealed}}
         out.append(ChoiceEnd(choice=self.index, finish=finish, extra=extra))

@@ -31,6 +31,7 @@ from providers.dialects._openai.errors import envelope
 from providers.dialects._openai.values import Json, Object
 from providers.wire.json import encode, escape_lines
 
+from .details import details_of
 from .messages import form_of
 from .response import audio_out, fallback_id, image_out, refusal_of, tier_word, write_logprobs, write_usage
 from .words import NAME, finish_word, put_seal, write_citation
@@ -199,6 +200,9 @@ class ChatStreamEncoder:
         return self._chunk(event.choice, {"tool_calls": [{"index": index, "function": {"arguments": event.arguments}}]})
 
     def _seal(self, event: SealDelta) -> bytes:
+        details = details_of(event.seal) if self._own else None
+        if details is not None:
+            return self._chunk(event.choice, {"reasoning_details": details})
         if event.seal.origin != "gemini":
             reason = f"the caller's dialect has no place for a signature of {event.seal.origin}"
             self._losses.append(dropped(f"choices[{event.choice}].delta.signature", reason))
@@ -236,6 +240,9 @@ class ChatStreamEncoder:
             image = image_out(part, self._own)
             if image is not None:
                 return self._chunk(event.choice, {"images": [image]})
+        details = details_of(part.seal) if self._own else None
+        if details is not None:
+            return self._chunk(event.choice, {"reasoning_details": details})
         lose_part(f"choices[{event.choice}].delta", part, self._losses)
         return b""
 

@@ -149,11 +149,20 @@ def test_thinking_has_two_names(key: str) -> None:
 
 
 def test_details_of_thinking_stay_with_it() -> None:
-    """OpenRouter's list is only for the same dialect; alone, its texts are the thinking."""
+    """OpenRouter's texts are the thinking; where there is more than texts all of it is state of the model."""
     details = [{"type": "reasoning.text", "text": "h"}, {"type": "reasoning.summary", "summary": "m"}]
-    part = message({"role": "assistant", "content": "x", "reasoning_details": details}).parts[0]
+    hidden = [{"type": "reasoning.encrypted", "data": "c2VhbGVk"}]
+    value, at = '[{"type":"reasoning.encrypted","data":"c2VhbGVk"}]', "messages[0].reasoning_details"
 
-    assert {"text": "hm", "extra": {"reasoning_details": details}} == meaning(part)
+    assert [{"text": "hm"}] == [meaning(part) for part in thinking(details)]
+    seal = Seal(value=value, origin="openrouter", at=at)
+    assert [{"text": "", "redacted": True, "seal": seal}] == [meaning(part) for part in thinking(hidden)]
+    assert [] == thinking("no list") == thinking([])
+
+
+def thinking(details: Any) -> list[Any]:
+    parts = message({"role": "assistant", "content": "x", "reasoning_details": details}).parts
+    return [part for part in parts if isinstance(part, Reasoning)]
 
 
 def test_calls_of_custom_tools() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from providers.canonical.chat import ChatResponse, Citation, Media, Opaque, Reasoning, Refusal, Seal, Text, ToolCall
 from providers.canonical.errors import BadUpstreamBytes, StreamTruncated, UpstreamBusy, UpstreamError, UpstreamFailed
 from providers.canonical.stream import StreamEvent, TextDelta, fold
+from providers.dialects.openai_chat.details import details_of
 from tests.providers.dialects.openai_chat.speak import ALL, CHAT, chunk, events, recorded, sse
 
 STOP = chunk({}, "stop")
@@ -273,15 +274,18 @@ def test_thinking(deltas: list[Any]) -> None:
     assert [(Reasoning, "hm"), (Text, "x")] == parts(*deltas)
 
 
-def test_sealed_details_of_thinking_are_not_lost_in_silence() -> None:
-    """Signatures and encrypted thoughts of OpenRouter's come with the end of their answer; mere texts do not."""
+def test_sealed_details_of_thinking_seal_it() -> None:
+    """Signatures and encrypted thoughts of OpenRouter's, with all that they belong to; mere texts are no state."""
     signed = {"type": "reasoning.text", "text": "hm", "signature": "c2ln", "format": "anthropic-claude-v1"}
     hidden = {"type": "reasoning.encrypted", "data": "c2VhbGVk"}
-    deltas = [{"reasoning": "hm", "reasoning_details": [signed]}, {"content": "x", "reasoning_details": [hidden]}]
+    deltas = [{"reasoning": "hm", "reasoning_details": [signed]}, {"content": "x"}, {"reasoning_details": [hidden]}]
     plain = [{"reasoning": "hm", "reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}, {"content": "x"}]
 
-    assert {"message": {"reasoning_details": [signed, hidden]}} == answer(*map(chunk, deltas), STOP).choices[0].extra
-    assert answer(*map(chunk, plain), STOP).choices[0].extra is None
+    first, text, last = answer(*map(chunk, deltas), STOP).choices[0].parts
+
+    assert ("hm", [signed]) == (first.text, details_of(first.seal))
+    assert (Text(text="x"), True, [hidden]) == (text, last.redacted, details_of(last.seal))
+    assert [Reasoning(text="hm"), Text(text="x")] == list(answer(*map(chunk, plain), STOP).choices[0].parts)
 
 
 def test_refusals_end_as_refusals() -> None:
