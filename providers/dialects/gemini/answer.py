@@ -153,7 +153,7 @@ def _decode_candidate(candidate: Json, position: int, ids: AnswerIds, raws: Any)
             Text(text=part["text"])
             if is_text(part)
             else unplaced(
-                decode_part(part, f"{at}.content.parts[{j}]", ids.call, _no_result, raw_part(raws, position, j))
+                decode_part(part, f"{at}.content.parts[{j}]", ids.call, _no_result, raw_part(raws, position, j)), part
             )
             for j, part in enumerate(_parts(candidate, at, form))
         ]

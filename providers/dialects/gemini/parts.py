@@ -244,8 +244,10 @@ def _result_text(response: dict[str, Json], raw: RawPart | None, form: dict[str,
     return (raw.response if raw else None) or wire_json.encode(response).decode()
 
 
-def unplaced(part: AnyPart) -> AnyPart:
-    """A part of an answer: it stood in no caller's body."""
+def unplaced(part: AnyPart, raw: Json) -> AnyPart:
+    """A part of an answer: it stood in no caller's body. A tool's result, which only callers say, stays as it is."""
+    if isinstance(part, ToolResult):
+        return Opaque(dialect=NAME, kind="functionResponse", raw=raw, form={"whole": True})
     seal = None if part.seal is None else msgspec.structs.replace(part.seal, at="")
     return msgspec.structs.replace(part, at="", seal=seal)
 

@@ -425,7 +425,7 @@ class Decoder:
         if type(call) is dict and ("partialArgs" in call or "willContinue" in call or not call.get("name")):
             self._partial(choice, part, call, events)
             return
-        decoded = unplaced(decode_part(part, "part", self._ids.call, _no_result, raw))
+        decoded = unplaced(decode_part(part, "part", self._ids.call, _no_result, raw), part)
         self._close_part(choice, events)
         self._whole(choice, decoded, events)
 

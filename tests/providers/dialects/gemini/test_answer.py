@@ -139,6 +139,16 @@ def test_parts() -> None:
     assert Media(kind="image", mime_type="image/png", base64="AA==") == image
 
 
+@pytest.mark.parametrize("key", ["functionResponse", "function_response"])
+def test_a_result_that_the_model_gives_itself_stays_as_it_is(key: str) -> None:
+    """Only callers say such: it is no result of ours, and goes out as it came."""
+    raw = {key: {"name": "f", "response": {"a": 1}}, "more": 1}
+    found = one(TEXT, raw).parts[1]
+
+    assert ("functionResponse", raw) == (found.kind, found.raw)  # type: ignore[union-attr]  # an opaque part
+    assert [TEXT, raw] == told(answer({"candidates": [candidate(TEXT, raw)]}))["candidates"][0]["content"]["parts"]
+
+
 def test_arguments_keep_their_spelling() -> None:
     """Numbers come through as the model wrote them."""
     body = b'{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{ "x": 1.10 }}}]}}]}'

@@ -16,6 +16,7 @@ from providers.canonical.chat import (
     Finish,
     Logprobs,
     Media,
+    Opaque,
     Reasoning,
     Refusal,
     Seal,
@@ -119,6 +120,13 @@ def test_pictures_and_blocks_come_whole() -> None:
 
     assert isinstance(image, Media)
     assert "executableCode" == code.kind
+
+
+def test_a_result_that_the_model_gives_itself_is_not_lost() -> None:
+    """Only callers say such."""
+    raw = {"functionResponse": {"name": "f", "response": {"a": 1}}}
+
+    assert Opaque(dialect="gemini", kind="functionResponse", raw=raw, form={"whole": True}) == parts_of(raw)[0]
 
 
 def test_usage_is_replaced_never_added() -> None:
