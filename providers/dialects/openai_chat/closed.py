@@ -46,14 +46,15 @@ def any_tool(body: Object, losses: Losses, exact: bool) -> None:
         body["tool_choice"] = "any"
     allowed = choice.get("allowed_tools") if type(choice) is dict else None
     if type(allowed) is dict and type(allowed.get("tools")) is list:
-        names = {_name(tool) for tool in allowed["tools"]}
+        names = {_name(tool) for tool in allowed["tools"]} - {None}
         body["tools"] = [tool for tool in body.get("tools") or () if _name(tool) in names]
         body["tool_choice"] = "any" if allowed.get("mode") == "required" else "auto"
 
 
-def _name(tool: Json) -> Json:
+def _name(tool: Json) -> str | None:
     inner = tool.get("function") if type(tool) is dict else None
-    return inner.get("name") if type(inner) is dict else None
+    name = inner.get("name") if type(inner) is dict else None
+    return name if type(name) is str else None
 
 
 # ── call ids ───────────────────────────────────────────────────────────────────────────

@@ -162,6 +162,7 @@ def test_seeds(body: dict[str, Any], expected: dict[str, Any]) -> None:
     assert expected == body
 
 
+ODD = {"type": "function", "function": {"name": {}}}
 TOOLS = [{"type": "function", "function": {"name": name}} for name in ("f", "g")]
 
 
@@ -173,6 +174,7 @@ TOOLS = [{"type": "function", "function": {"name": name}} for name in ("f", "g")
         ({"type": "function", "function": {"name": "f"}},) * 2 + (["f", "g"],),
         ({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": TOOLS[1:]}}, "any", ["g"]),
         ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": TOOLS[:1]}}, "auto", ["f"]),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [*TOOLS[1:], ODD]}}, "auto", ["g"]),
     ],
 )
 def test_choices_of_tools(choice: Any, expected: Any, names: list[str]) -> None:
