@@ -3,7 +3,8 @@
 Three targets: Gemini's `JSON_SUBSET` (parametersJsonSchema, responseJsonSchema) and `OPENAPI` (parameters,
 responseSchema: an OpenAPI 3.0 subset with upper-case types), and `STRUCTURED`, what Anthropic's models keep to.
 `compile_schema` never changes its input, keeps the order of keys (it drives the order of the answer), and is bounded: a
-hostile schema costs no more than `MAX_NODES` steps.
+hostile schema costs no more than `MAX_NODES` steps, grows by no more than `MAX_INLINED` bytes where references are
+inlined, and has no more than `MAX_TOLD` changes named, each by `MAX_PATH` characters.
 
 Rewritten without loss: `const` -> `enum`, `allOf` merged, `oneOf` -> `anyOf`, nullable unions, tuples -> `prefixItems`,
 bounds of integers, schemas that allow everything. A constraint that the target cannot say moves into the description,
@@ -24,6 +25,9 @@ Schema: TypeAlias = dict[str, Json]
 
 MAX_NODES = 4000
 MAX_DEPTH = 100
+MAX_INLINED = 1 << 20
+MAX_TOLD = 1000
+MAX_PATH = 400
 _MAX_NOTE = 300  # characters of one constraint in a description
 
 
@@ -120,12 +124,19 @@ class _Compiler:
         self.relaxations: list[Relaxation] = []
         self.defs: Schema = {}
         self._named: dict[str, str] = {}  # reference -> name in defs
+        self._sizes: dict[str, int] = {}  # of what references point at, as JSON text
+        self._inlined = 0
+        self._told = 0
         self._nodes = 0
         self._depth = 0
         self._too_large = False
 
     def relax(self, path: str, reason: str) -> None:
-        self.relaxations.append(Relaxation(path, reason))
+        self._told += 1
+        if self._told <= MAX_TOLD:
+            self.relaxations.append(Relaxation(path, reason))
+        elif self._told == MAX_TOLD + 1:
+            self.relaxations.append(Relaxation("...", "so much is changed that the rest is not named"))
 
     # ── one schema ─────────────────────────────────────────────────────────────────
 
@@ -141,10 +152,10 @@ class _Compiler:
         return compiled
 
     def _cut(self, path: str) -> None:
-        """Says once that a schema was too much."""
+        """Says once that a schema was too much, however much else is said."""
         if not self._too_large:
             self._too_large = True
-            self.relax(path, "the schema is too large: what is below is left open")
+            self.relaxations.append(Relaxation(path, "the schema is too large: what is below is left open"))
 
     def _compile(self, schema: Json, path: str, seen: tuple[str, ...]) -> Schema:
         if not isinstance(schema, Mapping):
@@ -163,7 +174,7 @@ class _Compiler:
         result: Schema = {}
         notes: list[str] = []
         for key, value in schema.items():
-            where = f"{path}.{key}" if path else key
+            where = _below(path, key)
             rule = _RULES.get(key)
             if rule is not None:
                 rule(self, result, notes, value, where, schema, seen)
@@ -187,7 +198,7 @@ class _Compiler:
             _allow_null(result)
         if self.target.needs_items and result.get("type") == "ARRAY" and "items" not in result:
             result["items"] = {"type": "STRING"}
-            self.relax(f"{path}.items" if path else "items", "the target wants the items of an array described")
+            self.relax(_below(path, "items"), "the target wants the items of an array described")
 
     def _typed(self, kind: str | None) -> Schema:
         return {} if kind is None else {"type": kind.upper() if self.target.upper else kind}
@@ -209,7 +220,7 @@ class _Compiler:
         beside = {key: value for key, value in schema.items() if not key.startswith("$") and key not in _DEFINITIONS}
         found = self._resolve(reference)
         if found is None:
-            self.relax(f"{path}.$ref" if path else "$ref", "a reference that cannot be followed: left open")
+            self.relax(_below(path, "$ref"), "a reference that cannot be followed: left open")
             return self._compile_plain(beside, path, seen)
         if self.target.refs and not beside and path:
             return {"$ref": f"#/$defs/{self._define(reference, found)}"}
@@ -218,8 +229,20 @@ class _Compiler:
             if self.target.refs:
                 return {"$ref": f"#/$defs/{self._define(reference, found)}"}
             return self._typed(self._type_of(found) or "object")
+        if not self._has_room(reference, found):
+            self._cut(path)
+            return self._typed(self._type_of(found))
         merged = {**found, **beside} if isinstance(found, Mapping) else beside
         return self.compile(merged, path, (*seen, reference))
+
+    def _has_room(self, reference: str, found: Json) -> bool:
+        """May what a reference points at be written once more? Few bytes can say it very often."""
+        if self._inlined > MAX_INLINED:
+            return False
+        if reference not in self._sizes:
+            self._sizes[reference] = len(encode(found))
+        self._inlined += self._sizes[reference]
+        return self._inlined <= MAX_INLINED
 
     def _resolve(self, reference: Json) -> Json:
         """What a local reference points at; None when there is nothing."""
@@ -247,7 +270,10 @@ class _Compiler:
             name += "_"
         self._named[reference] = name
         self.defs[name] = {}
-        path = reference.lstrip("#/").replace("/", ".") or "$ref"
+        if not self._has_room(reference, found):
+            self._cut(reference)
+            return name
+        path = _below("", reference.lstrip("#/").replace("/", ".") or "$ref")
         # Compiled as a root of its own: references in it stay references, so a cycle ends at this name.
         self.defs[name] = self.compile(found, path, (reference,))
         return name
@@ -263,10 +289,10 @@ class _Compiler:
         for i, member in enumerate(members):
             member, trail = self._opened(member, seen)
             if member is None:
-                self.relax(f"{path}.allOf[{i}]".lstrip("."), "a part of allOf that cannot be merged")
+                self.relax(_below(path, f"allOf[{i}]"), "a part of allOf that cannot be merged")
                 continue
             seen = trail
-            self._merge(merged, member, f"{path}.allOf[{i}]".lstrip("."))
+            self._merge(merged, member, _below(path, f"allOf[{i}]"))
         return merged
 
     def _opened(self, member: Json, seen: tuple[str, ...]) -> tuple[Mapping[str, Json] | None, tuple[str, ...]]:
@@ -282,7 +308,7 @@ class _Compiler:
                 return None, seen
             beside = {key: value for key, value in member.items() if key != "$ref"}
             found = self._resolve(reference)
-            if not isinstance(found, Mapping):
+            if not isinstance(found, Mapping) or not self._has_room(str(reference), found):
                 return None, seen
             seen = (*seen, str(reference))
             member = {**found, **beside}
@@ -297,18 +323,18 @@ class _Compiler:
             have = into.get(key)
             if have is None:
                 into[key] = value
-            elif key == "properties" and isinstance(value, Mapping):
+            elif not _can_be_both(key, have, value):
+                self.relax(_below(path, key), "allOf says it twice: the first is kept")
+            elif key == "properties":
                 into[key] = {**have, **{k: {"allOf": [have[k], v]} if k in have else v for k, v in value.items()}}
             elif key == "required":
-                into[key] = list(dict.fromkeys([*have, *value]))
+                into[key] = [*have, *(one for one in value if one not in have)]
             elif key == "enum":
-                into[key] = [item for item in have if item in value]
+                into[key] = _in_both(have, value)
             elif key in _TIGHTEN:
                 into[key] = _TIGHTEN[key](have, value)
             elif key == "type":
                 into[key] = _common_type(have, value)
-            elif have != value and key not in _ANNOTATIONS:
-                self.relax(f"{path}.{key}", "allOf says it twice: the first is kept")
 
     # ── unions ─────────────────────────────────────────────────────────────────────
 
@@ -321,7 +347,7 @@ class _Compiler:
             if not self.target.type_lists and isinstance(member, Mapping) and member.get("type") == "null":
                 nullable = True
                 continue
-            kept.append(self.compile(member, f"{where}[{i}]", seen))
+            kept.append(self.compile(member, _at(where, i), seen))
         if nullable:
             result["nullable"] = True
         if len(kept) == 1 and nullable:
@@ -329,6 +355,40 @@ class _Compiler:
                 result.setdefault(key, value)
         elif kept:
             result["anyOf"] = kept if "anyOf" not in result else [*result["anyOf"], *kept]
+
+
+def _below(path: str, step: str) -> str:
+    """`step` below a path, cut where that is longer than anybody reads: names in a schema may be of any length."""
+    return _short(f"{path}.{step}" if path else step)
+
+
+def _at(path: str, index: int) -> str:
+    return _short(f"{path}[{index}]")
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= MAX_PATH else f"{path[: MAX_PATH - 3]}..."
+
+
+def _can_be_both(key: str, have: Json, value: Json) -> bool:
+    """Is there one value of a keyword that says both, or no need of one? What a caller wrote may be no schema."""
+    if key in ("required", "enum"):
+        return all(isinstance(one, list) for one in (have, value))
+    if key in _TIGHTEN:
+        return all(type(one) in (int, float) for one in (have, value))
+    if key == "properties":
+        return all(isinstance(one, Mapping) for one in (have, value))
+    return key == "type" or have == value or key in _ANNOTATIONS
+
+
+def _in_both(one: list[Json], other: list[Json]) -> list[Json]:
+    """The values of the first list that are in the second, too."""
+    known = set(map(_by_value, other))
+    return [item for item in one if _by_value(item) in known]
+
+
+def _by_value(item: Json) -> Any:
+    return encode(item) if isinstance(item, Mapping | list) else (isinstance(item, bool), item)
 
 
 # ── keywords ───────────────────────────────────────────────────────────────────────────
@@ -365,7 +425,7 @@ def _properties(
     work: _Compiler, result: Schema, notes: list[str], value: Json, where: str, schema: Any, seen: tuple[str, ...]
 ) -> None:
     if isinstance(value, Mapping) and value:
-        result["properties"] = {str(key): work.compile(item, f"{where}.{key}", seen) for key, item in value.items()}
+        result["properties"] = {key: work.compile(item, _below(where, key), seen) for key, item in value.items()}
 
 
 def _items(
@@ -380,7 +440,9 @@ def _items(
 def _prefix(
     work: _Compiler, result: Schema, notes: list[str], value: Json, where: str, schema: Any, seen: tuple[str, ...]
 ) -> None:
-    members = [work.compile(item, f"{where}[{i}]", seen) for i, item in enumerate(value)]
+    if not isinstance(value, list):
+        return work._note(notes, "prefixItems", value, where)
+    members = [work.compile(item, _at(where, i), seen) for i, item in enumerate(value)]
     if "prefixItems" in work.target.keys:
         result["prefixItems"] = members
     else:
@@ -470,17 +532,16 @@ def _format(work: _Compiler, result: Schema, notes: list[str], value: Json, wher
         work._note(notes, "format", value, where)
 
 
-def _exclusive(name: str, step: int) -> Any:
+def _exclusive(key: str, name: str, step: int) -> Any:
     def rule(
         work: _Compiler, result: Schema, notes: list[str], value: Json, where: str, schema: Any, seen: Any
     ) -> None:
-        bound = where.rpartition(".")[2]
         if schema.get("type") == "integer" and isinstance(value, int) and not isinstance(value, bool):
             result.setdefault(name, value + step)
         else:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 result.setdefault(name, value)
-            work._note(notes, bound, value, where)
+            work._note(notes, key, value, where)
 
     return rule
 
@@ -500,8 +561,8 @@ _RULES: Mapping[str, Any] = {
     "const": _const,
     "enum": _enum,
     "format": _format,
-    "exclusiveMinimum": _exclusive("minimum", 1),
-    "exclusiveMaximum": _exclusive("maximum", -1),
+    "exclusiveMinimum": _exclusive("exclusiveMinimum", "minimum", 1),
+    "exclusiveMaximum": _exclusive("exclusiveMaximum", "maximum", -1),
     "$defs": _definitions,
     "definitions": _definitions,
 }
@@ -582,7 +643,7 @@ def from_openapi(schema: Mapping[str, Json]) -> Schema:
     _order(result, schema.get("propertyOrdering") or schema.get("property_ordering"))
     if schema.get("nullable") is True:
         _allow_null(result)
-        if "enum" in result and None not in result["enum"]:
+        if isinstance(result.get("enum"), list) and None not in result["enum"]:
             result["enum"] = [*result["enum"], None]
     return result
 

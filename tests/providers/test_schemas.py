@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 from providers.schemas import (
     JSON_SUBSET,
+    MAX_INLINED,
     MAX_NODES,
+    MAX_PATH,
+    MAX_TOLD,
     OPENAPI,
     STRUCTURED,
     Target,
@@ -26,6 +29,7 @@ from tests.corpus import schema
 
 Json = Any
 TEXT = {"type": "string"}
+TARGETS = (JSON_SUBSET, OPENAPI, STRUCTURED)
 
 
 def compiled(value: Json, target: Target = JSON_SUBSET) -> Json:
@@ -362,3 +366,72 @@ def test_what_structured_output_keeps_to() -> None:
 def test_a_type_of_gemini_that_is_none(kind: Any) -> None:
     """A caller may write anything there; it stays as it is written."""
     assert {"type": kind, "description": "x"} == from_openapi({"type": kind, "description": "x"})
+
+
+# ── what is no schema, and what says very much in few bytes ────────────────────────────
+
+KEYWORDS = st.sampled_from(
+    [
+        *(
+            "enum",
+            "const",
+            "required",
+            "minimum",
+            "maxLength",
+            "exclusiveMinimum",
+            "type",
+            "format",
+            "nullable",
+            "title",
+        ),
+        *("properties", "items", "prefixItems", "additionalProperties", "anyOf", "oneOf", "allOf", "not", "if"),
+        *("$ref", "$defs", "definitions", "description", "pattern", "propertyOrdering"),
+    ]
+)
+PLAIN = st.none() | st.booleans() | st.integers() | st.sampled_from(["string", "OBJECT", "#", "#/$defs/a", "x", 1.5])
+ANYTHING = st.recursive(
+    PLAIN,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYWORDS | st.just("a"), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@settings(max_examples=300)
+@given(st.dictionaries(KEYWORDS, ANYTHING, max_size=5))
+def test_whatever_a_caller_calls_a_schema_is_compiled(target: Target, value: Json) -> None:
+    """It is the target's to refuse what is none; that we cannot read it is no fault of ours."""
+    compiled, _ = compile_schema(value, target)
+
+    assert isinstance(compiled, dict) and isinstance(from_openapi(value), dict)
+    json.dumps(compiled)
+
+
+@pytest.mark.parametrize("length", [3, 300, 30_000])
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_few_bytes_that_say_very_much_are_cut(target: Target, length: int) -> None:
+    """References that double at each step, names of any length, a long list of what is changed: all are bounded."""
+    names = ["a" * length, "b" * length]
+    odd: Json = {"if": {}, "then": {}, "minProperties": 1, "unevaluatedProperties": False}
+    levels: Json = {
+        f"n{i}": {"type": "object", "properties": {name: {"$ref": f"#/$defs/n{i + 1}"} for name in names}, **odd}
+        for i in range(30)
+    }
+    wide = {"n30": {"type": "string", "enum": ["x" * 50_000], **{f"x{i}": 1 for i in range(100)}}}
+    value = {**levels["n0"], "$defs": {**levels, **wide}}
+    compiled, relaxed = compile_schema(value, target)
+
+    assert len(json.dumps(compiled)) <= len(json.dumps(value)) + 2 * MAX_INLINED
+    assert len(relaxed) <= MAX_TOLD + 2 and all(len(one.path) <= MAX_PATH for one in relaxed)
+    assert any("too large" in one.reason for one in relaxed) or target.refs
+
+
+def test_what_two_enums_have_in_common_is_found_quickly() -> None:
+    """By value: 1 is 1.0 and is not true; however long they are."""
+    odd = compile_schema({"allOf": [{"enum": [1, True, [2], "a"]}, {"enum": [1.0, [2], "b"]}]}, JSON_SUBSET)[0]
+    many = [str(i) for i in range(20_000)]
+    started = time.process_time()
+    found = compile_schema({"allOf": [{"enum": many}, {"enum": many[::-1]}]}, JSON_SUBSET)[0]
+
+    assert "enum: [1,[2]]" in odd["description"] and many == found["enum"]
+    assert time.process_time() - started < 2
