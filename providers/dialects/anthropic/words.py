@@ -33,6 +33,8 @@ PATHS: Mapping[str, str] = {
     "messages[].content[].filename": "messages[].content[].title",
     "messages[].content[].content[].filename": "messages[].content[].content[].title",
     "messages[].content[].thought_signature": "messages[].content[].signature",
+    "messages[].content[].called": "messages[].content[].id",
+    "messages[].content[].answered": "messages[].content[].tool_use_id",
 }
 
 # ── taking apart, putting together ─────────────────────────────────────────────────────

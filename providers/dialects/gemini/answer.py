@@ -215,16 +215,23 @@ def finish_of(word: str | None, calls: bool, message: str | None) -> Finish:
         reason = "content_filter"
     elif word in _LENGTH:
         reason = "length"
-    elif word is None or word == "STOP" or word in _FAILED:
+    elif word is None or word == "STOP" or (word in _FAILED and calls):
         reason = "tool_calls" if calls else "stop"
+    elif word in _FAILED:
+        reason = "error"
     else:
         reason = "other"
     return Finish(reason=reason, raw=word, message=message)
 
 
+def failed(word: str | None) -> bool:
+    """Does a finishReason say that the model's answer failed?"""
+    return word in _FAILED
+
+
 def check_usable(finish: Finish | None, parts: Sequence[AnyPart]) -> None:
     """Raises UpstreamFailed for a candidate that failed and has nothing to show; another attempt may do better."""
-    if finish is None or finish.raw not in _FAILED or usable(parts):
+    if finish is None or not failed(finish.raw) or usable(parts):
         return
     raise failed_finish(finish)
 

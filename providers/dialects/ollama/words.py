@@ -47,6 +47,8 @@ PATHS: Mapping[str, str] = {name: f"options.{key}" for key, name in OPTIONS.item
     "reasoning": "think",
     "show_reasoning": "think",
     "inputs": "input",
+    "messages[].tool_calls[].called": "messages[].tool_calls[].id",
+    "messages[].answered": "messages[].tool_call_id",
 }
 
 #: Counts and times (nanoseconds) in the last line of an answer.

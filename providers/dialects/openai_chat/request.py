@@ -37,6 +37,8 @@ PATHS: Mapping[str, str] = {
     "end_user": "safety_identifier",
     "cache_key": "prompt_cache_key",
     "include_usage": "stream_options.include_usage",
+    "messages[].tool_calls[].called": "messages[].tool_calls[].id",
+    "messages[].answered": "messages[].tool_call_id",
 }
 
 # Parameters that are the same value on both sides: (canonical, wire).

@@ -136,7 +136,7 @@ CALL = {"toolUse": {"toolUseId": "t", "name": "f", "input": {}}}
         ("stop_sequence", {"text": "a"}, "stop"),
         ("guardrail_intervened", {"text": "a"}, "content_filter"),
         ("content_filtered", {"text": "a"}, "content_filter"),
-        ("malformed_tool_use", {"text": "a"}, "stop"),
+        ("malformed_tool_use", {"text": "a"}, "error"),
         ("new_word", {"text": "a"}, "other"),
     ],
 )
