@@ -104,7 +104,7 @@ class Decoder:
         said = spoken.get("content" if message is not None else "response")
         if said:
             self._text(TextDelta, said, out)
-        if message is not None and (len(message) > 2 or "content" not in message):
+        if message is not None and (len(message) > 2 or "content" not in message or "role" not in message):
             self._unusual(message, data, body.get("created_at"), out)
         if body.get("logprobs"):
             out.append(LogprobsDelta(logprobs=read_logprobs(body["logprobs"])))
