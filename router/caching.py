@@ -485,7 +485,7 @@ class _Said:
 
 
 def _failed(finish: Finish | None) -> bool:
-    return finish is not None and finish.reason == "error"
+    return finish is not None and (finish.failed or finish.reason == "error")
 
 
 def _ends_failed(event: StreamEvent) -> bool:

@@ -70,7 +70,7 @@ class Memory:
         return kept.made if kept is not None else None
 
     def join(self, value: object, made: tuple[Any, ...]) -> None:
-        """What is made of `made`, itself made of the value, is kept as long as it, but apart: each dialect makes another
+        """What is made of `made`, itself made of the value, is kept as long, but apart: each dialect makes another
         tuple of the same text, and what is made of one holds for that one alone. An empty tuple is everybody's.
         """
         kept = self._objects.get(id(value))

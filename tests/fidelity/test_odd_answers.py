@@ -14,7 +14,7 @@ from .answers import READ_STREAM, READ_WHOLE, in_order, told
 from .languages import fits
 from .neutral import Json
 from .test_streams import in_pieces
-from .through import CALLERS, CHAT, GEMINI, NAMES, lost, passed_on, tell
+from .through import CALLERS, CHAT, GEMINI, NAMES, ask, lost, passed_on, tell
 
 USAGE = {"promptTokenCount": 5, "candidatesTokenCount": 3, "totalTokenCount": 8}
 PICTURE = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
@@ -121,10 +121,11 @@ def test_arguments_that_are_no_json_end_a_gemini_answer_as_malformed() -> None:
 
 
 @pytest.mark.parametrize("caller", [name for name in CALLERS if name != "gemini"])
+@pytest.mark.parametrize("part", [{"text": "Hal"}, {"functionCall": {"name": "f"}}], ids=["text", "call"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_a_failure_after_some_words_is_named(caller: str, stream: bool) -> None:
+def test_a_failure_after_some_words_is_named(caller: str, part: Json, stream: bool) -> None:
     """It ends as what it said; that the model failed is told among the losses, with its own word."""
-    body = json.dumps(gemini({"text": "Hal"}, finish="MALFORMED_FUNCTION_CALL")).encode()
+    body = json.dumps(gemini(part, finish="MALFORMED_FUNCTION_CALL")).encode()
     losses: Losses = []
     if stream:
         passed_on(NAMES[caller], GEMINI, [b"data: " + body + b"\n\n"], losses)
@@ -200,3 +201,16 @@ def test_a_call_beside_no_content_arrives(caller: str) -> None:
 
     assert error is None
     assert ("tool_calls", ["f"]) == (choice.finish, [one.name for one in choice.calls])
+
+
+@pytest.mark.parametrize("upstream", ["openai.chat", "anthropic.messages"])
+def test_an_answer_without_a_word_comes_back_to_us(upstream: str) -> None:
+    """A client of Gemini keeps the content as it got it and sends it with the next question: it has a part."""
+    nothing: Json = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": []}
+    nothing |= {"stop_reason": "end_turn", "usage": {"input_tokens": 5, "output_tokens": 0}}
+    body = chat(content="") if upstream == "openai.chat" else nothing
+    answer = json.loads(tell(NAMES[upstream], GEMINI, WireResponse(status=200, body=json.dumps(body).encode())))
+    turns = [{"parts": [{"text": "Hi"}]}, answer["candidates"][0]["content"], {"parts": [{"text": "Well?"}]}]
+    request = GEMINI.decode_request(ask(GEMINI, {"contents": turns}))
+
+    assert ["user", "assistant", "user"] == [one.role for one in request.messages]

@@ -474,7 +474,8 @@ async def test_a_failure_that_the_callers_dialect_has_no_word_for_is_not_kept(pa
     """Gemini says that the model failed, after some words; most callers are told that it stopped, and of the loss."""
     task = "streamGenerateContent?alt=sse" if stream else "generateContent"
     path = path if path != "gemini" else f"/v1beta/models/g:{task}"
-    answer = gemini_answer("half", finish="MALFORMED_FUNCTION_CALL")
+    called = [{"functionCall": {"name": "f", "args": {}}}] if stream else []
+    answer = gemini_answer("half", parts=called, finish="MALFORMED_FUNCTION_CALL")
     body = {"model": "g", "max_tokens": 9, "messages": QUESTION["messages"], "input": "Hi", "stream": stream}
     if path.startswith("/v1beta"):
         body = {"contents": [{"parts": [{"text": "Hi"}]}]}

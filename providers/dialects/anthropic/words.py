@@ -113,7 +113,7 @@ def finish_word(finish: Finish, own: bool) -> tuple[str, bool]:
         return finish.raw, True
     if finish.reason == "stop" and finish.stop_sequence is not None:
         return "stop_sequence", True
-    return _WORDS.get(finish.reason, "end_turn"), finish.reason in _WORDS
+    return _WORDS.get(finish.reason, "end_turn"), finish.reason in _WORDS and not finish.failed
 
 
 def stop_details(finish: Finish) -> Object | None:

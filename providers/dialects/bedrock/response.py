@@ -197,11 +197,12 @@ def finish_of(word: Json, calls: bool) -> Finish:
     """What a stopReason means. `calls`: the answer holds calls for the caller to run."""
     said = word if type(word) is str else ""
     reason: FinishReason = _REASONS.get(said, "other" if said else "stop")
+    failed = calls and reason == "error"
     if calls and reason in ("stop", "error"):
         reason = "tool_calls"
     elif reason == "tool_calls" and not calls:
         reason = "stop"  # the service ran its own tools
-    return Finish(reason=reason, raw=said or None)
+    return Finish(reason=reason, raw=said or None, failed=failed)
 
 
 def check_usable(finish: Finish, useful: bool) -> None:

@@ -137,4 +137,5 @@ def finish_word(finish: Finish | None, own: bool) -> tuple[str, bool]:
         return "stop", False
     if own and finish.raw is not None:
         return finish.raw, True
-    return ("length" if finish.reason == "length" else "stop"), finish.reason in ("stop", "length", "tool_calls")
+    same = finish.reason in ("stop", "length", "tool_calls") and not finish.failed
+    return ("length" if finish.reason == "length" else "stop"), same
