@@ -392,3 +392,21 @@ def test_an_empty_schema_is_one() -> None:
     assert (
         {} == json.loads(raw_sent(NAMES["ollama.chat"], NAMES["ollama.chat"], json.dumps(body).encode(), "m"))["format"]
     )
+
+
+def test_a_choice_of_before_tools_is_named_as_it_was_written() -> None:
+    """`function_call` is what `tool_choice` was called; Ollama has nothing like either."""
+    body = {"model": "m", "messages": [HI], "functions": [{"name": "look"}], "function_call": {"name": "look"}}
+    sent = send(CHAT, NAMES["ollama.chat"], body, "llama3.1")
+
+    assert ["function_call"] == [one.field for one in sent.losses]
+    assert body == json.loads(raw_sent(CHAT, CHAT, json.dumps(body).encode(), "m"))
+
+
+def test_the_resolution_of_a_picture_in_the_instruction_is_named_as_it_was_written() -> None:
+    """As that of one in a content is."""
+    picture = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
+    part = picture | {"mediaResolution": {"level": "MEDIA_RESOLUTION_LOW"}}
+    sent = send(GEMINI, NAMES["ollama.chat"], {"contents": [HELLO], "systemInstruction": {"parts": [part]}}, "llama3.1")
+
+    assert ["systemInstruction.parts[0].mediaResolution"] == [one.field for one in sent.losses]

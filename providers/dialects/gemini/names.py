@@ -54,6 +54,7 @@ PATHS: Mapping[str, str] = {
     "contents[].parts[].called": "contents[].parts[].functionCall.id",
     "contents[].parts[].answered": "contents[].parts[].functionResponse.id",
     "contents[].parts[].detail": "contents[].parts[].mediaResolution",
+    "systemInstruction.parts[].detail": "systemInstruction.parts[].mediaResolution",
     "contents[].parts[].functionResponse.parts[].detail": "contents[].parts[].functionResponse.parts[].mediaResolution",
 }
 
