@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from providers.canonical.chat import Finish
+from providers.canonical.chat import ChatResponse, Finish
 from providers.canonical.errors import Overloaded, RouterError, UpstreamError
 from providers.canonical.stream import ChoiceEnd, StreamEvent
-from providers.dialect import Asked, StreamRelay, WireResponse
+from providers.dialect import Asked, StreamDecoder, StreamRelay, WireResponse
 from router import targeting
 from router.admission import Plan
 from router.alarm import Alarm, over, waiting
@@ -29,12 +29,14 @@ from router.answers import kept_none, stream_end_of
 from router.exchange import Exchange
 from router.limiting import Charge
 from router.mended import MendedExchange
+from router.record import AttemptRecord
 from router.relay import CallerGone, Door, Passing
 from router.shaped import ShapedExchange
 from router.spending import Spend
 from router.state.cache import Kept
 from router.state.flights import End, Flight, Hearing, Terms, few
 from router.state.seals import Note, SealTape
+from router.streaming import Translated
 from router.table import CacheSettings, Limits
 
 MOST_FAILED = 2  # calls that may fail before those who wait for them go on by themselves, all at once
@@ -348,8 +350,18 @@ class CachedExchange(Exchange):
         is_whole = record.stream_end == "done" if flight.streamed else record.status == 200
         return flight.keeps and is_whole and record.outcome == "ok" and self.sound
 
+    def _translated(self, asked: Asked, response: ChatResponse) -> WireResponse:
+        if any(_failed(choice.finish) for choice in response.choices):
+            self.sound = False
+        return super()._translated(asked, response)
+
+    def _translating(self, decoder: StreamDecoder, asked: Asked, attempt: AttemptRecord) -> Translated:
+        return super()._translating(_Heeded(decoder, self), asked, attempt)
+
     async def _says_failed(self, flight: Flight) -> bool:
-        """Does an answer that is complete say itself that it failed? Where it can be read, in its caller's dialect."""
+        """Does an answer that is complete say itself that it failed? Where it can be read, in its caller's dialect: one
+        that was translated has been looked at before, for many dialects have no word for it.
+        """
         if self.record.operation != "chat":
             return False
         try:
@@ -397,6 +409,29 @@ class CachedExchange(Exchange):
             given = len(pieces)
         if flight.end is not None:
             await door.end()
+
+
+class _Heeded:
+    """The decoder of a stream that is translated, and whether its answer says that it failed."""
+
+    def __init__(self, decoder: StreamDecoder, exchange: Exchange) -> None:
+        self._decoder = decoder
+        self._exchange = exchange
+        self.finished = decoder.finished
+
+    def feed(self, data: bytes) -> Sequence[StreamEvent]:
+        events = self._looked_at(self._decoder.feed(data))
+        self.finished = self._decoder.finished
+        return events
+
+    def close(self) -> Sequence[StreamEvent]:
+        return self._looked_at(self._decoder.close())
+
+    def _looked_at(self, events: Sequence[StreamEvent]) -> Sequence[StreamEvent]:
+        for event in events:
+            if type(event) is ChoiceEnd and _failed(event.finish):
+                self._exchange.sound = False
+        return events
 
 
 class _Said:
@@ -450,7 +485,7 @@ class _Said:
 
 
 def _failed(finish: Finish | None) -> bool:
-    return finish is not None and finish.reason == "error"
+    return finish is not None and (finish.failed or finish.reason == "error")
 
 
 def _ends_failed(event: StreamEvent) -> bool:

@@ -274,12 +274,16 @@ FinishReason: TypeAlias = Literal[
 
 
 class Finish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why the model stopped, in our word and in the provider's."""
+    """Why the model stopped, in our word and in the provider's.
+
+    `failed`: it failed after it had called tools, of which `reason` tells; after words alone `reason` is `error`.
+    """
 
     reason: FinishReason
     raw: str | None = None
     message: str | None = None  # the provider's explanation, when it gives one
     stop_sequence: str | None = None
+    failed: bool = False
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -98,12 +98,11 @@ def in_callers_words(losses: Iterable[Loss], request: Worded, names: Mapping[str
     A name with dots in it stands for what is below an item of a list: `tools[].parameters`, with as many brackets.
     """
     paths = request.paths or {}
-    nested = {name: path for name, path in names.items() if "." in name}
     seen: dict[tuple[str, str], Loss] = {}
     for loss in losses:
         field = loss.field
         if not loss.literal:
-            field = paths.get(field) or names.get(field) or (_respelled(field, nested) if nested else field)
+            field = paths.get(field) or names.get(field) or (_respelled(field, names) if "." in field else field)
         seen.setdefault((field, loss.kind), Loss(field, loss.kind, loss.reason))
     return list(seen.values())
 
@@ -111,11 +110,11 @@ def in_callers_words(losses: Iterable[Loss], request: Worded, names: Mapping[str
 _INDEX = re.compile(r"\[\d+\]")
 
 
-def _respelled(field: str, nested: Mapping[str, str]) -> str:
+def _respelled(field: str, names: Mapping[str, str]) -> str:
     """A path below an item of a list, in the caller's words: `tools[].parameters` may be `tools[].input_schema`."""
     general = _INDEX.sub("[]", field)
-    for name, path in nested.items():
-        if general == name or general.startswith(f"{name}."):
+    for name, path in names.items():
+        if "." in name and (general == name or general.startswith(f"{name}.")):
             pieces = (path + general[len(name) :]).split("[]")
             indexes = [*_INDEX.findall(field), ""]
             return "".join(piece + index for piece, index in zip(pieces, indexes, strict=True))
@@ -206,7 +205,7 @@ _SAYS_NOTHING = frozenset(
     | {"prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier", "store", "temperature"}
     | {"text", "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user", "verbosity"}
     | {"id", "index", "object", "status", "type", "obfuscation", "logprobs", "output_text"}
-    | {"completed_at", "createTime", "created_at", "billing", "access_programs", "metrics", "avgLogprobs"}
+    | {"completed_at", "createTime", "created_at", "billing", "access_programs", "metrics", "avgLogprobs", "token_id"}
 )
 #: What is carried as far as the caller's dialect has a form for it: sources of Gemini's, Anthropic's explanations.
 _IN_PART = frozenset({"groundingMetadata", "stop_details"})

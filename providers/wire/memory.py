@@ -70,11 +70,13 @@ class Memory:
         return kept.made if kept is not None else None
 
     def join(self, value: object, made: tuple[Any, ...]) -> None:
-        """What is made of `made`, itself made of the value, is kept with it. An empty tuple is everybody's."""
+        """What is made of `made`, itself made of the value, is kept as long, but apart: each dialect makes another
+        tuple of the same text, and what is made of one holds for that one alone. An empty tuple is everybody's.
+        """
         kept = self._objects.get(id(value))
         if kept is not None and made and id(made) not in self._objects:
             kept.objects.append(made)
-            self._objects[id(made)] = kept
+            self._objects[id(made)] = Kept(made, kept.about)
 
 
 #: Those of callers' requests.

@@ -10,8 +10,9 @@ import pytest
 from tests.corpus import schema
 
 from .neutral import Json
-from .through import CHAT, GEMINI, NAMES, Sent, ask, send
+from .through import CALLERS, CHAT, GEMINI, NAMES, Sent, ask, send
 
+RESPONSES = NAMES["openai.responses"]
 HI: Json = {"role": "user", "content": "Hi"}
 HELLO: Json = {"role": "user", "parts": [{"text": "Hi"}]}
 ODD = '{"b":12345678901234567890,"a":1.0,"c":1e2,"é":"\\u00e9","d":{"z":1,"y":2}}'
@@ -310,3 +311,102 @@ def test_arguments_and_results_keep_every_spelling(caller: str, upstream: str) -
     objects, said = out.replace(text, "").count(ODD), out.count(text)
 
     assert (OBJECTS.get(upstream, 0), 2) == (objects, objects + said), out
+
+
+# ── losses stand where the caller wrote what is lost ───────────────────────────────────
+
+STRANGE = "call|1"  # Bedrock takes letters, digits and _.:- alone
+CITED = {"type": "text", "text": "seen", "citations": [{"type": "char_location", "cited_text": "s"}]}
+USED: Json = {"type": "tool_use", "id": STRANGE, "name": "look", "input": {}}
+
+
+def with_id(caller: str) -> tuple[Json, list[str]]:
+    """A call with a strange id and its result; where both are written."""
+    call, result = chat_call("{}", identifier=STRANGE), {"role": "tool", "tool_call_id": STRANGE, "content": "seen"}
+    turn = {"role": "assistant", "content": "So.", "tool_calls": [call]}
+    match caller:
+        case "openai.chat" | "ollama.chat":
+            if caller == "ollama.chat":
+                turn = {**turn, "tool_calls": [{"id": STRANGE, "function": {"name": "look", "arguments": {}}}]}
+            return {"messages": [HI, turn, result]}, ["messages[1].tool_calls[0].id", "messages[2].tool_call_id"]
+        case "anthropic.messages":
+            answer = {"type": "tool_result", "tool_use_id": STRANGE, "content": [CITED]}
+            turns = [{"role": "assistant", "content": [USED]}, {"role": "user", "content": [answer]}]
+            places = ["messages[1].content[0].id", "messages[2].content[0].content[0].citations"]
+            return {"messages": [HI, *turns]}, [*places, "messages[2].content[0].tool_use_id"]
+        case "gemini":
+            part = {"functionCall": {"name": "look", "args": {}, "id": STRANGE}}
+            answer = {"functionResponse": {"name": "look", "response": {}, "id": STRANGE}}
+            turns = [HELLO, {"role": "model", "parts": [part]}, {"role": "user", "parts": [answer]}]
+            return {"contents": turns}, [
+                "contents[1].parts[0].functionCall.id",
+                "contents[2].parts[0].functionResponse.id",
+            ]
+    item = {"type": "function_call", "id": "fc_1", "call_id": STRANGE, "name": "look", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": STRANGE, "output": "seen"}
+    return {"input": [HI, item, output]}, ["input[1].call_id", "input[1].id", "input[2].call_id"]
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_what_is_lost_of_calls_and_results_is_named_where_it_stands(caller: str) -> None:
+    """Every caller has its own words for the id of a call; and what is cited within a result is named, too."""
+    body, places = with_id(caller)
+    model = {} if caller == "gemini" else {"model": "m"}
+    model |= {"max_tokens": 9} if caller == "anthropic.messages" else {}
+    sent = send(NAMES[caller], NAMES["bedrock.converse"], {**model, **body}, "amazon.nova-lite-v1:0")
+
+    assert places == sorted(one.field for one in sent.losses if one.kind != "invented")
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {
+            "type": "reasoning",
+            "id": "rs_1",
+            "summary": [{"type": "summary_text", "text": "hm"}],
+            "status": "incomplete",
+        },
+        {"type": "image_generation_call", "id": "ig_1", "result": "iVBORw0KGgo=", "status": "generating"},
+    ],
+    ids=lambda item: str(item["type"]),
+)
+def test_what_stands_beside_what_an_item_says_is_named(item: Json) -> None:
+    """Items of the model that mean something elsewhere are more than that: each key of them has its loss."""
+    more = {**item, "quality": "high", "tags": ["a"]}
+    said = {"role": "assistant", "content": "So."}
+    sent = send(RESPONSES, GEMINI, {"model": "m", "input": [HI, more, said, HI]}, "gemini-2.5-flash")
+    named = {one.field for one in sent.losses}
+
+    assert sent.error is None
+    assert {"input[1].id", "input[1].status", "input[1].quality", "input[1].tags"} <= named
+
+
+def test_an_empty_schema_is_one() -> None:
+    """Ollama's callers ask for any JSON with it."""
+    body = {"model": "m", "messages": [HI], "format": {}}
+    sent = send(NAMES["ollama.chat"], CHAT, body, "m")
+
+    assert {"type": "json_schema", "json_schema": {"name": "answer", "schema": {}}} == sent.body["response_format"]
+    assert ["format"] == [one.field for one in sent.losses]
+    assert (
+        {} == json.loads(raw_sent(NAMES["ollama.chat"], NAMES["ollama.chat"], json.dumps(body).encode(), "m"))["format"]
+    )
+
+
+def test_a_choice_of_before_tools_is_named_as_it_was_written() -> None:
+    """`function_call` is what `tool_choice` was called; Ollama has nothing like either."""
+    body = {"model": "m", "messages": [HI], "functions": [{"name": "look"}], "function_call": {"name": "look"}}
+    sent = send(CHAT, NAMES["ollama.chat"], body, "llama3.1")
+
+    assert ["function_call"] == [one.field for one in sent.losses]
+    assert body == json.loads(raw_sent(CHAT, CHAT, json.dumps(body).encode(), "m"))
+
+
+def test_the_resolution_of_a_picture_in_the_instruction_is_named_as_it_was_written() -> None:
+    """As that of one in a content is."""
+    picture = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
+    part = picture | {"mediaResolution": {"level": "MEDIA_RESOLUTION_LOW"}}
+    sent = send(GEMINI, NAMES["ollama.chat"], {"contents": [HELLO], "systemInstruction": {"parts": [part]}}, "llama3.1")
+
+    assert ["systemInstruction.parts[0].mediaResolution"] == [one.field for one in sent.losses]

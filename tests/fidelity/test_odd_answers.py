@@ -14,7 +14,7 @@ from .answers import READ_STREAM, READ_WHOLE, in_order, told
 from .languages import fits
 from .neutral import Json
 from .test_streams import in_pieces
-from .through import CALLERS, CHAT, GEMINI, NAMES, lost, passed_on, tell
+from .through import CALLERS, CHAT, GEMINI, NAMES, ask, lost, passed_on, tell
 
 USAGE = {"promptTokenCount": 5, "candidatesTokenCount": 3, "totalTokenCount": 8}
 PICTURE = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
@@ -118,3 +118,99 @@ def test_arguments_that_are_no_json_end_a_gemini_answer_as_malformed() -> None:
 
     assert "MALFORMED_FUNCTION_CALL" == candidate["finishReason"]
     assert '{"a":' in candidate["finishMessage"]
+
+
+@pytest.mark.parametrize("caller", [name for name in CALLERS if name != "gemini"])
+@pytest.mark.parametrize("part", [{"text": "Hal"}, {"functionCall": {"name": "f"}}], ids=["text", "call"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_failure_after_some_words_is_named(caller: str, part: Json, stream: bool) -> None:
+    """It ends as what it said; that the model failed is told among the losses, with its own word."""
+    body = json.dumps(gemini(part, finish="MALFORMED_FUNCTION_CALL")).encode()
+    losses: Losses = []
+    if stream:
+        passed_on(NAMES[caller], GEMINI, [b"data: " + body + b"\n\n"], losses)
+    else:
+        tell(GEMINI, NAMES[caller], WireResponse(status=200, body=body), losses)
+
+    assert ["approximated"] == [one.kind for one in losses if "MALFORMED_FUNCTION_CALL" in one.reason]
+
+
+SSE, LINES = "data: {}\n\n", "{}\n"
+#: Of each upstream the end of a stream; and pieces before it, each with something that nobody knows.
+UNKNOWN: dict[str, tuple[str, list[Json], list[Json]]] = {
+    "openai.chat": (
+        SSE,
+        [
+            {"choices": [{"delta": {"content": "a", "mood": "x"}}]},
+            {"choices": [{"delta": {"content": "b"}, "mood": "x"}]},
+            {"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "c", "mood": "x", "function": {"name": "f"}}]}}]},
+            {"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "mood": "x"}}]}}]},
+        ],
+        [{"choices": [{"delta": {}, "finish_reason": "stop"}]}],
+    ),
+    "ollama.chat": (
+        LINES,
+        [{"message": {"role": "assistant", "content": "a", "mood": "x"}}, {"message": {"content": "a", "mood": "x"}}],
+        [{"message": {"content": ""}, "done": True, "done_reason": "stop"}],
+    ),
+    "anthropic.messages": (
+        SSE,
+        [
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "", "mood": "x"}},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "mood": "x"}},
+            {"type": "content_block_start", "index": 0}
+            | {"content_block": {"type": "redacted_thinking", "data": "c2ln", "mood": "x"}},
+        ],
+        [{"type": "content_block_stop", "index": 0}, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("upstream", "caller", "piece"),
+    [
+        (upstream, caller, piece)
+        for upstream, (_, pieces, _) in UNKNOWN.items()
+        for caller in CALLERS
+        if caller != upstream
+        for piece in range(len(pieces))
+    ],
+)
+def test_what_nobody_knows_of_a_stream_is_named(upstream: str, caller: str, piece: int) -> None:
+    """As it is of a whole answer: wherever in a piece it stands."""
+    form, pieces, end = UNKNOWN[upstream]
+    data = "".join(form.replace("{}", json.dumps(one)) for one in (pieces[piece], *end))
+    losses: Losses = []
+    _, error = passed_on(NAMES[caller], NAMES[upstream], [data.encode()], losses)
+
+    assert error is None
+    assert "mood" in [one.field for one in losses]
+
+
+@pytest.mark.parametrize("caller", [name for name in CALLERS if name != "ollama.chat"])
+def test_a_call_beside_no_content_arrives(caller: str) -> None:
+    """A line of Ollama's with a call and nothing else in its message, as some servers write it."""
+    lines = [
+        {"message": {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}},
+        {"message": {"role": "assistant"}, "done": True, "done_reason": "stop"},
+    ]
+    data, error = passed_on(
+        NAMES[caller], NAMES["ollama.chat"], [b"".join(json.dumps(one).encode() + b"\n" for one in lines)]
+    )
+    choice = READ_STREAM[caller](data).choices[0]
+
+    assert error is None
+    assert ("tool_calls", ["f"]) == (choice.finish, [one.name for one in choice.calls])
+
+
+@pytest.mark.parametrize("upstream", ["openai.chat", "anthropic.messages"])
+def test_an_answer_without_a_word_comes_back_to_us(upstream: str) -> None:
+    """A client of Gemini keeps the content as it got it and sends it with the next question: it has a part."""
+    nothing: Json = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": []}
+    nothing |= {"stop_reason": "end_turn", "usage": {"input_tokens": 5, "output_tokens": 0}}
+    body = chat(content="") if upstream == "openai.chat" else nothing
+    answer = json.loads(tell(NAMES[upstream], GEMINI, WireResponse(status=200, body=json.dumps(body).encode())))
+    turns = [{"parts": [{"text": "Hi"}]}, answer["candidates"][0]["content"], {"parts": [{"text": "Well?"}]}]
+    request = GEMINI.decode_request(ask(GEMINI, {"contents": turns}))
+
+    assert ["user", "assistant", "user"] == [one.role for one in request.messages]

@@ -468,6 +468,26 @@ async def test_an_answer_that_says_itself_that_it_failed_is_not_kept() -> None:
         )
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages", "/v1/responses", "gemini"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_failure_that_the_callers_dialect_has_no_word_for_is_not_kept(path: str, stream: bool) -> None:
+    """Gemini says that the model failed, after some words; most callers are told that it stopped, and of the loss."""
+    task = "streamGenerateContent?alt=sse" if stream else "generateContent"
+    path = path if path != "gemini" else f"/v1beta/models/g:{task}"
+    called = [{"functionCall": {"name": "f", "args": {}}}] if stream else []
+    answer = gemini_answer("half", parts=called, finish="MALFORMED_FUNCTION_CALL")
+    body = {"model": "g", "max_tokens": 9, "messages": QUESTION["messages"], "input": "Hi", "stream": stream}
+    if path.startswith("/v1beta"):
+        body = {"contents": [{"parts": [{"text": "Hi"}]}]}
+    async with caching() as (gateway, upstream):
+        once = sse(answer) if stream else json_answer(answer)
+        upstream.script(once, once)
+        first, second = await ask(gateway, body, path), await ask(gateway, body, path)
+
+        assert ["miss", "miss"] == [said(first), said(second)] and 2 == len(upstream.requests)
+        assert b"half" in first.body and stream == (first.headers["content-type"].startswith("text/event-stream"))
+
+
 async def test_an_answer_that_breaks_its_schema_is_not_kept() -> None:
     """Whoever asks again hopes for a better one."""
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}

@@ -327,9 +327,15 @@ class _Block:
         out.append(PartEnd(index=self.part))
 
 
+def _unknown(raw: Object, known: Sequence[str]) -> Object | None:
+    """What else the start of a block says."""
+    return leftovers({key: value for key, value in raw.items() if key not in known})[0]
+
+
 class _TextBlock(_Block):
     def __init__(self, stream: Decoder, raw: Object, out: list[StreamEvent]) -> None:
         super().__init__(stream, raw, out)
+        self._extra = _unknown(raw, ("type", "text", "citations"))
         if raw.get("text"):
             self.text(stream, raw["text"], out)
         for citation in raw.get("citations") or ():
@@ -340,7 +346,9 @@ class _TextBlock(_Block):
             raise TypeError("text")
         if self.part < 0:
             self.part = stream.number()
-        out.append(TextDelta(index=self.part, text=text))
+            out.append(TextDelta(index=self.part, text=text, extra=self._extra))
+        else:
+            out.append(TextDelta(index=self.part, text=text))
 
     def delta(self, stream: Decoder, kind: Json, delta: Object, out: list[StreamEvent]) -> None:
         if kind == "citations_delta":
@@ -360,6 +368,7 @@ class _TextBlock(_Block):
 class _ThinkingBlock(_Block):
     def __init__(self, stream: Decoder, raw: Object, out: list[StreamEvent]) -> None:
         super().__init__(stream, raw, out)
+        self._extra = _unknown(raw, ("type", "thinking", "signature"))
         self._signature = raw.get("signature") or ""
         if raw.get("thinking"):
             self._think(stream, raw["thinking"], out)
@@ -369,7 +378,9 @@ class _ThinkingBlock(_Block):
             raise TypeError("thinking")
         if self.part < 0:
             self.part = stream.number()
-        out.append(ReasoningDelta(index=self.part, text=text))
+            out.append(ReasoningDelta(index=self.part, text=text, extra=self._extra))
+        else:
+            out.append(ReasoningDelta(index=self.part, text=text))
 
     def delta(self, stream: Decoder, kind: Json, delta: Object, out: list[StreamEvent]) -> None:
         if kind == "thinking_delta":
@@ -389,7 +400,7 @@ class _ThinkingBlock(_Block):
 class _RedactedBlock(_Block):
     def __init__(self, stream: Decoder, raw: Object, out: list[StreamEvent]) -> None:
         super().__init__(stream, raw, out)
-        part = Reasoning(redacted=True, seal=read_seal(raw["data"], ""))
+        part = Reasoning(redacted=True, seal=read_seal(raw["data"], ""), extra=_unknown(raw, ("type", "data")))
         out.append(PartWhole(index=stream.number(), part=part))
 
     def stop(self, stream: Decoder, out: list[StreamEvent]) -> None:
@@ -410,8 +421,7 @@ class _CallBlock(_Block):
         self._given = raw.get("input") or {}
         stream.called(name)
         if not self._is_answer:
-            rest = {key: value for key, value in raw.items() if key not in ("type", "id", "name", "input")}
-            extra, _ = leftovers(rest)
+            extra = _unknown(raw, ("type", "id", "name", "input"))
             out.append(ToolCallStart(index=self.part, id=read_id(raw["id"]), name=read_name(name), extra=extra))
 
     def delta(self, stream: Decoder, kind: Json, delta: Object, out: list[StreamEvent]) -> None:

@@ -33,6 +33,8 @@ PATHS: Mapping[str, str] = {
     "messages[].content[].filename": "messages[].content[].title",
     "messages[].content[].content[].filename": "messages[].content[].content[].title",
     "messages[].content[].thought_signature": "messages[].content[].signature",
+    "messages[].content[].called": "messages[].content[].id",
+    "messages[].content[].answered": "messages[].content[].tool_use_id",
 }
 
 # ── taking apart, putting together ─────────────────────────────────────────────────────
@@ -111,7 +113,7 @@ def finish_word(finish: Finish, own: bool) -> tuple[str, bool]:
         return finish.raw, True
     if finish.reason == "stop" and finish.stop_sequence is not None:
         return "stop_sequence", True
-    return _WORDS.get(finish.reason, "end_turn"), finish.reason in _WORDS
+    return _WORDS.get(finish.reason, "end_turn"), finish.reason in _WORDS and not finish.failed
 
 
 def stop_details(finish: Finish) -> Object | None:

@@ -199,14 +199,17 @@ class Conversation:
                 return []
 
     def _text(self, part: Text) -> list[Object]:
-        if part.citations:
-            at = part.citations[0].at or join(part.at, "annotations")
-            self._losses.append(dropped(at, "the target takes no citations"))
+        self._lose_citations(part)
         if part.text.strip():
             return [{"text": part.text}]
         if part.text:
             self._losses.append(dropped(part.at or "messages", "the target takes no blank text: it is left out"))
         return []
+
+    def _lose_citations(self, part: Text) -> None:
+        if part.citations:
+            at = part.citations[0].at or join(part.at, "annotations")
+            self._losses.append(dropped(at, "the target takes no citations"))
 
     def _reasoning(self, part: Reasoning) -> list[Object]:
         if part.seal is None or part.seal.origin != FAMILY:
@@ -219,12 +222,14 @@ class Conversation:
     def _call(self, part: ToolCall) -> Object:
         name = written_name(part.name, join(part.at, "name"))
         self.called[name] = None
-        return {"toolUse": {"toolUseId": self._id(part.id, part.at), "name": name, "input": self._input(part)}}
+        made = self._id(part.id, join(part.at, "called"))
+        return {"toolUse": {"toolUseId": made, "name": name, "input": self._input(part)}}
 
     def _id(self, identifier: str, at: str) -> str:
+        """An id as the service takes it. Each dialect has its own word for it, which its `paths` know."""
         written = written_id(identifier)
         if written != identifier:
-            self._losses.append(approximated(join(at, "id"), "the target takes no such ids: another is sent"))
+            self._losses.append(approximated(at, "the target takes no such ids: another is sent"))
         return written
 
     def _input(self, part: ToolCall) -> Json:
@@ -247,7 +252,8 @@ class Conversation:
 
     def _result(self, part: ToolResult) -> Object:
         content = [block for inner in part.parts for block in self._inner(inner)]
-        result: Object = {"toolUseId": self._id(part.call_id, part.at), "content": content or [{"text": ""}]}
+        answered = self._id(part.call_id, join(part.at, "answered"))
+        result: Object = {"toolUseId": answered, "content": content or [{"text": ""}]}
         if part.is_error:
             result["status"] = "error"  # success goes without saying: some models refuse the field
         return {"toolResult": result}
@@ -257,6 +263,7 @@ class Conversation:
             at = part.cache.at or join(part.at, "cache_control")
             self._losses.append(dropped(at, "the target takes no cache marks inside results"))
         if isinstance(part, Text):
+            self._lose_citations(part)
             return [{"text": part.text}]
         if isinstance(part, Media):
             block = self._media(part, "user")

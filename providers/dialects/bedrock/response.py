@@ -39,8 +39,8 @@ _REASONS: dict[str, FinishReason] = {
     "model_context_window_exceeded": "length",
     "guardrail_intervened": "content_filter",
     "content_filtered": "content_filter",
-    "malformed_model_output": "stop",  # where there is something to show; else the answer is an error
-    "malformed_tool_use": "stop",
+    "malformed_model_output": "error",
+    "malformed_tool_use": "error",
 }
 _FAILED = frozenset({"malformed_model_output", "malformed_tool_use"})
 #: Blocks that are understood; whatever else comes is kept as it is.
@@ -197,11 +197,12 @@ def finish_of(word: Json, calls: bool) -> Finish:
     """What a stopReason means. `calls`: the answer holds calls for the caller to run."""
     said = word if type(word) is str else ""
     reason: FinishReason = _REASONS.get(said, "other" if said else "stop")
-    if reason == "stop" and calls:
+    failed = calls and reason == "error"
+    if calls and reason in ("stop", "error"):
         reason = "tool_calls"
     elif reason == "tool_calls" and not calls:
         reason = "stop"  # the service ran its own tools
-    return Finish(reason=reason, raw=said or None)
+    return Finish(reason=reason, raw=said or None, failed=failed)
 
 
 def check_usable(finish: Finish, useful: bool) -> None:

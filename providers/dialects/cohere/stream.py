@@ -194,13 +194,14 @@ class Decoder:
 
     def _say(self, place: Json, kind: type, value: Json, out: list[StreamEvent]) -> None:
         said = as_text(value)
+        place = 0 if place is None else place
         if self._open is None or self._open != place or self._kind is not kind:
             self._begin(place, kind, out)
         out.append(kind(index=self._parts - 1, text=said))
 
     def _begin(self, place: Json, kind: type, out: list[StreamEvent]) -> None:
         self._shut(out)
-        self._open = 0 if place is None else place
+        self._open = place
         self._kind = kind
         if kind is TextDelta:
             self._texts[self._open] = self._parts

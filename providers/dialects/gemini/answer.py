@@ -215,16 +215,23 @@ def finish_of(word: str | None, calls: bool, message: str | None) -> Finish:
         reason = "content_filter"
     elif word in _LENGTH:
         reason = "length"
-    elif word is None or word == "STOP" or word in _FAILED:
+    elif word is None or word == "STOP" or (word in _FAILED and calls):
         reason = "tool_calls" if calls else "stop"
+    elif word in _FAILED:
+        reason = "error"
     else:
         reason = "other"
-    return Finish(reason=reason, raw=word, message=message)
+    return Finish(reason=reason, raw=word, message=message, failed=calls and word in _FAILED)
+
+
+def failed(word: str | None) -> bool:
+    """Does a finishReason say that the model's answer failed?"""
+    return word in _FAILED
 
 
 def check_usable(finish: Finish | None, parts: Sequence[AnyPart]) -> None:
     """Raises UpstreamFailed for a candidate that failed and has nothing to show; another attempt may do better."""
-    if finish is None or finish.raw not in _FAILED or usable(parts):
+    if finish is None or not failed(finish.raw) or usable(parts):
         return
     raise failed_finish(finish)
 
@@ -555,7 +562,7 @@ def _encode_choice(choice: Choice, own: bool, losses: Losses) -> dict[str, Json]
             finish = Finish(reason="error", raw="MALFORMED_FUNCTION_CALL", message=written)
         elif written is not None:
             parts.append(written)
-    content = _content(parts, form)
+    content = _content(parts if parts or own else [{"text": ""}], form)  # it comes back to us, where none is refused
     if content is not False:
         candidate["content"] = content
     word = encode_finish(finish, own, losses)
@@ -595,7 +602,7 @@ def encode_finish(finish: Finish | None, own: bool, losses: Losses) -> str | Non
     """finishReason for a caller of this dialect. An end that it has no word for is named."""
     if own:
         return finish.raw if finish is not None else None
-    if finish is not None and finish.reason in ("other", "pause"):
+    if finish is not None and (finish.failed or finish.reason in ("other", "pause")):
         losses.append(approximated("finishReason", f"the answer ended with {finish.raw or finish.reason}"))
     if finish is not None:
         lose_stop(finish, losses)

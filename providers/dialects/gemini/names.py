@@ -51,7 +51,10 @@ PATHS: Mapping[str, str] = {
     "inputs": "content",
     "dimensions": "outputDimensionality",
     "task": "taskType",
+    "contents[].parts[].called": "contents[].parts[].functionCall.id",
+    "contents[].parts[].answered": "contents[].parts[].functionResponse.id",
     "contents[].parts[].detail": "contents[].parts[].mediaResolution",
+    "systemInstruction.parts[].detail": "systemInstruction.parts[].mediaResolution",
     "contents[].parts[].functionResponse.parts[].detail": "contents[].parts[].functionResponse.parts[].mediaResolution",
 }
 

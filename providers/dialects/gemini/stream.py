@@ -63,6 +63,7 @@ from providers.dialects.gemini.answer import (
     encode_logprobs,
     encode_time,
     encode_usage,
+    failed,
     failed_finish,
     finish_of,
     finish_word,
@@ -301,9 +302,8 @@ class Decoder:
     def _check_end(self, choice: _Choice) -> None:
         if choice.word is None:
             raise StreamTruncated("the upstream's stream ended without a finish reason")
-        finish = finish_of(choice.word, choice.calls, choice.message)
-        if not choice.useful and finish.reason in ("stop", "tool_calls") and choice.word != "STOP":
-            raise failed_finish(finish)
+        if not choice.useful and failed(choice.word):
+            raise failed_finish(finish_of(choice.word, choice.calls, choice.message))
 
     # ── one chunk ──────────────────────────────────────────────────────────────────
 

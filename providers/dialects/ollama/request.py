@@ -160,9 +160,9 @@ def _tool(raw: Object, at: str) -> Tool | ServerTool:
 
 
 def _format(rest: Object) -> ResponseFormat | None:
-    if not rest.get("format"):
+    if rest.get("format") in (None, ""):
         return None
-    wanted = rest.pop("format")
+    wanted = rest.pop("format")  # `{}` is a schema, too: any JSON
     if wanted == "json":
         return ResponseFormat(kind="json_object", at="format")
     return ResponseFormat(kind="json_schema", schema=wanted, form={"schema": "format"}, at="format")

@@ -26,11 +26,12 @@ from providers.wire.lines import LineDecoder
 from .answer import read_logprobs, read_usage
 from .errors import decode_error
 from .messages import arguments_in, read_call, take_images
-from .words import COUNTS, NAME, Json, Object, finish_of, seconds_of
+from .words import COUNTS, NAME, Json, Object, finish_of, leftovers, seconds_of
 
 _KNOWN = frozenset(
     {*COUNTS, "model", "created_at", "message", "response", "thinking", "done", "done_reason", "logprobs"}
 )
+_OF_MESSAGE = frozenset({"role", "content", "thinking", "images", "tool_calls"})
 
 
 class Decoder:
@@ -43,6 +44,7 @@ class Decoder:
         self._open: type | None = None  # the kind of the part that is open
         self._parts = 0
         self._calls = 0
+        self._said: Object = {}  # of the messages, what nobody knows
         self.finished = False
 
     def feed(self, data: bytes, /) -> Sequence[StreamEvent]:
@@ -102,7 +104,7 @@ class Decoder:
         said = spoken.get("content" if message is not None else "response")
         if said:
             self._text(TextDelta, said, out)
-        if message is not None and len(message) > 2:
+        if message is not None and (len(message) > 2 or "content" not in message or "role" not in message):
             self._unusual(message, data, body.get("created_at"), out)
         if body.get("logprobs"):
             out.append(LogprobsDelta(logprobs=read_logprobs(body["logprobs"])))
@@ -135,7 +137,9 @@ class Decoder:
             self._open = None
 
     def _unusual(self, message: Object, data: bytes, created_at: Json, out: list[StreamEvent]) -> None:
-        """Images and calls come whole, each in one line."""
+        """Images and calls come whole, each in one line; what nobody knows is kept for the end."""
+        if not _OF_MESSAGE.issuperset(message):
+            self._said.update((key, value) for key, value in message.items() if key not in _OF_MESSAGE)
         for image in take_images(dict(message), "message"):
             self._shut(out)
             out.append(PartWhole(index=self._parts, part=image))
@@ -162,7 +166,9 @@ class Decoder:
     def _finish(self, body: Object, out: list[StreamEvent]) -> None:
         self.finished = True
         self._shut(out)
-        out.append(ChoiceEnd(finish=finish_of(body.get("done_reason"), calls=self._calls > 0)))
+        finish = finish_of(body.get("done_reason"), calls=self._calls > 0)
+        said, _ = leftovers(self._said)
+        out.append(ChoiceEnd(finish=finish, extra={"message": said} if said else None))
         usage = read_usage(body)
         if usage is not None:
             out.append(UsageUpdate(usage=usage))

@@ -47,6 +47,8 @@ PATHS: Mapping[str, str] = {name: f"options.{key}" for key, name in OPTIONS.item
     "reasoning": "think",
     "show_reasoning": "think",
     "inputs": "input",
+    "messages[].tool_calls[].called": "messages[].tool_calls[].id",
+    "messages[].answered": "messages[].tool_call_id",
 }
 
 #: Counts and times (nanoseconds) in the last line of an answer.
@@ -135,4 +137,5 @@ def finish_word(finish: Finish | None, own: bool) -> tuple[str, bool]:
         return "stop", False
     if own and finish.raw is not None:
         return finish.raw, True
-    return ("length" if finish.reason == "length" else "stop"), finish.reason in ("stop", "length", "tool_calls")
+    same = finish.reason in ("stop", "length", "tool_calls") and not finish.failed
+    return ("length" if finish.reason == "length" else "stop"), same

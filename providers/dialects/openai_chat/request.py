@@ -37,6 +37,8 @@ PATHS: Mapping[str, str] = {
     "end_user": "safety_identifier",
     "cache_key": "prompt_cache_key",
     "include_usage": "stream_options.include_usage",
+    "messages[].tool_calls[].called": "messages[].tool_calls[].id",
+    "messages[].answered": "messages[].tool_call_id",
 }
 
 # Parameters that are the same value on both sides: (canonical, wire).
@@ -104,6 +106,8 @@ def decode(asked: Asked) -> ChatRequest:
             **fields,
         )
     choice = _tool_choice(rest)
+    if choice is not None and choice.at != "tool_choice":
+        paths["tool_choice"] = choice.at
     stop = rest.get("stop")
     if stop:
         del rest["stop"]
@@ -310,7 +314,8 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits = PLAIN)
             body[wire] = value
     if own:
         for name, path in (request.paths or {}).items():
-            body[path] = body.pop(PATHS.get(name, name))
+            if (usual := PATHS.get(name, name)) in body:
+                body[path] = body.pop(usual)
     else:
         _fit(request, body, losses, traits, more=more)
     _write_tools(request, body, losses, own, plain=not traits.quirks)

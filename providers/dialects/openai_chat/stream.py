@@ -47,6 +47,12 @@ _TOP = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation"}
 )
 _CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
+_DELTA = frozenset(
+    {"role", "content", "refusal", "tool_calls", "function_call", "annotations", "images", "audio", "extra_content"}
+    | {"reasoning_content", "reasoning", "reasoning_details"}
+)
+_CALL = frozenset({"index", "id", "type", "function", "custom", "extra_content"})
+_FUNCTION = frozenset({"name", "arguments", "input"})
 
 
 class _UsualDelta(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -334,6 +340,8 @@ class _Choice:
         self._said: list[str] = []
         self._details: Details | None = None  # OpenRouter's, of thinking
         self._is_told = False  # outside of them, too
+        self._around: Object = {}  # what stood beside the deltas, and nobody knows
+        self._unknown: Object = {}  # the same in them
         self._legacy: _Call | None = None
 
     @property
@@ -342,6 +350,8 @@ class _Choice:
         return self._open is TextDelta and not self.ended
 
     def read(self, raw: Object, out: list[StreamEvent]) -> None:
+        if not _CHOICE.issuperset(raw):
+            self._around.update((key, value) for key, value in raw.items() if key not in _CHOICE)
         delta = raw.get("delta")
         if delta:
             if self.ended:
@@ -354,6 +364,11 @@ class _Choice:
         finish = raw.get("finish_reason")
         if finish is not None and not self.ended and (finish or self._calls):
             self.finish(finish, raw, out)
+
+    def _keep(self, said: Json, known: frozenset[str]) -> None:
+        """What nobody knows of a message, for its end."""
+        if type(said) is dict and not known.issuperset(said):
+            self._unknown.update((key, value) for key, value in said.items() if key not in known)
 
     def _late(self, delta: Object) -> None:
         """After its finish_reason a choice says nothing more; OpenRouter repeats an empty delta with the usage."""
@@ -391,6 +406,7 @@ class _Choice:
             self._sign(dict(delta), out)
 
     def _unusual(self, delta: Object, out: list[StreamEvent]) -> None:
+        self._keep(delta, _DELTA)
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         self._is_told = self._is_told or bool(thought)
         if delta.get("reasoning_details"):
@@ -475,6 +491,8 @@ class _Choice:
         custom = raw.get("type") == "custom" or ("custom" in raw and not raw.get("function"))  # Snowflake writes both
         kind = "custom" if custom else "function"
         inner = raw.get(kind) or {}
+        self._keep(raw, _CALL)
+        self._keep(inner, _FUNCTION)
         if not call.name and inner.get("name"):
             call.name = as_text(inner["name"])
             call.kind = kind
@@ -561,7 +579,6 @@ class _Choice:
             self._audio["transcript"] = "".join(self._said)
             self._whole(read_audio(self._audio, ""), out)
         self.ended = True
-        extra = None
-        if not _CHOICE.issuperset(raw):
-            extra = {key: value for key, value in raw.items() if key not in _CHOICE} or None
-        out.append(ChoiceEnd(choice=self.index, finish=finish, extra=extra))
+        self._keep(self._around.pop("message", None), _DELTA)  # Writer's: a message beside the delta
+        extra = self._around | ({"message": self._unknown} if self._unknown else {})
+        out.append(ChoiceEnd(choice=self.index, finish=finish, extra=extra or None))

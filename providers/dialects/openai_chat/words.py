@@ -55,8 +55,8 @@ def finish_word(finish: Finish, own: bool, legacy: bool = False) -> tuple[str, b
         if meant == finish.reason or (finish.reason, meant) == ("refusal", "stop"):
             return finish.raw, True
     if finish.reason == "tool_calls" and legacy:
-        return "function_call", True
-    return _WORDS.get(finish.reason, "stop"), finish.reason in _WORDS
+        return "function_call", not finish.failed
+    return _WORDS.get(finish.reason, "stop"), finish.reason in _WORDS and not finish.failed
 
 
 # ── signatures ─────────────────────────────────────────────────────────────────────────

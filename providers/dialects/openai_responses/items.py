@@ -451,8 +451,18 @@ def read_reasoning(raw: Object, at: str) -> AnyPart:
     text, seal = reasoning_text(raw), seal_of(raw, f"{at}.encrypted_content" if at else "")
     if not text and seal is None:
         return opaque_item(raw, at)
-    extra = {"id": raw["id"]} if isinstance(raw.get("id"), str) and not is_made(raw["id"]) else None
-    return Reasoning(text=text, redacted=not text, seal=seal, extra=extra, form={"item": {}, "raw": raw}, at=at)
+    form = {"item": {}, "raw": raw}
+    return Reasoning(text=text, redacted=not text, seal=seal, extra=_beside(raw, _REASONED), form=form, at=at)
+
+
+_REASONED = frozenset({"type", "summary", "content", "encrypted_content"})
+_DRAWN = frozenset({"type", "result", "output_format"})
+
+
+def _beside(raw: Object, known: frozenset[str]) -> Object | None:
+    """What else an item says that is kept whole."""
+    rest = {key: value for key, value in raw.items() if key not in known and not says_nothing(key, value)}
+    return leftovers(rest)[0]
 
 
 def read_picture(raw: Object, at: str) -> AnyPart:
@@ -462,7 +472,8 @@ def read_picture(raw: Object, at: str) -> AnyPart:
         return opaque_item(raw, at)
     format_ = raw.get("output_format")
     mime = f"image/{format_ if isinstance(format_, str) else 'png'}"
-    return Media(kind="image", base64=data, mime_type=mime, form={"item": {}, "raw": raw}, at=at)
+    form = {"item": {}, "raw": raw}
+    return Media(kind="image", base64=data, mime_type=mime, extra=_beside(raw, _DRAWN), form=form, at=at)
 
 
 _ITEMS: Mapping[str, Callable[[Object, str], AnyPart]] = {

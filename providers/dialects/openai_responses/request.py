@@ -44,6 +44,8 @@ PATHS: Mapping[str, str] = {
     "show_reasoning": "reasoning.summary",
     "logprobs": "include",
     "tools[].response": "tools[].output_schema",
+    "input[].called": "input[].call_id",
+    "input[].answered": "input[].call_id",
 }
 
 # Parameters that are the same value on both sides: (canonical, wire).

@@ -443,7 +443,8 @@ class ResponsesStreamDecoder:
         if not text:
             return
         if item.part < 0:
-            part = read_item({**item.raw, "type": "reasoning", "summary": [{"text": "x"}]}, "", 0)[0]
+            known = {**item.raw, "type": "reasoning", "summary": [{"text": "x"}], "status": "completed"}
+            part = read_item(known, "", 0)[0]
             item.part = self._next()
             out.append(ReasoningDelta(index=item.part, text=text, extra=part.extra))
         elif item.place != place:

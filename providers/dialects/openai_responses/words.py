@@ -86,7 +86,7 @@ def ending(finish: Finish | None, own: bool, refused: bool) -> Ending:
         reason = finish.raw
     if reason is not None:
         return Ending("incomplete", {"reason": reason}, True)
-    return Ending("completed", None, finish.reason in _COMPLETE)
+    return Ending("completed", None, finish.reason in _COMPLETE and not finish.failed)
 
 
 # ── OpenAI's own state ─────────────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from providers.canonical.chat import CacheMark, ChatRequest, Citation, Message, Seal, Text, Tool, ToolCall, ToolResult
 from providers.canonical.errors import RouterError
 from providers.canonical.loss import Losses
-from providers.dialect import Asked, WireRequest
+from providers.dialect import Asked, Dialect, WireRequest
 from providers.dialects import DIALECTS
 from providers.wire import memory
 from providers.wire.memory import TOOLS
@@ -332,6 +332,27 @@ def test_tools_that_came_before_are_written_the_same(name: str, tools: list[Json
         expected = sent()
 
     assert [expected, expected] == [sent(), sent()]
+
+
+@EVERY_UPSTREAM
+@pytest.mark.parametrize("spelled", ["function", "custom"])
+def test_tools_that_came_before_in_another_language_are_none_of_these(name: str, spelled: str) -> None:
+    """The same bytes are other tools to each language's callers: what is written of them does not depend on who came
+    before."""
+    function = {"name": "f", "description": "d", "strict": True, "parameters": {"type": "object", "properties": {}}}
+    tools = [{"type": spelled, **function, spelled: function, "input_schema": {"type": "object"}}]
+    body = {"model": "m", "max_tokens": 9, "tools": tools}
+    said = [{"role": "user", "content": "hi"}]
+    callers = [DIALECTS[caller] for caller in CALLERS if caller != "gemini"]
+    wire = WireRequest(path="/", body=msgspec.json.encode({**body, "messages": said, "input": said}))
+
+    def sent(caller: Dialect) -> object:
+        return written(name, msgspec.structs.replace(caller.decode_request(caller.read(wire, {})), dialect="another"))
+
+    with nothing_kept():
+        expected = [sent(caller) for caller in callers]
+
+    assert expected == [sent(caller) for caller in callers] == [sent(caller) for caller in callers[::-1]][::-1]
 
 
 @EVERY

@@ -208,7 +208,7 @@ def test_foreign_ids_and_names() -> None:
 
     assert use["toolUseId"] == body["messages"][2]["content"][0]["toolResult"]["toolUseId"] != "call/ü"
     assert "isthmus_my-2e-tool" == use["name"]
-    assert [("c.id", "approximated"), ("r.id", "approximated"), ("tools", "invented")] == told(losses)
+    assert [("c.called", "approximated"), ("r.answered", "approximated"), ("tools", "invented")] == told(losses)
 
 
 # ── thinking and seals ─────────────────────────────────────────────────────────────────────

@@ -136,7 +136,8 @@ CALL = {"toolUse": {"toolUseId": "t", "name": "f", "input": {}}}
         ("stop_sequence", {"text": "a"}, "stop"),
         ("guardrail_intervened", {"text": "a"}, "content_filter"),
         ("content_filtered", {"text": "a"}, "content_filter"),
-        ("malformed_tool_use", {"text": "a"}, "stop"),
+        ("malformed_tool_use", {"text": "a"}, "error"),
+        ("malformed_tool_use", CALL, "tool_calls"),
         ("new_word", {"text": "a"}, "other"),
     ],
 )
@@ -146,6 +147,7 @@ def test_why_it_ended(word: str, block: Json, reason: str) -> None:
 
     assert finish is not None
     assert (reason, word) == (finish.reason, finish.raw)
+    assert finish.failed == (word == "malformed_tool_use" and block is CALL)
 
 
 @pytest.mark.parametrize("content", [[], [{"text": ""}], [{"reasoningContent": {"reasoningText": {"text": "hm"}}}]])

@@ -56,7 +56,8 @@ def told_candidate(*parts: Any, **fields: Any) -> Json:
         ("MAX_TOKENS", (), "length"),
         ("SAFETY", (), "content_filter"),
         ("MODEL_ARMOR", (), "content_filter"),
-        ("MALFORMED_FUNCTION_CALL", (TEXT,), "stop"),
+        ("MALFORMED_FUNCTION_CALL", (TEXT,), "error"),
+        ("OTHER", (TEXT,), "error"),
         ("UNEXPECTED_TOOL_CALL", (CALL,), "tool_calls"),
         ("NEW_WORD", (TEXT,), "other"),
         (None, (TEXT,), "stop"),
@@ -65,8 +66,11 @@ def told_candidate(*parts: Any, **fields: Any) -> Json:
     ],
 )
 def test_finish(reason: Json, parts: tuple[Json, ...], expected: str) -> None:
-    """Why it ended: from the reason, and for calls from the parts."""
-    assert expected == one(*parts, finishReason=reason).finish.reason  # type: ignore[union-attr]  # decoding gives one
+    """Why it ended: from the reason, and for calls from the parts; that it failed after them is remembered."""
+    finish = one(*parts, finishReason=reason).finish
+
+    assert finish is not None
+    assert (expected, reason == "UNEXPECTED_TOOL_CALL") == (finish.reason, finish.failed)
 
 
 @pytest.mark.parametrize("reason", ["MALFORMED_FUNCTION_CALL", "OTHER", "MISSING_THOUGHT_SIGNATURE"])
