@@ -189,7 +189,9 @@ def _count(values: Collection[Json], left: int, depth: int) -> int:
 
 
 def decode_upstream(data: bytes) -> Json:
-    """JSON of an upstream. Lone surrogates become U+FFFD; whatever else is wrong is BadUpstreamBytes."""
+    """JSON of an upstream. A byte order mark before it is passed over (RFC 8259, 8.1), lone surrogates become U+FFFD;
+    whatever else is wrong is BadUpstreamBytes.
+    """
     try:
         return _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -201,7 +203,7 @@ def decode_upstream(data: bytes) -> Json:
 def _decode_leniently(data: bytes) -> Json:
     """The standard library reads lone surrogates: some upstreams split an emoji across two chunks."""
     try:
-        value = stdlib.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
+        value = stdlib.loads(data.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite)
         text = stdlib.dumps(value, ensure_ascii=False)
         return stdlib.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
     except (ValueError, RecursionError):
@@ -322,6 +324,13 @@ def as_number(value: Json) -> float:
     if type(value) is not float and type(value) is not int:
         raise TypeError(f"a number expected, not {kind_of(value)}")
     return value
+
+
+def as_count(value: Json) -> int | None:
+    """A number of tokens; 9.0 is one, too, as JSON has no integers of its own. None for what is no such number."""
+    if type(value) is int:
+        return value
+    return int(value) if type(value) is float and value.is_integer() else None
 
 
 def path(at: str, key: str) -> str:

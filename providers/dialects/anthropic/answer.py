@@ -138,8 +138,7 @@ def read_usage(raw: Json) -> Usage | None:
 
 
 def _count(raw: Mapping[str, Json], key: str) -> int | None:
-    value = raw.get(key)
-    return value if type(value) is int else None
+    return wire_json.as_count(raw.get(key))
 
 
 def tier_of(usage: Usage | None) -> str | None:
@@ -306,10 +305,10 @@ def relay_response(wire: WireResponse, asked: Asked) -> Usage | None:
     """Checks an answer that goes on untouched."""
     if asked.task == "count_tokens":
         body = wire_json.decode_upstream(wire.body)
-        if type(body) is dict and "error" in body:
+        if type(body) is dict and body.get("error"):
             raise decode_error(wire)
-        total = body.get("input_tokens") if type(body) is dict else None
-        if type(total) is not int:
+        total = wire_json.as_count(body.get("input_tokens")) if type(body) is dict else None
+        if total is None:
             raise BadUpstreamBytes("the upstream's count holds no input_tokens")
         return Usage(input_tokens=total, total_tokens=total, raw=body)
     return read_usage(checked(wire).get("usage"))
