@@ -111,9 +111,12 @@ def _as_answer(part: AnyPart) -> AnyPart:
 
 
 def settled(finish: Finish, *, answered: bool, calls: bool) -> Finish:
-    """An answer that came through a tool of ours, and calls nothing of the caller's, has just ended."""
+    """An answer that came through a tool of ours, and calls nothing of the caller's, has just ended. One that calls
+    has not, even where a compatible server says so."""
     if answered and not calls and finish.reason == "tool_calls":
         return Finish(reason="stop", raw=finish.raw)
+    if calls and finish.raw == "end_turn":
+        return Finish(reason="tool_calls", raw=finish.raw)
     return finish
 
 

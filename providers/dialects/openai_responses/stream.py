@@ -173,7 +173,8 @@ class ResponsesStreamDecoder:
         data, name = last_event(rest)
         if data:
             try:
-                decode_upstream(data)
+                if name != b"error":  # whose text may be any
+                    decode_upstream(data)
             except BadUpstreamBytes:
                 raise StreamTruncated("the upstream's stream ended inside an event") from None
             self._event(data, name, rest, out)
