@@ -75,6 +75,19 @@ def test_half_characters_of_upstreams_are_mended(data: bytes, value: Any) -> Non
     assert value == json.decode_upstream(data)
 
 
+def test_a_byte_order_mark_of_upstreams_is_passed_over() -> None:
+    """Some write one before all that they write as UTF-8."""
+    assert {"a": 1} == json.decode_upstream(b'\xef\xbb\xbf{"a": 1}')
+
+
+@pytest.mark.parametrize(
+    ("value", "count"), [(9, 9), (9.0, 9), (1e3, 1000), (9.5, None), (float("inf"), None), (True, None), ("9", None)]
+)
+def test_counts(value: Any, count: int | None) -> None:
+    """JSON does not know integers from other numbers."""
+    assert count == json.as_count(value)
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"<html>", b"NaN", b'{"a":1e999,"b":"\\ud800"}', b'"\xff"', b"[" * 200_000, b"9" * 5000 + b"x"]
 )
