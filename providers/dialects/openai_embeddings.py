@@ -87,6 +87,7 @@ class OpenAIEmbeddings:
     family = FAMILY
     auth = "bearer"
     id_header = "x-request-id"
+    streams_json = False
     passes = frozenset({"openai-beta"})
     passes_with_key = frozenset({"openai-organization", "openai-project"})
     operations = frozenset({"embeddings"})
