@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json as stdlib
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,6 +21,9 @@ from providers.wire.memory import TOOLS
 from providers.wire.sse import CR, LF
 
 Json: TypeAlias = Any
+
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_LONE = re.compile(rb"%b(?!%b)|(?<!\\u[dD][89abAB]..)%b" % (_HIGH, _LOW, _LOW), re.DOTALL)
 
 MAX_DEPTH = 64
 MAX_VALUES = 100_000
@@ -155,6 +159,10 @@ def decode(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES) -> 
 def _complaint(data: bytes, error: Exception) -> str:
     if not data.strip():
         return "the body is empty; a JSON object expected"
+    if data.startswith(BOM_UTF8):
+        return "the body is not valid JSON: it begins with a byte order mark"
+    if _LONE.search(data.replace(b"\\\\", b"")):
+        return "the body is not valid JSON: half a surrogate pair, which is no character"
     return f"the body is not valid JSON: {str(error).removeprefix('JSON is malformed: ')}"
 
 

@@ -15,7 +15,7 @@ from providers.dialects.gemini.answer import decode_answer, decode_usage, finish
 from providers.dialects.gemini.encode import apply_traits, sent_threshold, url_path
 from providers.dialects.gemini.errors import decode_error, is_error, read_payload, stray_error
 from providers.dialects.gemini.frames import Frames
-from providers.dialects.gemini.names import Json, camel
+from providers.dialects.gemini.names import Json, alt_of, camel
 from providers.dialects.gemini.stream import Writer
 from providers.wire import json as wire_json
 from providers.wire.sse import is_silent
@@ -123,7 +123,7 @@ class Relay:
     """Passes a stream on event by event, untouched where it comes in the form that was asked for."""
 
     def __init__(self, asked: Asked, limit: int) -> None:
-        self._sse = asked.wire.query.get("alt") == "sse"
+        self._sse = alt_of(asked.wire.query) == "sse"
         self._frames = Frames(limit)
         self._writer = Writer(self._sse)
         self._fault: RouterError | None = None
