@@ -164,6 +164,7 @@ class Dialect(Protocol):
     family: str  # origin of its seals: "openai", "gemini"
     auth: str  # how its own vendor takes a key (a name of providers/auth.py), for upstreams without a row
     id_header: str  # where its clients look for an answer's id, in lower case
+    streams_json: bool  # may a stream of it begin with a JSON object? One of events never does
     passes: frozenset[str]  # request headers (lower case) of its own that go to an upstream of the same dialect
     passes_with_key: frozenset[str]  # those that choose an account: only together with the caller's own key
     operations: frozenset[str]  # what an upstream of it can be asked for: `chat`, `embeddings`, `count_tokens`

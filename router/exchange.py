@@ -645,7 +645,7 @@ class Exchange:
         """Holds everything back until the first meaningful event, then gives it out as it comes."""
         chunks = self._arriving(call)
         first = await opening(chunks)
-        if is_whole_answer(call.headers, first):
+        if is_whole_answer(call.headers, first, upstream):
             if upstream is self.dialect and not self._is_understood(asked):
                 return await self._as_it_came(asked, upstream, call, first)
             source: Source = await self._unfolded(asked, upstream, call, first, attempt)

@@ -226,6 +226,8 @@ class HttpDoor:
         if usual and request.keep_alive and request.content.is_eof():
             return await self._usual(headers, body)
         response = web.Response(status=status, body=body, headers=CIMultiDict(headers))
+        if request.content.exception() is not None:
+            request.content._exception = None  # told by this answer: the server that drains the rest need not log it
         if not request.content.is_eof():
             response.force_close()
             if request.headers.get("Content-Encoding"):

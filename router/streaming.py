@@ -7,6 +7,7 @@ and keeps its HTTP status; `pump` gives out the rest, one write for whatever has
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -29,7 +30,7 @@ from providers.canonical.stream import (
     UsageUpdate,
     unfold,
 )
-from providers.dialect import StreamDecoder, StreamEncoder, StreamRelay
+from providers.dialect import Dialect, StreamDecoder, StreamEncoder, StreamRelay
 from router.record import AttemptRecord, Record
 from router.state.seals import SealWatch
 
@@ -199,10 +200,13 @@ async def opening(chunks: AsyncIterator[bytes]) -> bytes:
     return b""
 
 
-def is_whole_answer(headers: Mapping[str, str], first: bytes) -> bool:
-    """Did the upstream send JSON although a stream was asked for? An array may be a stream; an object is not."""
+def is_whole_answer(headers: Mapping[str, str], first: bytes, upstream: Dialect) -> bool:
+    """Did the upstream send JSON although a stream was asked for? An array may be a stream; an object is not, unless
+    the dialect has such streams, and the answer does not say that it is JSON."""
+    if first.removeprefix(BOM_UTF8).lstrip()[:1] != b"{":
+        return False
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind in JSON_TYPES and first.lstrip()[:1] == b"{"
+    return kind in JSON_TYPES or not upstream.streams_json
 
 
 async def hold(source: Source, first: bytes, chunks: AsyncIterator[bytes]) -> tuple[bytes, bool]:

@@ -60,6 +60,7 @@ _.cost_usd
 # Read or called by libraries.
 _.attempt_number  # tenacity
 _.output_size  # aiohttp
+_._exception  # aiohttp
 _.feed_data  # aiohttp
 _.feed_eof  # aiohttp
 _.handle_error  # aiohttp

@@ -53,6 +53,7 @@ from providers.dialect import (
 from providers.dialects import _traits
 from providers.dialects._openai import errors
 from providers.wire.json import (
+    as_count,
     decode_object,
     decode_upstream,
     encode,
@@ -86,6 +87,7 @@ class OpenAIEmbeddings:
     family = FAMILY
     auth = "bearer"
     id_header = "x-request-id"
+    streams_json = False
     passes = frozenset({"openai-beta"})
     passes_with_key = frozenset({"openai-organization", "openai-project"})
     operations = frozenset({"embeddings"})
@@ -360,9 +362,8 @@ def _vector(item: Object) -> Vector:
 def _decode_usage(value: Json) -> Usage | None:
     if type(value) is not dict:
         return None
-    given, total = value.get("prompt_tokens"), value.get("total_tokens")
-    total = total if type(total) is int else None
-    return Usage(input_tokens=given if type(given) is int else total, total_tokens=total, raw=value)
+    given, total = as_count(value.get("prompt_tokens")), as_count(value.get("total_tokens"))
+    return Usage(input_tokens=total if given is None else given, total_tokens=total, raw=value)
 
 
 def _encode_usage(usage: Usage | None, request: EmbeddingsRequest, losses: Losses, own: bool) -> Object:

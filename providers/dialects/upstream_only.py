@@ -28,6 +28,7 @@ class UpstreamOnly:
 
     name: str
     id_header = "x-request-id"
+    streams_json = False
     passes: frozenset[str] = frozenset()
     passes_with_key: frozenset[str] = frozenset()
     paths: Mapping[str, str] = {}

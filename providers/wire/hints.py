@@ -6,6 +6,7 @@ import html
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from providers.canonical.errors import MethodNotAllowed, NotAuthenticated, RouterError
@@ -31,10 +32,16 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if seconds is not None or text is None:
         return seconds
     try:
-        wait = (parsedate_to_datetime(text) - parsedate_to_datetime(headers["date"])).total_seconds()
+        wait = (_instant(text) - _instant(headers["date"])).total_seconds()
     except (KeyError, ValueError, TypeError, IndexError, OverflowError):
         return None
     return wait if wait > 0 else None
+
+
+def _instant(date: str) -> datetime:
+    """A date in any form of RFC 9110, 5.6.7; the oldest names no zone, for all are in the same."""
+    instant = parsedate_to_datetime(date)
+    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
 
 
 def _seconds(text: str | None) -> float | None:

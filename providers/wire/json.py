@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json as stdlib
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,6 +21,9 @@ from providers.wire.memory import TOOLS
 from providers.wire.sse import CR, LF
 
 Json: TypeAlias = Any
+
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_LONE = re.compile(rb"%b(?!%b)|(?<!\\u[dD][89abAB]..)%b" % (_HIGH, _LOW, _LOW), re.DOTALL)
 
 MAX_DEPTH = 64
 MAX_VALUES = 100_000
@@ -155,6 +159,10 @@ def decode(data: bytes, *, depth: int = MAX_DEPTH, values: int = MAX_VALUES) -> 
 def _complaint(data: bytes, error: Exception) -> str:
     if not data.strip():
         return "the body is empty; a JSON object expected"
+    if data.startswith(BOM_UTF8):
+        return "the body is not valid JSON: it begins with a byte order mark"
+    if _LONE.search(data.replace(b"\\\\", b"")):
+        return "the body is not valid JSON: half a surrogate pair, which is no character"
     return f"the body is not valid JSON: {str(error).removeprefix('JSON is malformed: ')}"
 
 
@@ -189,7 +197,9 @@ def _count(values: Collection[Json], left: int, depth: int) -> int:
 
 
 def decode_upstream(data: bytes) -> Json:
-    """JSON of an upstream. Lone surrogates become U+FFFD; whatever else is wrong is BadUpstreamBytes."""
+    """JSON of an upstream. A byte order mark before it is passed over (RFC 8259, 8.1), lone surrogates become U+FFFD;
+    whatever else is wrong is BadUpstreamBytes.
+    """
     try:
         return _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -201,7 +211,7 @@ def decode_upstream(data: bytes) -> Json:
 def _decode_leniently(data: bytes) -> Json:
     """The standard library reads lone surrogates: some upstreams split an emoji across two chunks."""
     try:
-        value = stdlib.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
+        value = stdlib.loads(data.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite)
         text = stdlib.dumps(value, ensure_ascii=False)
         return stdlib.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
     except (ValueError, RecursionError):
@@ -322,6 +332,13 @@ def as_number(value: Json) -> float:
     if type(value) is not float and type(value) is not int:
         raise TypeError(f"a number expected, not {kind_of(value)}")
     return value
+
+
+def as_count(value: Json) -> int | None:
+    """A number of tokens; 9.0 is one, too, as JSON has no integers of its own. None for what is no such number."""
+    if type(value) is int:
+        return value
+    return int(value) if type(value) is float and value.is_integer() else None
 
 
 def path(at: str, key: str) -> str:

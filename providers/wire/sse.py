@@ -12,12 +12,13 @@ from typing import TypeAlias
 
 from providers.canonical.errors import BadUpstreamBytes
 
-#: (data, event name, raw bytes with the empty line). `data` is None for a block without data lines (pings, comments).
+#: (data, event name, raw bytes with the empty line). `data` is None for a block without data lines (pings, comments);
+#: it comes without the white space around it, which says nothing in JSON, nor around `[DONE]`.
 SseEvent: TypeAlias = tuple[bytes | None, bytes | None, bytes]
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
-_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_FIELD = re.compile(rb":|[A-Za-z][\w.-]*(?:[:\r\n]|$)")  # a comment, or a line that begins as a field does
 LF, CR = 10, 13  # bytes as numbers: `LF in data` is several times as fast as with b"\n"
 
 
@@ -161,12 +162,12 @@ class _Lines:
 
 def parse(block: bytes) -> tuple[bytes | None, bytes | None]:
     """An event's data and its name; no data for a block that holds none (pings, comments)."""
-    if block.startswith(b"data: ") and LF not in block:
+    if block.startswith(b"data: {") and LF not in block:
         return block[6:], None
     if CR in block:
         block = block.replace(b"\r\n", b"\n")
     lines = block.split(b"\n")
-    if len(lines) == 2 and lines[0].startswith(b"event: ") and lines[1].startswith(b"data: "):
+    if len(lines) == 2 and lines[0].startswith(b"event: ") and lines[1].startswith(b"data: {"):
         return lines[1][6:], lines[0][7:]
     return _parse(lines)
 
@@ -182,13 +183,15 @@ def _parse(lines: list[bytes]) -> tuple[bytes | None, bytes | None]:
             data.append(value)
         elif field == b"event":
             name = value
-    return (b"\n".join(data) if data else None), name
+    return (b"\n".join(data).strip() if data else None), name
 
 
 def is_silent(raw: bytes) -> bool:
-    """Does what has no data belong into an event stream all the same: comments, names, ids, nothing but line ends?"""
+    """Does what has no data belong into an event stream all the same: comments, names, ids, fields that nobody knows,
+    with a colon or without one, nothing but white space?
+    """
     lines = raw.lstrip(b"\r\n")
-    return not lines or lines.startswith(_FIELDS)
+    return _FIELD.match(lines) is not None or not lines.strip()
 
 
 def stray_json(data: bytes, seen: bool) -> bytes | None:
@@ -205,11 +208,9 @@ def stray(raw: bytes, seen: bool) -> bytes:
     return text
 
 
-def last_event(rest: bytes) -> bytes | None:
-    """The data of an event that lacks its empty line, or None where nothing is left of one."""
-    lines = rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-    data = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
-    return b"\n".join(data) if data else None
+def last_event(rest: bytes) -> tuple[bytes | None, bytes | None]:
+    """Data and name of an event that lacks its empty line; no data where nothing is left of one."""
+    return _parse(_LINE_END.split(rest))
 
 
 def encode_event(data: bytes, name: bytes | None = None) -> bytes:

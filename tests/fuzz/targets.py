@@ -409,16 +409,18 @@ def json_text(data: bytes) -> None:
 
 
 def sse(data: bytes) -> None:
-    """Event streams are read by the letter of their specification, whatever the cuts.
+    """Event streams are read by the letter of their specification, whatever the cuts; what white space there is around
+    data counts for nothing.
 
     A CR at the very end may be half of a CRLF: the event that it ends may wait for what comes next.
     """
-    found = _split_by_letter(data)
+    found = [(told.strip(), name) for told, name in _split_by_letter(data)]
     legal = [found, found[:-1]] if data.endswith(b"\r\n\r") else [found]
     for chunks in ([data], pieces(dice_of(data), data)):
         decoder = SseDecoder()
         events = [event for chunk in chunks for event in decoder.feed(chunk)]
-        holds([(told, name) for told, name, _ in events if told is not None] in legal, "not by the letter")
+        read = [(told.strip(), name) for told, name, _ in events if told is not None]
+        holds(read in legal, "not by the letter")
         raw = b"".join(event[2] for event in events) + decoder.close()
         holds(len(raw) <= len(data), "more bytes than came")
 

@@ -367,17 +367,21 @@ async def test_b12_only_json_in_utf_8_is_read(
 
 
 @lanes
-async def test_b13_compressed_bodies(lane: Lane, gateway: Running, upstream: FakeUpstream) -> None:
-    """Good gzip is read, corrupt gzip is 400, an unknown coding is 415."""
+async def test_b13_compressed_bodies(
+    lane: Lane, gateway: Running, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Good gzip is read, corrupt gzip is 400, an unknown coding is 415. None is an error of ours, to be logged."""
     upstream.always(lane.whole())
     body = json.dumps(lane.body()).encode()
     good = await gateway.post(lane.path(), gzip.compress(body), headers={"content-encoding": "gzip"})
     corrupt = await gateway.post(
         lane.path(), gzip.compress(body)[:-9] + b"garbage!!", headers={"content-encoding": "gzip"}
     )
+    none = await gateway.post(lane.path(), body, headers={"content-encoding": "gzip"})
     unknown = await gateway.post(lane.path(), body, headers={"content-encoding": "compress"})
 
-    assert [200, 400, 415] == [good.status, corrupt.status, unknown.status]
+    assert [200, 400, 400, 415] == [good.status, corrupt.status, none.status, unknown.status]
+    assert [] == caplog.records
     assert 1 == len(upstream.requests)
 
 

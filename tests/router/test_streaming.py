@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from tests.answers import to_json as as_json
 from tests.fakes import HANG, HANG_UP, RESET, FakeUpstream, Sleep, flood, gzip_bomb, json_answer
+from tests.fakes import answer as plain
 from tests.lanes import ANSWERING, ASKING, KEYS, LANES, TABLE, Heard, Lane, as_bytes
 from tests.running import Answer, Running, running
 
@@ -258,12 +260,17 @@ async def test_s17_nothing_after_the_end(lane: Lane) -> None:
 
 @every_lane
 async def test_s18_json_although_a_stream_was_asked_becomes_a_stream(lane: Lane) -> None:
-    """The same answer as the stream that it would have been."""
+    """The same answer as the stream that it would have been, whatever its label, with a byte order mark or without."""
+    texts = [as_json(lane.answer("all at once")), b"\xef\xbb\xbf\n" + as_json(lane.answer("all at once"))]
+    labels = [
+        {"Content-Type": label} for label in ("application/json", "Text/JSON; x=y", "text/plain", lane.talks.kind)
+    ]
     async with between() as (gateway, upstream):
-        upstream.script(lane.whole("all at once"))
-        got = await heard(gateway, lane)
+        for text, label in [(texts[0], {}), (texts[1], labels[0]), *((texts[0], label) for label in labels)]:
+            upstream.script(plain(200, text, headers=label))
+            got = await heard(gateway, lane)
 
-        assert "all at once" == got.text and got.complete
+            assert "all at once" == got.text and got.complete, label
 
 
 @every_lane

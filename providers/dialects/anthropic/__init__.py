@@ -46,6 +46,7 @@ class Anthropic:
     family = FAMILY
     auth = "anthropic_key"
     id_header = "request-id"
+    streams_json = False
     passes = frozenset({"anthropic-version", "anthropic-beta"})
     passes_with_key: frozenset[str] = frozenset()
     operations = frozenset({"chat", "count_tokens"})

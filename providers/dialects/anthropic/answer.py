@@ -111,9 +111,12 @@ def _as_answer(part: AnyPart) -> AnyPart:
 
 
 def settled(finish: Finish, *, answered: bool, calls: bool) -> Finish:
-    """An answer that came through a tool of ours, and calls nothing of the caller's, has just ended."""
+    """An answer that came through a tool of ours, and calls nothing of the caller's, has just ended. One that calls
+    has not, even where a compatible server says so."""
     if answered and not calls and finish.reason == "tool_calls":
         return Finish(reason="stop", raw=finish.raw)
+    if calls and finish.raw == "end_turn":
+        return Finish(reason="tool_calls", raw=finish.raw)
     return finish
 
 
@@ -138,8 +141,7 @@ def read_usage(raw: Json) -> Usage | None:
 
 
 def _count(raw: Mapping[str, Json], key: str) -> int | None:
-    value = raw.get(key)
-    return value if type(value) is int else None
+    return wire_json.as_count(raw.get(key))
 
 
 def tier_of(usage: Usage | None) -> str | None:
@@ -306,10 +308,10 @@ def relay_response(wire: WireResponse, asked: Asked) -> Usage | None:
     """Checks an answer that goes on untouched."""
     if asked.task == "count_tokens":
         body = wire_json.decode_upstream(wire.body)
-        if type(body) is dict and "error" in body:
+        if type(body) is dict and body.get("error"):
             raise decode_error(wire)
-        total = body.get("input_tokens") if type(body) is dict else None
-        if type(total) is not int:
+        total = wire_json.as_count(body.get("input_tokens")) if type(body) is dict else None
+        if total is None:
             raise BadUpstreamBytes("the upstream's count holds no input_tokens")
         return Usage(input_tokens=total, total_tokens=total, raw=body)
     return read_usage(checked(wire).get("usage"))

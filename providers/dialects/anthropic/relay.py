@@ -75,7 +75,7 @@ class Relay:
         out: list[bytes] = []
         try:
             for event in self._sse.feed(data):
-                self._event(event[0], event[2], out)
+                self._event(event[0], event[1], event[2], out)
                 if self._done:
                     break
         except RouterError as error:
@@ -108,16 +108,24 @@ class Relay:
 
     # ── events ─────────────────────────────────────────────────────────────────────
 
-    def _event(self, data: bytes | None, raw: bytes, out: list[bytes]) -> None:
+    def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[bytes]) -> None:
         if not data:
             if not is_silent(raw):
                 raise fault(stray(raw, self._seen))
             out.append(raw)
             return
+        if data == b"[DONE]":
+            return
+        if name == b"error":
+            raise fault(data)
         event = _read(data)
         self._seen = True
         kind = event.type
-        if kind == "error" or (kind is None and event.error):
+        if kind is None:
+            if event.error:
+                raise fault(data)
+            kind = name.decode("utf-8", "replace") if name else None
+        if kind == "error":
             raise fault(data)
         if not self.started and kind in _CONTENT:
             self.started = _says_something(data)
@@ -142,10 +150,10 @@ class Relay:
         if text is not None:
             decode_upstream(text)
             raise fault(text)
-        data = last_event(rest)
+        data, name = last_event(rest)
         if data:
             try:
-                self._event(data, rest.rstrip(b"\r\n") + b"\n\n", out)
+                self._event(data, name, rest.rstrip(b"\r\n") + b"\n\n", out)
             except BadUpstreamBytes:
                 raise StreamTruncated("the upstream's stream ended inside an event") from None
 
@@ -159,6 +167,8 @@ def _read(data: bytes) -> _Event:
         return event
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         value = decode_upstream(data)
+    if type(value) is dict and value.get("type") == "error":
+        return _Event(type="error")  # whatever its message is
     try:
         return msgspec.convert(value, _Event)
     except msgspec.ValidationError:

@@ -115,7 +115,8 @@ class Decoder:
         out: list[StreamEvent] = []
         try:
             for block in self._others(self._sse.blocks(data), out):
-                self._event(parse(block)[0], block, out)
+                payload, name = parse(block)
+                self._event(payload, name, block, out)
                 if self._ended:
                     break
         except RouterError as error:
@@ -159,17 +160,25 @@ class Decoder:
                         continue
             yield block
 
-    def _event(self, data: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
+    def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
         if not data:
             if not is_silent(raw):
                 raise fault(stray(raw, self._seen))
             return
+        if data == b"[DONE]":
+            return
+        if name == b"error":
+            raise fault(data)
         event = decode_upstream(data)
         if type(event) is not dict:
             raise BadUpstreamBytes("the upstream sent an event that is not an object")
         self._seen = True
         kind = event.get("type")
-        if kind == "error" or (kind is None and "error" in event):
+        if kind is None:
+            if event.get("error"):
+                raise fault(data)
+            kind = name.decode("utf-8", "replace") if name else None
+        if kind == "error":
             raise fault(data)
         read = _READ.get(kind) if type(kind) is str else None
         if read is None:
@@ -185,13 +194,14 @@ class Decoder:
         if text is not None:
             decode_upstream(text)
             raise fault(text)
-        data = last_event(rest)
+        data, name = last_event(rest)
         if data:
             try:
-                decode_upstream(data)
+                if name != b"error":  # whose text may be any
+                    decode_upstream(data)
             except BadUpstreamBytes:
                 raise StreamTruncated("the upstream's stream ended inside an event") from None
-            self._event(data, rest, out)
+            self._event(data, name, rest, out)
 
     def _message_start(self, event: Object, out: list[StreamEvent]) -> None:
         """The start waits for something to be said: some servers begin again before that."""
@@ -226,13 +236,14 @@ class Decoder:
         self._blocks[event.get("index")] = _BLOCKS.get(raw.get("type"), _Other)(self, raw, out)
 
     def _block_delta(self, event: Object, out: list[StreamEvent]) -> None:
-        delta = event["delta"]
-        block = self._blocks.get(event["index"])
+        delta, index = event.get("delta") or {}, event.get("index")
+        block = self._blocks.get(index)
         if block is None:
-            block = self._unannounced(event["index"], delta, out)
+            block = self._unannounced(index, delta, out)
         kind = delta.get("type")
         if kind == "text_delta":
-            block.text(self, delta["text"], out)
+            if (text := delta.get("text")) is not None:
+                block.text(self, text, out)
         else:
             block.delta(self, kind, delta, out)
 
@@ -384,9 +395,9 @@ class _ThinkingBlock(_Block):
 
     def delta(self, stream: Decoder, kind: Json, delta: Object, out: list[StreamEvent]) -> None:
         if kind == "thinking_delta":
-            self._think(stream, delta["thinking"], out)
+            self._think(stream, delta.get("thinking") or "", out)
         elif kind == "signature_delta":
-            self._signature += delta["signature"]
+            self._signature += delta.get("signature") or ""
 
     def stop(self, stream: Decoder, out: list[StreamEvent]) -> None:
         if self.part < 0:
@@ -425,7 +436,7 @@ class _CallBlock(_Block):
             out.append(ToolCallStart(index=self.part, id=read_id(raw["id"]), name=read_name(name), extra=extra))
 
     def delta(self, stream: Decoder, kind: Json, delta: Object, out: list[StreamEvent]) -> None:
-        if kind == "input_json_delta" and delta["partial_json"]:
+        if kind == "input_json_delta" and delta.get("partial_json"):
             self._argue(delta["partial_json"], out)
 
     def _argue(self, text: str, out: list[StreamEvent]) -> None:

@@ -29,7 +29,7 @@ from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
 from providers.dialect import WireResponse
 from providers.dialects.bedrock.errors import decode_error
 from providers.dialects.bedrock.words import FAMILY, MIME_TYPES, NAME, Json, Object, read_name
-from providers.wire.json import decode_upstream, encode
+from providers.wire.json import as_count, decode_upstream, encode
 
 _REASONS: dict[str, FinishReason] = {
     "end_turn": "stop",
@@ -243,8 +243,7 @@ def read_usage(value: Json) -> Usage | None:
 
 
 def _count(value: Object, key: str) -> int | None:
-    count = value.get(key)
-    return count if type(count) is int else None
+    return as_count(value.get(key))
 
 
 def tier_of(value: Json) -> str | None:

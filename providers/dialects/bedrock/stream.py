@@ -151,14 +151,16 @@ class Decoder:
         """Reads one frame. Was it the last?"""
         if headers.get(":message-type", "event") != "event":
             raise decode_exception(headers, payload)
-        body = decode_upstream(payload)
+        kind = headers.get(":event-type", "")
+        read = self._read.get(kind)
+        if read is None and kind != "messageStart":
+            return False  # `initial-response`, whose payload may be empty, and what is not known yet
+        body = decode_upstream(payload) if payload else {}
         if type(body) is not dict:
             raise BadUpstreamBytes("the upstream's stream holds an event that is no object")
         if not self._started:
             self._started = True
             events.append(ResponseStart(dialect=NAME))
-        kind = headers.get(":event-type", "")
-        read = self._read.get(kind)
         if read is not None and (self._finish is None or kind == "metadata"):
             read(body, events)
         usual = kind == "contentBlockDelta" and self._finish is None and self._patience > 0
@@ -191,7 +193,7 @@ class Decoder:
                 events.append(TextDelta(index=block.index, text=""))
             events.append(CitationDelta(index=block.index, citation=read_citation(told)))
         elif (block := self._blocks.get(place)) is not None and block.kind not in _UNDERSTOOD:
-            block.pieces.append(next(iter(delta.values()), None))
+            block.pieces.append(next((told for told in delta.values() if told is not None), None))
 
     def _input(self, place: int, told: Json, events: list[StreamEvent]) -> None:
         block = self._blocks.get(place)
@@ -216,9 +218,8 @@ class Decoder:
 
     def _block_start(self, body: Object, events: list[StreamEvent]) -> None:
         start, place = body.get("start"), _place(body)
-        if type(start) is not dict or not start:
-            return
-        kind, data = next(iter(start.items()))
+        members = start.items() if type(start) is dict else ()
+        kind, data = next(((kind, data) for kind, data in members if data is not None), ("", None))
         if type(data) is not dict:
             return
         if kind == "toolUse" and not is_servers(data):

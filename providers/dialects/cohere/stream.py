@@ -91,7 +91,8 @@ class Decoder:
         out: list[StreamEvent] = []
         try:
             for block in self._others(self._sse.blocks(data) if not self.finished else (), out):
-                self._event(parse(block)[0], block, out)
+                payload, name = parse(block)
+                self._event(payload, name, block, out)
                 if self.finished:
                     break
         except RouterError as error:
@@ -131,17 +132,19 @@ class Decoder:
                         continue
             yield block
 
-    def _event(self, data: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
+    def _event(self, data: bytes | None, name: bytes | None, raw: bytes, out: list[StreamEvent]) -> None:
         if data is None:
             if not is_silent(raw):
                 raise _fault(stray(raw, self._started))
             return
         if not data or data == b"[DONE]":
             return
+        if name == b"error":
+            raise _fault(data)
         body = decode_upstream(data)
         if type(body) is not dict:
             raise BadUpstreamBytes("the upstream sent an event that is not an object")
-        kind = body.get("type")
+        kind = body.get("type") or (name.decode("utf-8", "replace") if name else None)
         read = _EVENTS.get(kind) if type(kind) is str else None
         if read is None:
             if type(body.get("message")) is str or body.get("error"):
@@ -160,7 +163,7 @@ class Decoder:
         if text is not None:
             raise _fault(text)
         try:
-            self._event(last_event(rest), b":", out)
+            self._event(*last_event(rest), b":", out)
         except BadUpstreamBytes:
             raise StreamTruncated("the upstream's stream ended inside an event") from None
 
@@ -179,7 +182,7 @@ class Decoder:
             self._say(body.get("index"), kind, said, out)
 
     def _content_delta(self, body: Object, out: list[StreamEvent]) -> None:
-        content = body["delta"]["message"]["content"]
+        content = _message(body).get("content") or {}
         if said := content.get("text"):
             self._say(body.get("index"), TextDelta, said, out)
         elif said := content.get("thinking"):
@@ -240,16 +243,19 @@ class Decoder:
             self._argue(part, call["function"]["arguments"], out)
 
     def _call_delta(self, body: Object, out: list[StreamEvent]) -> None:
-        said = body["delta"]["message"]["tool_calls"]["function"].get("arguments")
-        if said:
+        call = _message(body).get("tool_calls") or {}
+        if said := (call.get("function") or {}).get("arguments"):
             self._argue(self._calls[body.get("index")], said, out)
 
     def _argue(self, part: int, value: Json, out: list[StreamEvent]) -> None:
-        out.append(ToolCallDelta(index=part, arguments=as_text(value)))
+        arguments = encode(value).decode() if type(value) is dict else as_text(value)
+        out.append(ToolCallDelta(index=part, arguments=arguments))
         self._argued.add(part)
 
     def _call_end(self, body: Object, out: list[StreamEvent]) -> None:
-        part = self._calls.pop(body.get("index"))
+        part = self._calls.pop(body.get("index"), None)
+        if part is None:
+            return  # it is over already
         if part not in self._argued:
             out.append(ToolCallDelta(index=part, arguments="{}"))
         out.append(PartEnd(index=part))

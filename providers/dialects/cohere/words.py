@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from providers.canonical.chat import Citation, Finish, FinishReason, Logprobs, TokenLogprob, Usage
-from providers.wire.json import as_number, as_text
+from providers.wire.json import as_count, as_number, as_text
 
 Json: TypeAlias = Any
 Object: TypeAlias = dict[str, Json]
@@ -55,8 +55,7 @@ def read_usage(raw: Object) -> Usage:
 
 
 def _count(raw: Object, key: str) -> int | None:
-    value = raw.get(key)
-    return int(value) if isinstance(value, int | float) and type(value) is not bool else None
+    return as_count(raw.get(key))
 
 
 def read_citations(raw: Object) -> list[Citation]:

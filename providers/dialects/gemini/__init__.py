@@ -51,6 +51,7 @@ class Gemini:
     family = FAMILY
     auth = "google_key"
     id_header = "x-request-id"
+    streams_json = True
     passes: frozenset[str] = frozenset()
     passes_with_key: frozenset[str] = frozenset()
     operations = frozenset({"chat", "count_tokens", "embeddings"})

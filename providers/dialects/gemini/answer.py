@@ -323,7 +323,7 @@ _COUNTS = frozenset({int, type(None)})
 def _number(count: Json) -> int | None:
     if type(count) is str and count.isdigit():
         return int(count)
-    return count if type(count) is int else None
+    return wire_json.as_count(count)
 
 
 def _modality(details: Json, modality: str) -> int | None:

@@ -28,7 +28,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.turns import Places, as_talk
 from providers.dialect import Asked
-from providers.dialects.gemini.names import NAME, PATHS, Json, Names, RawPart, plain, raw_contents, raw_part
+from providers.dialects.gemini.names import NAME, PATHS, Json, Names, RawPart, alt_of, plain, raw_contents, raw_part
 from providers.dialects.gemini.parts import RequestIds, decode_part, is_text
 from providers.dialects.gemini.read import Plain, is_one_text, refuse, take
 from providers.schemas import from_openapi
@@ -148,7 +148,7 @@ def _decode_common(asked: Asked, contents: list[Plain]) -> ChatRequest | None:
         tools=tools,
         stream=asked.stream,
         include_usage=True,
-        form={"alt": query["alt"]} if query and query.get("alt") else None,
+        form={"alt": alt} if query and (alt := alt_of(query)) else None,
         **fields,
     )
 
@@ -184,8 +184,8 @@ def _note_spelling(work: _Decoding, prefix: str) -> None:
     for key in ("version", "collection"):
         if key in asked.params:
             work.form[key] = asked.params[key]
-    if asked.wire.query.get("alt"):
-        work.form["alt"] = asked.wire.query["alt"]
+    if alt := alt_of(asked.wire.query):
+        work.form["alt"] = alt
     if work.snake:
         work.form["snake"] = work.snake
     if not work.snake and not prefix:

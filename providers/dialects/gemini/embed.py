@@ -118,7 +118,7 @@ class GeminiEmbeddings:
         body = wire_json.decode_upstream(wire.body)
         if type(body) is not dict:
             raise BadUpstreamBytes("the upstream's answer is not a JSON object")
-        if "error" in body:
+        if body.get("error"):
             raise decode_error(wire)
         told = body.get("embeddings", [body["embedding"]] if "embedding" in body else None)
         if type(told) is not list:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from providers.canonical.errors import (
+    BadUpstreamBytes,
     ContextTooLong,
     ModelNotFound,
     RouterError,
@@ -24,6 +25,7 @@ from providers.dialect import WireResponse
 from providers.dialects.gemini.names import NAME, Json
 from providers.wire import json as wire_json
 from providers.wire.hints import refusal_headers, retry_after
+from providers.wire.sse import stray
 
 _ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 _RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
@@ -148,6 +150,31 @@ class _Said:
 def _seconds(text: str) -> float | None:
     match = _SECONDS.fullmatch(text.strip())
     return float(match[1]) if match else None
+
+
+def is_error(body: Json) -> bool:
+    """Is a good answer, or an event of a stream, an error all the same? Some of the service's stand in a list."""
+    said = body[0] if type(body) is list and body else body
+    return type(said) is dict and bool(said.get("error"))
+
+
+def read_payload(payload: bytes) -> dict[str, Json]:
+    """An event as an object. UpstreamError for one that says an error, BadUpstreamBytes for what is none."""
+    body = wire_json.decode_upstream(payload)
+    if type(body) is not dict or body.get("error"):
+        if is_error(body):
+            raise decode_error(WireResponse(status=200, body=payload))
+        if type(body) is not dict:
+            raise BadUpstreamBytes("the upstream's stream holds something that is no object")
+    return body
+
+
+def stray_error(raw: bytes) -> UpstreamError:
+    """The error that stands where an event should be: a stream may turn into a bare JSON text. BadUpstreamBytes for
+    what is none."""
+    text = stray(raw, seen=False)
+    wire_json.decode_upstream(text)
+    return decode_error(WireResponse(status=200, body=text))
 
 
 def decode_error(wire: WireResponse) -> UpstreamError:

@@ -59,6 +59,11 @@ PATHS: Mapping[str, str] = {
 }
 
 
+def alt_of(query: Mapping[str, str]) -> str | None:
+    """The form in which an answer is wanted; the service takes it under both names."""
+    return query.get("alt") or query.get("$alt") or None
+
+
 def camel(key: str) -> str:
     """`mime_type` -> `mimeType`; anything else as it is."""
     return _HUMP.sub(lambda match: match[1].upper(), key) if "_" in key else key

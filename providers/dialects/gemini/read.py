@@ -13,7 +13,7 @@ import msgspec
 
 from providers.canonical.errors import Detail, MalformedRequest, RouteNotFound
 from providers.dialect import Asked, WireRequest
-from providers.dialects.gemini.names import Json, camel
+from providers.dialects.gemini.names import Json, alt_of, camel
 from providers.wire import json as wire_json
 from providers.wire.json import kind_of, path
 from providers.wire.memory import TOOLS
@@ -62,7 +62,7 @@ def read(wire: WireRequest, params: Mapping[str, str], *, depth: int, values: in
     if task not in OPERATIONS:
         raise RouteNotFound(f"no such task: {task[:64]}", param="task")
     if wire.query:
-        alt = wire.query.get("alt") or wire.query.get("$alt") or "json"
+        alt = alt_of(wire.query) or "json"
         if alt != "sse" and alt.partition(";")[0] != "json":
             raise refuse("alt", "alt must be json or sse")
     usual = USUAL if task in _GENERATING else None

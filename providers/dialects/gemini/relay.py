@@ -13,11 +13,12 @@ from providers.canonical.loss import Losses
 from providers.dialect import Asked, Traits, WireRequest, WireResponse
 from providers.dialects.gemini.answer import decode_answer, decode_usage, finish_word, no_candidates
 from providers.dialects.gemini.encode import apply_traits, sent_threshold, url_path
-from providers.dialects.gemini.errors import decode_error
+from providers.dialects.gemini.errors import decode_error, is_error, read_payload, stray_error
 from providers.dialects.gemini.frames import Frames
-from providers.dialects.gemini.names import Json, camel
+from providers.dialects.gemini.names import Json, alt_of, camel
 from providers.dialects.gemini.stream import Writer
 from providers.wire import json as wire_json
+from providers.wire.sse import is_silent
 
 _GENERATE = ("generateContent", "streamGenerateContent")
 
@@ -84,11 +85,11 @@ def relay_response(wire: WireResponse, asked: Asked) -> Usage | None:
     body = wire_json.decode_upstream(wire.body)
     if type(body) is not dict:
         raise BadUpstreamBytes("the upstream's answer is not a JSON object")
-    if "error" in body:
+    if body.get("error"):
         raise decode_error(wire)
     if asked.task == "countTokens":
-        total = body.get("totalTokens")
-        if type(total) is not int:
+        total = wire_json.as_count(body.get("totalTokens"))
+        if total is None:
             raise BadUpstreamBytes("the upstream's count holds no totalTokens")
         return Usage(input_tokens=total, total_tokens=total, raw=body)
     if "embedding" not in body and "embeddings" not in body:
@@ -100,7 +101,7 @@ def answer(wire: WireResponse) -> ChatResponse:
     """A 200 answer as canonical value; an error inside it is raised as one."""
     if b'"error"' in wire.body[:256]:
         said = wire_json.decode_upstream(wire.body)
-        if (type(said) is dict and "error" in said) or (type(said) is list and said and "error" in said[0]):
+        if is_error(said):
             raise decode_error(wire)
     return decode_answer(wire.body)
 
@@ -122,7 +123,7 @@ class Relay:
     """Passes a stream on event by event, untouched where it comes in the form that was asked for."""
 
     def __init__(self, asked: Asked, limit: int) -> None:
-        self._sse = asked.wire.query.get("alt") == "sse"
+        self._sse = alt_of(asked.wire.query) == "sse"
         self._frames = Frames(limit)
         self._writer = Writer(self._sse)
         self._fault: RouterError | None = None
@@ -163,6 +164,8 @@ class Relay:
         return b"".join(written)
 
     def _take(self, payload: bytes | None, raw: bytes, written: list[bytes]) -> None:
+        if payload is None and not is_silent(raw):
+            raise stray_error(raw)
         same = self._frames.form == ("sse" if self._sse else "array")
         if not payload or payload == b"[DONE]":
             if same:
@@ -178,11 +181,7 @@ class Relay:
         self.started = self.started or _says_something(body)
 
     def _read(self, payload: bytes) -> dict[str, Json]:
-        body = wire_json.decode_upstream(payload)
-        if type(body) is not dict:
-            raise BadUpstreamBytes("the upstream's stream holds something that is no object")
-        if "error" in body:
-            raise decode_error(WireResponse(status=200, body=payload))
+        body = read_payload(payload)
         candidates = body.get("candidates") or ()
         if type(candidates) not in (list, tuple):
             raise BadUpstreamBytes("the upstream's stream holds candidates that are no array")

@@ -48,7 +48,6 @@ from providers.canonical.stream import (
     ToolCallStart,
     UsageUpdate,
 )
-from providers.dialect import WireResponse
 from providers.dialects.gemini.answer import (
     citations_for,
     decode_blocked,
@@ -73,12 +72,12 @@ from providers.dialects.gemini.answer import (
     tier_of,
 )
 from providers.dialects.gemini.contents import read_name
-from providers.dialects.gemini.errors import decode_error, envelope
+from providers.dialects.gemini.errors import envelope, read_payload, stray_error
 from providers.dialects.gemini.frames import Frames
 from providers.dialects.gemini.names import FAMILY, NAME, Json, RawPart, raw_answer, raw_part
 from providers.dialects.gemini.parts import AnswerIds, decode_part, unplaced
 from providers.wire import json as wire_json
-from providers.wire.sse import LF, encode_event, parse
+from providers.wire.sse import LF, encode_event, is_silent, parse
 
 _CANDIDATE = frozenset({"content", "index", "finishReason", "finishMessage", "logprobsResult"})
 _BODY = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId"})
@@ -210,10 +209,10 @@ class Decoder:
                 data = self._frames.begin(data)
             if self._frames.form == "sse":
                 for block in self._others(self._frames.blocks(data), events):
-                    self._payload(parse(block)[0], events)
+                    self._payload(parse(block)[0], block, events)
             elif self._frames.form:
-                for payload, _ in self._frames.feed(data):
-                    self._payload(payload, events)
+                for payload, raw in self._frames.feed(data):
+                    self._payload(payload, raw, events)
         except RouterError as fault:
             if not events:
                 raise
@@ -241,8 +240,10 @@ class Decoder:
                         continue
             yield block
 
-    def _payload(self, payload: bytes | None, events: list[StreamEvent]) -> None:
+    def _payload(self, payload: bytes | None, raw: bytes, events: list[StreamEvent]) -> None:
         self._talking = None
+        if payload is None and not is_silent(raw):
+            raise stray_error(raw)
         if payload and payload != b"[DONE]":
             before = len(events)
             self._chunk(payload, events)
@@ -259,19 +260,18 @@ class Decoder:
             raise self._fault
         events: list[StreamEvent] = []
         frames, rest = self._frames.close()
-        for payload, _ in frames:
-            if payload and payload != b"[DONE]":
-                self._last_chunk(payload, events)
+        for payload, raw in frames:
+            self._last_payload(payload, raw, events)
         if not self._started:
             raise StreamTruncated("the upstream's stream ended without an event")
         if rest.strip() and self._frames.form == "array" and not self._frames.finished and not self._complete():
             raise StreamTruncated("the upstream's stream ended inside an element")
         return self._end(events)
 
-    def _last_chunk(self, payload: bytes, events: list[StreamEvent]) -> None:
+    def _last_payload(self, payload: bytes | None, raw: bytes, events: list[StreamEvent]) -> None:
         """An event that the end of the input closed: it may be half of one."""
         try:
-            self._chunk(payload, events)
+            self._payload(payload, raw, events)
         except BadUpstreamBytes:
             if self._frames.form == "object" and not self._started:
                 raise
@@ -308,11 +308,7 @@ class Decoder:
     # ── one chunk ──────────────────────────────────────────────────────────────────
 
     def _chunk(self, payload: bytes, events: list[StreamEvent]) -> None:
-        body = wire_json.decode_upstream(payload)
-        if type(body) is not dict:
-            raise BadUpstreamBytes("the upstream's stream holds something that is no object")
-        if "error" in body:
-            raise decode_error(WireResponse(status=200, body=payload))
+        body = read_payload(payload)
         if not self._started:
             self._start(body, events)
         try:
@@ -414,9 +410,11 @@ class Decoder:
         choice.open = ""
 
     def _part(self, choice: _Choice, part: Json, raw: RawPart | None, events: list[StreamEvent]) -> None:
-        if type(part) is dict and part.keys() <= {"text", "thought"} and part.get("thought") is True:
+        if _is_words(part):
             text = wire_json.take_string(part, "text")
-            if text:
+            if text and not part.get("thought"):
+                self._text(choice, text, events)
+            elif text:
                 if choice.open != "reasoning":
                     self._open(choice, "reasoning", events)
                 events.append(ReasoningDelta(choice=choice.index, index=choice.next - 1, text=text))
@@ -495,6 +493,16 @@ class Decoder:
         arguments = wire_json.encode(partial.arguments).decode()
         events.append(ToolCallDelta(choice=choice.index, index=partial.index, arguments=arguments))
         events.append(PartEnd(choice=choice.index, index=partial.index))
+
+
+def _is_words(part: Json) -> bool:
+    """Is a part nothing but a text or a thought? What is unset is written by some servers all the same."""
+    if type(part) is not dict or not part.keys() <= _WORDS or not part:
+        return False
+    return not part.get("thoughtSignature") and part.get("thought") in (None, False, True)
+
+
+_WORDS = frozenset({"text", "thought", "thoughtSignature"})
 
 
 def _no_result(name: str, given: str | None, _arguments: str) -> tuple[str, bool]:

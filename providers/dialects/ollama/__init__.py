@@ -46,6 +46,7 @@ class Ollama:
     family = FAMILY
     auth = "none"
     id_header = "x-request-id"
+    streams_json = True
     passes: frozenset[str] = frozenset()
     passes_with_key: frozenset[str] = frozenset()
     operations = frozenset({"chat", "embeddings"})

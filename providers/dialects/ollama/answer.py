@@ -101,7 +101,7 @@ def read_usage(body: Mapping[str, Json]) -> Usage | None:
     raw = {key: body[key] for key in COUNTS if key in body}
     if not raw:
         return None
-    asked, answered = (raw[key] if type(raw.get(key)) is int else None for key in ("prompt_eval_count", "eval_count"))
+    asked, answered = (wire_json.as_count(raw.get(key)) for key in ("prompt_eval_count", "eval_count"))
     total = asked + answered if asked is not None and answered is not None else None
     return Usage(input_tokens=asked, output_tokens=answered, total_tokens=total, raw=raw)
 

@@ -31,7 +31,7 @@ from providers.canonical.loss import Losses, approximated
 from providers.dialect import PLAIN, Asked, EmbeddingsCodec, Traits, WireRequest, WireResponse
 from providers.dialects import _traits
 from providers.dialects.ollama.words import NAME
-from providers.wire.json import decode_upstream, encode, take_bool, take_integer
+from providers.wire.json import as_count, decode_upstream, encode, take_bool, take_integer
 
 Json: TypeAlias = Any
 
@@ -116,13 +116,13 @@ class OllamaEmbeddings:
             floats = msgspec.convert(body.get("embeddings"), list[list[float]])
         except msgspec.ValidationError:
             raise BadUpstreamBytes("the upstream's answer holds no embeddings") from None
-        model, count = body.get("model"), body.get("prompt_eval_count")
+        model, count = body.get("model"), as_count(body.get("prompt_eval_count"))
         known = ("model", "embeddings", "prompt_eval_count")
         return EmbeddingsResponse(
             dialect=NAME,
             model=model if type(model) is str else None,
             vectors=tuple(Vector(floats=one) for one in floats),
-            usage=Usage(input_tokens=count, total_tokens=count) if type(count) is int else None,
+            usage=Usage(input_tokens=count, total_tokens=count) if count is not None else None,
             extra={key: value for key, value in body.items() if key not in known} or None,
         )
 

@@ -16,7 +16,7 @@ from .words import CONTENT_TYPE, Json
 
 
 class _Line(msgspec.Struct):
-    done: bool = False
+    done: bool | None = False
     error: Json = None
 
 
@@ -85,7 +85,7 @@ class Relay:
         if read.error:
             raise decode_error(WireResponse(status=200, body=line.strip()))
         self._seen = True
-        self.started = self.started or read.done or _says_something(line)
+        self.started = self.started or bool(read.done) or _says_something(line)
         out.append(line)
         if read.done:
             self._done = self.finished = True

@@ -24,6 +24,7 @@ from .stream_out import CONTENT_TYPE, DONE
 class _Choice(msgspec.Struct):
     index: int = 0
     finish_reason: Json = None
+    usage: Json = None
 
 
 class _Groq(msgspec.Struct):
@@ -105,8 +106,12 @@ class ChatStreamRelay:
             out.append(raw)
         else:
             self._seen = True
+            if name == b"error":
+                raise fault(data)
             chunk = _read(data)
-            if chunk.error or name == b"error" or (chunk.x_groq is not None and chunk.x_groq.error):
+            if chunk.error or (chunk.x_groq is not None and chunk.x_groq.error):
+                raise fault(data)
+            if not chunk.choices and decode_upstream(data).get("object") == "error":
                 raise fault(data)
             if not self.started and chunk.choices:
                 self.started = _says_something(data)
@@ -123,6 +128,8 @@ class ChatStreamRelay:
         for choice in chunk.choices:
             if choice.finish_reason:
                 self._ended.add(choice.index)
+                if type(choice.usage) is dict and not usage:
+                    self.usage = read_usage(choice.usage)
             else:
                 self._open.add(choice.index)
         return False
@@ -134,10 +141,10 @@ class ChatStreamRelay:
         if text is not None:
             decode_upstream(text)
             raise fault(text)
-        data = last_event(rest)
+        data, name = last_event(rest)
         if data:
             try:
-                self._event(data, None, rest.rstrip(b"\r\n") + b"\n\n", out)
+                self._event(data, name, rest.rstrip(b"\r\n") + b"\n\n", out)
             except BadUpstreamBytes:
                 raise StreamTruncated("the upstream's stream ended inside an event") from None
 
@@ -174,6 +181,18 @@ def _read(data: bytes) -> _Chunk:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         value = decode_upstream(data)
     try:
-        return msgspec.convert(value, _Chunk)
+        return msgspec.convert(_plain(value), _Chunk)
     except msgspec.ValidationError:
         raise BadUpstreamBytes("the upstream sent an event that is not a chunk of a chat completion") from None
+
+
+def _plain(chunk: Json) -> Json:
+    """A chunk without what says nothing: choices that are no list, numbers of choices that are none."""
+    if type(chunk) is dict:
+        if not chunk.get("choices"):
+            chunk.pop("choices", None)
+        elif type(chunk["choices"]) is list:
+            for choice in chunk["choices"]:
+                if type(choice) is dict and type(choice.get("index")) is not int:
+                    choice.pop("index", None)
+    return chunk

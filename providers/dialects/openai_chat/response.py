@@ -36,7 +36,7 @@ from providers.dialects._openai.values import (
     to_url,
     write_token,
 )
-from providers.wire.json import decode_upstream, encode
+from providers.wire.json import as_count, decode_upstream, encode
 
 from .details import ORIGIN, details_of
 from .messages import form_of, read_spoken
@@ -64,10 +64,11 @@ def decode(wire: WireResponse) -> ChatResponse:
 def checked(wire: WireResponse) -> Object:
     """The answer as an object with choices."""
     body = decode_upstream(wire.body)
+    said = body[0] if type(body) is list and body else body  # Google's errors stand in a list
+    if type(said) is dict and not said.get("choices") and (said.get("error") or said.get("object") == "error"):
+        raise decode_error(wire, NAME)
     if type(body) is not dict:
         raise BadUpstreamBytes("the upstream's answer is not a JSON object")
-    if body.get("error") and not body.get("choices"):
-        raise decode_error(wire, NAME)
     choices = body.get("choices")
     if type(choices) is not list or not choices:
         raise BadUpstreamBytes("the upstream's answer has no choices")
@@ -169,8 +170,7 @@ def read_usage(raw: Object) -> Usage:
 
 
 def _count(raw: Object, key: str) -> int | None:
-    value = raw.get(key)
-    return value if type(value) is int else None
+    return as_count(raw.get(key))
 
 
 def read_logprobs(raw: Object) -> Logprobs:

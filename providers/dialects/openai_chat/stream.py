@@ -46,7 +46,7 @@ from .words import NAME, finish_of, join_base64, read_citation, take_seal
 _TOP = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation"}
 )
-_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs"})
+_CHOICE = frozenset({"index", "delta", "message", "finish_reason", "logprobs", "usage"})
 _DELTA = frozenset(
     {"role", "content", "refusal", "tool_calls", "function_call", "annotations", "images", "audio", "extra_content"}
     | {"reasoning_content", "reasoning", "reasoning_details"}
@@ -180,10 +180,9 @@ class ChatStreamDecoder:
             self._finish_up(out)
         elif data:
             self._seen = True
-            chunk = decode_upstream(data)
             if name == b"error":
                 raise fault(data)
-            self._chunk(chunk, data, out)
+            self._chunk(decode_upstream(data), data, out)
 
     def _rest(self, rest: bytes, out: list[StreamEvent]) -> None:
         """Bytes after the last empty line: the end of a stream that lacks it, or half an event."""
@@ -193,15 +192,16 @@ class ChatStreamDecoder:
         if text is not None:
             decode_upstream(text)
             raise fault(text)
-        data = last_event(rest)
+        data, name = last_event(rest)
         if data == b"[DONE]":
             self._finish_up(out)
         elif data:
             try:
-                decode_upstream(data)
+                if name != b"error":  # whose text may be any
+                    decode_upstream(data)
             except BadUpstreamBytes:
                 raise StreamTruncated("the upstream's stream ended inside an event") from None
-            self._event(data, None, rest, out)
+            self._event(data, name, rest, out)
 
     def _finish_up(self, out: list[StreamEvent]) -> None:
         self._done = True
@@ -259,6 +259,8 @@ class ChatStreamDecoder:
             if choice is None:
                 choice = self._choices[index] = _Choice(index, self._seed())
             choice.read(raw, out)
+            if choice.ended and raw.get("usage") and not usage:  # Moonshot counts within the choice
+                self._usage = raw["usage"]
             if self._patience > 0 and len(choices) == 1 and len(out) == before + 1 and choice.talks:
                 self._talking = choice
 
@@ -266,7 +268,7 @@ class ChatStreamDecoder:
         """Errors, and what only this dialect's own callers understand."""
         groq = chunk.get("x_groq")
         inside: Object = groq if type(groq) is dict else {}
-        if chunk.get("error"):
+        if chunk.get("error") or chunk.get("object") == "error":  # vLLM's has no envelope
             raise fault(data)
         if inside.get("error"):
             raise decode_error(WireResponse(status=200, body=_error_body(inside["error"])), NAME)
@@ -320,7 +322,24 @@ class _Call:
         self.kind = "function"
         self.held: list[str] = []  # arguments that came before the name
         self.any = False  # arguments have been given out
+        self.only = ""  # arguments that are all so far
+        self.invented = False  # the id is ours
         self.seal: Seal | None = None
+
+    def takes(self, call_id: str | None, name: Json) -> bool:
+        """Is a delta of its index more of this call? Some servers number all their calls alike, and give no ids."""
+        if call_id is not None and self.id is not None:
+            return self.invented and not name  # the id is late
+        if not name or not self.any:
+            return True
+        return self.index is not None and (not self.name or (name == self.name and not _is_whole(self.only)))
+
+
+def _is_whole(arguments: str) -> bool:
+    try:
+        return arguments.startswith("{") and type(decode_upstream(arguments.encode())) is dict
+    except (BadUpstreamBytes, UnicodeEncodeError):
+        return False
 
 
 class _Choice:
@@ -353,6 +372,9 @@ class _Choice:
         if not _CHOICE.issuperset(raw):
             self._around.update((key, value) for key, value in raw.items() if key not in _CHOICE)
         delta = raw.get("delta")
+        if raw.get("message"):
+            delta = delta or self._instead(raw["message"])
+            self._keep(raw["message"], _DELTA)
         if delta:
             if self.ended:
                 self._late(delta)
@@ -369,6 +391,13 @@ class _Choice:
         """What nobody knows of a message, for its end."""
         if type(said) is dict and not known.issuperset(said):
             self._unknown.update((key, value) for key, value in said.items() if key not in known)
+
+    def _instead(self, message: Object) -> Object | None:
+        """A message where a delta should be: that of a server which streams whole answers. After deltas, as MiniMax
+        sends it, it only says them again."""
+        if self._parts or self._calls or self.ended:
+            return None
+        return message
 
     def _late(self, delta: Object) -> None:
         """After its finish_reason a choice says nothing more; OpenRouter repeats an empty delta with the usage."""
@@ -487,12 +516,14 @@ class _Choice:
     # ── tool calls ─────────────────────────────────────────────────────────────────
 
     def _tool_call(self, raw: Object, out: list[StreamEvent]) -> None:
-        call = self._call_for(raw)
         custom = raw.get("type") == "custom" or ("custom" in raw and not raw.get("function"))  # Snowflake writes both
         kind = "custom" if custom else "function"
         inner = raw.get(kind) or {}
         self._keep(raw, _CALL)
         self._keep(inner, _FUNCTION)
+        call = self._call_for(raw, inner)
+        if call is None:
+            return
         if not call.name and inner.get("name"):
             call.name = as_text(inner["name"])
             call.kind = kind
@@ -502,17 +533,22 @@ class _Choice:
                 out.append(SealDelta(choice=self.index, index=call.part, seal=call.seal))
         self._argue(call, inner.get("input" if kind == "custom" else "arguments"), out)
 
-    def _call_for(self, raw: Object) -> _Call:
-        """Which call a delta belongs to: a new id starts one; without an id the index decides."""
+    def _call_for(self, raw: Object, inner: Object) -> _Call | None:
+        """Which call a delta belongs to: a new id starts one; without an id the index decides. None for an empty one
+        that belongs to none."""
         index, call_id = raw.get("index"), as_text(raw.get("id") or "") or None
+        name = inner.get("name")
         for call in reversed(self._calls):
             if call_id is not None and call.id == call_id:
                 return call
-            if call.index == index and call is not self._legacy and (call_id is None or call.id is None):
-                if index is None and call.any and (raw.get("function") or {}).get("name"):
+            if call.index == index and call is not self._legacy:
+                if call.takes(call_id, name):
+                    call.id = call.id or call_id
+                    return call
+                if call_id is None:
                     break
-                call.id = call.id or call_id
-                return call
+        if call_id is None and not name and not inner.get("arguments") and not inner.get("input"):
+            return None
         call = _Call(index)
         call.id = call_id
         self._calls.append(call)
@@ -529,6 +565,8 @@ class _Choice:
 
     def _argue(self, call: _Call, arguments: Json, out: list[StreamEvent]) -> None:
         text = arguments_text(arguments)
+        if text:
+            call.only = "" if call.any else text
         if call.part < 0 and text:
             call.held.append(text)
             call.any = True
@@ -544,7 +582,7 @@ class _Choice:
         self._hide(out)
         call.part = self._parts
         self._parts += 1
-        invented = call.id is None
+        invented = call.invented = call.id is None
         call_id = call.id or (self._seed if call is self._legacy else f"{self._seed}_{self._calls.index(call)}")
         call.id = call_id
         choice, part = self.index, call.part
@@ -579,6 +617,5 @@ class _Choice:
             self._audio["transcript"] = "".join(self._said)
             self._whole(read_audio(self._audio, ""), out)
         self.ended = True
-        self._keep(self._around.pop("message", None), _DELTA)  # Writer's: a message beside the delta
         extra = self._around | ({"message": self._unknown} if self._unknown else {})
         out.append(ChoiceEnd(choice=self.index, finish=finish, extra=extra or None))

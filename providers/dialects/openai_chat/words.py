@@ -22,6 +22,8 @@ _REASONS: dict[str, FinishReason] = {
     "model_length": "length",
     "max_tokens": "length",
     "tool_calls": "tool_calls",
+    "tool_call": "tool_calls",
+    "tool_use": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
     "sensitive": "content_filter",
@@ -42,7 +44,7 @@ _WORDS: dict[FinishReason, str] = {
 def finish_of(raw: Json, *, calls: bool, refused: bool) -> Finish:
     """What a finish_reason means. Some servers say `stop`, or nothing, although they call tools."""
     word = raw if isinstance(raw, str) else ""
-    reason: FinishReason = _REASONS.get(word, "other" if word else "stop")
+    reason: FinishReason = _REASONS.get(word.lower(), "other" if word else "stop")
     if reason == "stop":
         reason = "tool_calls" if calls else "refusal" if refused else "stop"
     return Finish(reason=reason, raw=word or None)

@@ -42,6 +42,7 @@ class OpenAIResponses:
     family = FAMILY
     auth = "bearer"
     id_header = "x-request-id"
+    streams_json = False
     passes = frozenset({"openai-beta"})
     # With a key of ours these would choose whom of ours a call is charged to.
     passes_with_key = frozenset({"openai-organization", "openai-project"})

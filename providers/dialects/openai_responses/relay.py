@@ -104,6 +104,8 @@ class ResponsesStreamRelay:
                 raise stray_fault(stray(raw, self._seen))
         elif data != b"[DONE]":
             self._seen = True
+            if name == b"error" and not data.startswith(b"{"):
+                raise stray_fault(data)
             self._look(_read(data), name, data)
         out.append(raw)
         return self.finished
@@ -134,10 +136,10 @@ class ResponsesStreamRelay:
         if text is not None:
             decode_upstream(text)
             raise stray_fault(text)
-        data = last_event(rest)
+        data, name = last_event(rest)
         if data:
             try:
-                self._event(data, None, rest.rstrip(b"\r\n") + b"\n\n", out)
+                self._event(data, name, rest.rstrip(b"\r\n") + b"\n\n", out)
             except BadUpstreamBytes:
                 raise StreamTruncated("the upstream's stream ended inside an event") from None
 

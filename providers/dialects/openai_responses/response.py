@@ -10,7 +10,7 @@ from providers.canonical.loss import Losses, approximated, dropped, lose_answer,
 from providers.dialect import Asked, WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import TIERS, Json, Object, leftovers, make_form, restore
-from providers.wire.json import decode_upstream, encode
+from providers.wire.json import as_count, decode_upstream, encode
 
 from .faults import fault
 from .items import form_of
@@ -118,8 +118,7 @@ def read_usage(raw: Object) -> Usage:
 
 
 def _count(raw: Object, key: str) -> int | None:
-    value = raw.get(key)
-    return value if type(value) is int else None
+    return as_count(raw.get(key))
 
 
 # ── writing ────────────────────────────────────────────────────────────────────────────

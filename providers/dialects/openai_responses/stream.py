@@ -35,7 +35,7 @@ from providers.canonical.stream import (
 from providers.dialect import WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import Json, Object
-from providers.wire.json import UNREADABLE, decode_upstream
+from providers.wire.json import UNREADABLE, decode_upstream, encode
 from providers.wire.sse import LF, SseDecoder, is_silent, last_event, parse, stray, stray_json
 
 from .faults import event_fault, fault
@@ -152,6 +152,8 @@ class ResponsesStreamDecoder:
                 raise stray_fault(stray(raw, self._seen))
         elif data and data != b"[DONE]":
             self._seen = True
+            if name == b"error" and not data.startswith(b"{"):
+                raise stray_fault(data)
             event = decode_upstream(data)
             if type(event) is not dict:
                 raise BadUpstreamBytes("the upstream sent an event that is not an object")
@@ -168,13 +170,14 @@ class ResponsesStreamDecoder:
         if text is not None:
             decode_upstream(text)
             raise stray_fault(text)
-        data = last_event(rest)
+        data, name = last_event(rest)
         if data:
             try:
-                decode_upstream(data)
+                if name != b"error":  # whose text may be any
+                    decode_upstream(data)
             except BadUpstreamBytes:
                 raise StreamTruncated("the upstream's stream ended inside an event") from None
-            self._event(data, None, rest, out)
+            self._event(data, name, rest, out)
 
     def _read(self, event: Object, name: bytes | None, out: list[StreamEvent]) -> None:
         kind = event.get("type") or (name.decode("utf-8", "replace") if name else "")
@@ -400,6 +403,8 @@ class ResponsesStreamDecoder:
 
     def _complete_call(self, item: _Item, said: Object, out: list[StreamEvent]) -> None:
         text = said.get("arguments", said.get("input"))
+        if type(text) is dict:
+            text = encode(text).decode()
         if type(text) is str and len(text) > item.length:
             self._argue(item, text[item.length :], out)
 
@@ -521,7 +526,9 @@ def _kind(raw: Object) -> str:
 
 
 def _delta(event: Object) -> str:
-    text = event["delta"]
+    text = event.get("delta")
+    if text is None:
+        return ""
     if type(text) is not str:
         raise TypeError("a delta that is no text")
     return text

@@ -20,6 +20,9 @@ from providers.wire.hints import plain_text, refusal_headers, retry_after
         ({"retry-after": "soon"}, None),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:10 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}, 10.0),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT", "date": "Wed, 21 Oct 2015 07:28:10 GMT"}, None),
+        ({"retry-after": "Wednesday, 21-Oct-15 07:28:10 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}, 10.0),
+        ({"retry-after": "Wed Oct 21 07:28:10 2015", "date": "Wed Oct 21 07:28:00 2015"}, 10.0),
+        ({"retry-after": "Wed Oct 21 07:28:10 2015", "date": "Wed, 21 Oct 2015 07:28:00 -0000"}, 10.0),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, None),
     ],
 )

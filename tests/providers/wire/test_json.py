@@ -27,9 +27,11 @@ from providers.wire.json import as_number, as_text, escape_lines
         (b'{"a":NaN}', "not valid JSON"),
         (b'{"a":Infinity}', "not valid JSON"),
         (b'{"a":1e999}', "not valid JSON"),
-        (b'{"a":"\\ud800"}', "not valid JSON"),
+        (b'{"a":"\\ud800"}', "half a surrogate pair"),
+        (b'{"a":"\\ud83d\\ude00\\ude00"}', "half a surrogate pair"),
+        (b'{"a":"\\ud83d\\ude00\\\\ud800",}', "not valid JSON: trailing comma"),
         (b'{"a":"\xff"}', "UTF-8"),
-        (b"\xef\xbb\xbf{}", "not valid JSON"),
+        (b"\xef\xbb\xbf{}", "byte order mark"),
         (b"[]", "object expected, not an array"),
         (b'"x"', "object expected, not a string"),
         (b"1", "object expected, not a number"),
@@ -73,6 +75,19 @@ def test_big_integers_stay_exact() -> None:
 def test_half_characters_of_upstreams_are_mended(data: bytes, value: Any) -> None:
     """Some split an emoji across two chunks; what goes on is valid Unicode."""
     assert value == json.decode_upstream(data)
+
+
+def test_a_byte_order_mark_of_upstreams_is_passed_over() -> None:
+    """Some write one before all that they write as UTF-8."""
+    assert {"a": 1} == json.decode_upstream(b'\xef\xbb\xbf{"a": 1}')
+
+
+@pytest.mark.parametrize(
+    ("value", "count"), [(9, 9), (9.0, 9), (1e3, 1000), (9.5, None), (float("inf"), None), (True, None), ("9", None)]
+)
+def test_counts(value: Any, count: int | None) -> None:
+    """JSON does not know integers from other numbers."""
+    assert count == json.as_count(value)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ def said(*pieces: bytes) -> list[tuple[bytes | None, bytes | None]]:
     [
         (b"data: x\n\n", [(b"x", None)]),
         (b"data:x\n\n", [(b"x", None)]),
-        (b"data:  x\n\n", [(b" x", None)]),
+        (b"data:  x \n\n", [(b"x", None)]),
+        (b"data\ndata: x\ndata:\n\n", [(b"x", None)]),
         (b"data: a\ndata: b\n\n", [(b"a\nb", None)]),
         (b"event: e\ndata: x\nid: 1\nretry: 5\n\n", [(b"x", b"e")]),
         (b": ping\n\n", [(None, None)]),
@@ -41,7 +42,7 @@ def said(*pieces: bytes) -> list[tuple[bytes | None, bytes | None]]:
     ],
 )
 def test_events(stream: bytes, events: list[tuple[bytes | None, bytes | None]]) -> None:
-    """As the standard has it, whole and byte by byte."""
+    """As the standard has it, but for white space around data, whole and byte by byte."""
     assert events == said(stream) == said(*(bytes([byte]) for byte in stream))
 
 
@@ -151,13 +152,13 @@ def test_a_json_body_instead_of_a_stream(data: bytes, seen: bool, found: bytes |
 @pytest.mark.parametrize(
     ("rest", "found"),
     [
-        (b"data: a\r\ndata:b", b"a\nb"),
-        (b"event: x\rdata: a\n", b"a"),
-        (b": comment", None),
+        (b"data: a\r\ndata:b", (b"a\nb", None)),
+        (b"event: x\rdata: a\n", (b"a", b"x")),
+        (b": comment", (None, None)),
     ],
 )
-def test_an_event_without_its_empty_line(rest: bytes, found: bytes | None) -> None:
-    """Its data, whatever lines end in."""
+def test_an_event_without_its_empty_line(rest: bytes, found: tuple[bytes | None, bytes | None]) -> None:
+    """Its data and its name, whatever lines end in."""
     assert found == last_event(rest)
 
 
@@ -176,10 +177,16 @@ def test_what_is_no_event_stream_at_all() -> None:
         (b"\r\n\n", True),
         (b"", True),
         (b"\n\nid: 1\n\n", True),
-        (b"\nx\n\n", False),
+        (b"id\n\n", True),
+        (b"\nx\n\n", True),
+        (b"x-y_z.1: 2", True),
+        (b" \t\n\n", True),
         (b" :", False),
+        (b"<html>", False),
+        (b"{}\n\n", False),
+        (b"upstream timed out\n\n", False),
     ],
 )
 def test_what_says_nothing_in_an_event_stream(raw: bytes, silent: bool) -> None:
-    """Comments, names, ids, and lines too many."""
+    """Comments, fields of any name, and lines too many."""
     assert silent == is_silent(raw)

@@ -249,6 +249,27 @@ def test_events_that_nobody_knows_are_passed_over() -> None:
     assert (Text(text="a"),) == parts(frame("novelty", {"a": 1}), delta(0, text="a"), frame("contentBlockDelta", {}))
 
 
+def test_frames_without_a_payload() -> None:
+    """The protocol's `initial-response`, frames without headers, data of an unknown kind, an event without members."""
+    names = {":message-type": "event", ":event-type": "contentBlockStop"}
+    odd = [
+        encode_frame({**names, ":event-type": "initial-response"}, b""),
+        encode_frame({}, b""),
+        encode_frame({**names, ":event-type": "novelty", ":content-type": "application/octet-stream"}, b"\xff\x00"),
+    ]
+    found = folded(*odd, BEGIN, delta(0, text="a"), encode_frame(names, b""), end(), METADATA)
+
+    assert (Text(text="a"),) == found.choices[0].parts
+
+
+def test_members_of_a_union_that_are_null_are_none() -> None:
+    """Some proxies write all of them."""
+    begin = frame("contentBlockStart", {"start": {"image": None, "toolUse": {"toolUseId": "t", "name": "f"}}})
+    piece = frame("contentBlockDelta", {"delta": {"text": None, "toolUse": {"input": "{}"}}})
+
+    assert (ToolCall(id="t", name="f", arguments="{}"),) == parts(begin, piece)
+
+
 # ── any split, whole and in pieces ─────────────────────────────────────────────────────────
 
 BLOCKS = st.lists(

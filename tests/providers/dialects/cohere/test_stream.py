@@ -183,7 +183,7 @@ def test_a_call_that_is_not_ended_is_ended() -> None:
         (b"", BadUpstreamBytes),
         (b"<html>\n\n", BadUpstreamBytes),
         (sse(b"data: [1]\n\n"), BadUpstreamBytes),
-        (sse(START, event("content-delta", index=0)), BadUpstreamBytes),
+        (sse(START, event("content-delta", index=0)), StreamTruncated),
         (
             sse(START, event("tool-call-delta", index=5, message={"tool_calls": {"function": {"arguments": "x"}}})),
             BadUpstreamBytes,

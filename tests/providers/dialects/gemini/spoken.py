@@ -23,8 +23,8 @@ HI: Json = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
 
 
 def asked(body: Json, task: str = "generateContent", model: str = "gemini-2.5-flash", **more: str) -> Asked:
-    """A request of a Gemini caller, read. `alt=sse` and further path parameters by name."""
-    query = {"alt": more.pop("alt")} if "alt" in more else {}
+    """A request of a Gemini caller, read. `alt=sse`, `$alt=sse` and further path parameters by name."""
+    query = {key: more.pop(key) for key in ("alt", "$alt") if key in more}
     data = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
     return GEMINI.read(WireRequest(path="/x", query=query, body=data), {"model": model, "task": task, **more})
 

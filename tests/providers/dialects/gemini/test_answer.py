@@ -107,6 +107,13 @@ def test_what_is_no_answer_is_refused(data: bytes) -> None:
         GEMINI.decode_response(WireResponse(status=200, body=data))
 
 
+def test_an_error_that_is_none_is_none() -> None:
+    """Null, where it is not set."""
+    found = answer({"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}], "error": None})
+
+    assert (Text(text="a"),) == found.choices[0].parts
+
+
 def test_an_error_under_200_is_an_error() -> None:
     """The body decides where it holds an error."""
     with pytest.raises(UpstreamBusy):

@@ -48,6 +48,10 @@ def test_the_body_is_untouched() -> None:
 
 def test_alt_is_passed_on() -> None:
     """The answer comes in the form that the caller wants."""
+    other = asked(HI, task="streamGenerateContent", **{"$alt": "sse"})
+
+    assert "text/event-stream" == GEMINI.stream_relay(other).content_type
+    assert {"alt": "sse"} == GEMINI.decode_request(other).form
     assert {"alt": "sse"} == GEMINI.relay_request(asked(HI, task="streamGenerateContent", alt="sse"), "m", []).query
 
 

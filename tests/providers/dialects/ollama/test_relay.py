@@ -52,6 +52,13 @@ def test_what_is_known() -> None:
     assert b"" == relay.feed(b"more") == relay.close()
 
 
+def test_nothing_is_not_the_end() -> None:
+    """`done` may be null."""
+    data = ndjson({**line("Hi"), "done": None}, line(done="stop"))
+
+    assert data == through(data, [])
+
+
 def test_a_last_line_without_its_end_gets_one() -> None:
     """Readers wait for it."""
     assert STREAM == through(STREAM[:-1], [])

@@ -268,6 +268,10 @@ def test_errors_under_200(lane: Any) -> None:
         lane(answered({"error": {"message": "boom"}}))
     with pytest.raises(UpstreamBusy) as busy:
         lane(answered({"error": {"message": "slow", "code": 429}}))
+    with pytest.raises(UpstreamBusy, match="slow"):
+        lane(answered([{"error": {"message": "slow", "code": 429}}]))  # Google's
+    with pytest.raises(UpstreamBusy, match="slow"):
+        lane(answered({"object": "error", "message": "slow", "code": 429}))  # vLLM's
 
     assert ((502, "boom"), (429, "slow")) == (
         (failed.value.status, failed.value.message),
