@@ -511,7 +511,7 @@ def _write_format(request: ChatRequest, body: Object, losses: Losses, own: bool,
 def _format_inner(wanted: ResponseFormat, losses: Losses, own: bool) -> Object:
     inner: Object = {}
     name = wanted.name
-    if name is None and not own:
+    if not name and not own:
         name = "answer"
         losses.append(invented("response_format", "the target wants a name of the schema"))
     for key, value in (

@@ -486,7 +486,7 @@ def _write_format(wanted: ResponseFormat, body: Object, losses: Losses, own: boo
             body["instructions"] = "\n".join(filter(None, [body.get("instructions"), "Answer in JSON."]))
             losses.append(invented("response_format", "the target wants the word JSON in a message"))
     elif wanted.kind == "json_schema":
-        if "name" not in out:
+        if not out.get("name"):
             out["name"] = "answer"
             losses.append(invented("response_format", "the target wants a name of the schema"))
         out.setdefault("schema", {"type": "object"})

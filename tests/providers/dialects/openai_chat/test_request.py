@@ -341,9 +341,11 @@ def test_no_choice_without_tools() -> None:
     assert ["tools[0]=dropped", "parallel_tool_calls=dropped", "tool_choice=dropped"] == losses
 
 
-def test_a_schema_gets_a_name() -> None:
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_schema_gets_a_name(name: str | None) -> None:
     """The target demands one."""
-    body, losses = sent(foreign(response_format=ResponseFormat(kind="json_schema", schema={"type": "object"})))
+    wanted = ResponseFormat(kind="json_schema", name=name, schema={"type": "object"})
+    body, losses = sent(foreign(response_format=wanted))
 
     assert {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}} == body[
         "response_format"

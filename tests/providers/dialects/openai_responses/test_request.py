@@ -386,6 +386,7 @@ def test_parameters_are_written() -> None:
         ({"tools": (ServerTool(dialect="x", kind="search", raw={}, at="tools[0]"),)}, ["tools[0]=dropped"]),
         ({"reasoning": ReasoningConfig(budget=2000)}, ["reasoning=approximated"]),
         ({"response_format": ResponseFormat(kind="json_schema")}, ["response_format=invented"]),
+        ({"response_format": ResponseFormat(kind="json_schema", name="")}, ["response_format=invented"]),
         ({"response_format": ResponseFormat(kind="json_object")}, ["response_format=invented"]),
         ({"tools": (LOOK,), "tool_choice": ToolChoice(mode="auto", validated=True)}, ["tool_choice=approximated"]),
         ({"n": 1, "logprobs": False, "response_format": ResponseFormat(kind="text")}, []),
