@@ -265,10 +265,11 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool) 
     if choice is not None:
         if choice.mode == "none":
             tools = ()
+            _lose_others(request.tools, losses)
             if request.tools:
                 losses.append(approximated("tool_choice", "the target knows no choice: it is told of no tools"))
         elif choice.names:
-            tools = tuple(tool for tool in tools if isinstance(tool, Tool) and tool.name in choice.names)
+            tools = tuple(tool for tool in tools if isinstance(tool, ServerTool) or tool.name in choice.names)
             losses.append(approximated("tool_choice", "the target cannot be made to call: it is told of these alone"))
         elif choice.mode == "required":
             losses.append(dropped("tool_choice", "the target cannot be made to call a tool"))
@@ -282,6 +283,13 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool) 
         written = once(tools, "ollama.chat: written", losses, _write_each, tools, own)
     if written:
         body["tools"] = written
+
+
+def _lose_others(tools: Sequence[Tool | ServerTool], losses: Losses) -> None:
+    """Tools that run at the provider may run all the same where a choice keeps the model from calling."""
+    for tool in tools:
+        if isinstance(tool, ServerTool):
+            losses.append(dropped(tool.at or "tools", f"the target has no tool of its own like {tool.kind}"))
 
 
 def _objects(schema: Json) -> Json:

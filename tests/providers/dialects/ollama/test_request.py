@@ -392,6 +392,16 @@ def test_a_choice_is_made_by_what_is_offered(choice: ToolChoice, names: list[str
     assert ["tool_choice=approximated"] == losses
 
 
+def test_a_choice_does_not_hide_what_runs_at_a_provider() -> None:
+    """A search may run although no function may be called: named as lost; beside named functions it is refused."""
+    search = ServerTool(dialect="gemini", kind="googleSearch", raw={}, at="tools[0].googleSearch")
+    losses = sent(foreign(tools=(search, Tool(name="f")), tool_choice=ToolChoice(mode="none")))[1]
+
+    assert ["tools[0].googleSearch=dropped", "tool_choice=approximated"] == losses
+    with pytest.raises(UnsupportedParameter):
+        sent(foreign(tools=(search, Tool(name="f")), tool_choice=ToolChoice(mode="required", names=("f",))))
+
+
 # ── what the row says ──────────────────────────────────────────────────────────────────
 
 
