@@ -106,7 +106,11 @@ class Breaker:
 
     def _finds_out(self, began: float) -> bool:
         """Is it the probe, or one that had been forgotten?"""
-        return self._probe is not None and self._opened is not None and began > self._opened
+        return self._probe is not None and self.is_news(began)
+
+    def is_news(self, began: float) -> bool:
+        """Did a call begin since it opened?"""
+        return self._opened is not None and began > self._opened
 
     def _note(self, now: float, *, failed: bool) -> None:
         if len(self._results) == _MOST_NOTED:

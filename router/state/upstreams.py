@@ -157,8 +157,11 @@ class Upstream:
             pace.note(seconds, now)
         if self.recent is not None:
             self.recent[not stream].took(now, seconds)
-        if stream and self.outlier is not None and self._is_slow(seconds) and self.outlier.state(now) != "closed":
-            self.outlier.failed(now, now - seconds)
+        outlier = self.outlier
+        if not stream or outlier is None or not self._is_slow(seconds):
+            return
+        if outlier.state(now) == "half_open" and outlier.is_news(now - seconds):
+            outlier.trip(now)  # the call that found out, whose place has been given back
 
     def _remember(
         self, error: RouterError | None, now: float, began: float, first: float | None, *, stream: bool
