@@ -7,12 +7,14 @@ Python's sight; what runs on them names only upstreams that it started.)
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import re
 import shutil
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,15 @@ def _stay_here(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_stay_here)
+
+
+@pytest.fixture
+def short_collections() -> Iterator[None]:
+    """For tests with bounds in seconds: what other tests keep in this process (recorded traffic, schemas) is not looked
+    through meanwhile. A collection of all that takes more than a second, of which the gateway has none."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def program(name: str) -> Path:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import gzip
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -20,6 +19,8 @@ from tests.fakes import FakeUpstream
 from tests.lanes import KEYS, LANES, TABLE, Lane
 from tests.raw import RawAnswer, parse_answer, raw_request
 from tests.running import Running, running
+
+pytestmark = pytest.mark.usefixtures("short_collections")
 
 LIMITED = TABLE.replace("limits: {", "limits: {body: 2s, head: 600ms, ").replace("sse_event: 64KiB, ", "")
 CHAT = LANES[0]
@@ -30,15 +31,6 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n"
 CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 _TAIL = json.dumps(CHAT.body("MARKER")).encode()
 TAIL = HEAD + b"Content-Length: %d\r\n\r\n" % len(_TAIL) + _TAIL
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _undisturbed() -> Iterator[None]:
-    """What other tests keep in this process (recorded traffic, schemas) is not looked through while clocks run here: a
-    collection of it takes more than a second."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

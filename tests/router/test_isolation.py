@@ -308,7 +308,7 @@ async def serving(table: str, folder: Path, stdout: Any = subprocess.DEVNULL) ->
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+        await asyncio.wait_for(process.communicate(), 10)  # to the end of what it says: then its pipes are closed
 
 
 def table(upstream: FakeUpstream, **limits: str) -> str:

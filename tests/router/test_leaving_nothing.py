@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,9 +20,7 @@ HEDGED = "policies:\n  default:\n    hedge: {after: 50ms}\n"
 def uncollected() -> Iterator[list[object]]:
     """What is only held in cycles after the block."""
     found: list[object] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # what other tests left open is not ours
-        gc.collect()
+    gc.collect()
     gc.freeze()  # what was there before is not looked at
     gc.disable()
     try:

@@ -11,6 +11,7 @@ from router.validating import MOST_STEPS
 from router.weighing import ENDLESS, MOST_SUBSCHEMAS, steps
 
 Json = Any
+pytestmark = pytest.mark.usefixtures("short_collections")
 
 
 def doubling(times: int, word: str = "allOf") -> Json:
@@ -103,7 +104,7 @@ def test_what_would_never_end_is_not_begun(schema: Json, value: Json) -> None:
     began = time.process_time()
 
     assert steps(schema, value) > MOST_STEPS
-    assert time.process_time() - began < 5.0
+    assert time.process_time() - began < 1.0
 
 
 def test_the_count_is_the_ways_through_it() -> None:
@@ -125,4 +126,4 @@ def test_weighing_costs_little_itself() -> None:
     began = time.process_time()
     steps(schema, nested(40))
 
-    assert time.process_time() - began < 5.0
+    assert time.process_time() - began < 1.0

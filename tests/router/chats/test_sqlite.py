@@ -486,7 +486,7 @@ async def test_d03_t_4_9_killed_under_eight_writers_it_loses_nothing_that_it_ack
             await asyncio.sleep(1.0)
             process.kill()
             await asyncio.gather(*writers)
-        await process.wait()
+        await process.communicate()  # to the end of what it says: then its pipe is closed
         async with opened(tmp_path / "chats.db") as (_, store, _):
             there = []
             after = None
