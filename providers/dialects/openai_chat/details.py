@@ -51,6 +51,7 @@ class Details:
 
     def __init__(self) -> None:
         self._all: list[dict[str, Json]] = []
+        self._pieces: dict[str, list[str]] = {}  # of the texts of the last one
 
     def add(self, details: Json) -> None:
         if type(details) is list:
@@ -61,16 +62,27 @@ class Details:
     def _add(self, detail: dict[str, Json]) -> None:
         last = self._all[-1] if self._all else None
         if last is None or not _goes_on(last, detail):
-            self._all.append(dict(detail))
-            return
+            self._join()
+            last = {}
+            self._all.append(last)
         for key, value in detail.items():
-            if key in _TEXTS and type(value) is str and type(last.get(key)) is str:
-                last[key] += value
-            elif value is not None:
+            if key in _TEXTS and type(value) is str:
+                if key not in self._pieces:
+                    before = last.setdefault(key, "")  # its place among the others
+                    self._pieces[key] = [before] if type(before) is str else []
+                self._pieces[key].append(value)
+            elif value is not None or key not in last:
                 last[key] = value
+
+    def _join(self) -> None:
+        """Texts are put together once: there may be very many pieces."""
+        for key, pieces in self._pieces.items():
+            self._all[-1][key] = "".join(pieces)
+        self._pieces.clear()
 
     def take(self) -> Seal | None:
         """The seal of what has come since the last one; None while it is nothing but text."""
+        self._join()
         seal = seal_of(self._all)
         if seal is not None:
             self._all = []
