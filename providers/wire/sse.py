@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
+import msgspec
+
 from providers.canonical.errors import BadUpstreamBytes
 
 #: (data, event name, raw bytes with the empty line). `data` is None for a block without data lines (pings, comments);
@@ -195,9 +197,20 @@ def is_silent(raw: bytes) -> bool:
 
 
 def stray_json(data: bytes, seen: bool) -> bytes | None:
-    """A JSON text where events were expected: servers that fail early answer so under the stream's content type."""
+    """A JSON text where events were expected: servers that fail early answer so under the stream's content type.
+
+    After events it must say that it is an error: whatever else stands there is no event stream.
+    """
     text = data.strip()
-    return text if not seen and text.startswith((b"{", b"[")) else None
+    return text if text.startswith((b"{", b"[")) and (not seen or _says_error(text)) else None
+
+
+def _says_error(text: bytes) -> bool:
+    try:
+        body = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return type(body) is dict and (bool(body.get("error")) or "error" in (body.get("type"), body.get("object")))
 
 
 def stray(raw: bytes, seen: bool) -> bytes:

@@ -320,11 +320,18 @@ class _Call:
         self.id: str | None = None
         self.name = ""
         self.kind = "function"
-        self.held: list[str] = []  # arguments that came before the name
+        self.held: list[str] = []  # arguments that came before the name, or with it
         self.any = False  # arguments have been given out
         self.only = ""  # arguments that are all so far
         self.invented = False  # the id is ours
         self.seal: Seal | None = None
+
+    def says_name(self, text: str) -> None:
+        """A name, or more of it; some servers say it again each time, whole or as far as it has come."""
+        if self.part >= 0 or self.any:
+            self.name = self.name or text
+        else:
+            self.name = text if text.startswith(self.name) else self.name + text
 
     def takes(self, call_id: str | None, name: Json) -> bool:
         """Is a delta of its index more of this call? Some servers number all their calls alike, and give no ids."""
@@ -362,6 +369,7 @@ class _Choice:
         self._around: Object = {}  # what stood beside the deltas, and nobody knows
         self._unknown: Object = {}  # the same in them
         self._legacy: _Call | None = None
+        self._named: _Call | None = None  # a call of whose name there may be more: it is not open yet
 
     @property
     def talks(self) -> bool:
@@ -457,6 +465,9 @@ class _Choice:
         out.append(kind(choice=self.index, index=self.part, text=text))
 
     def _shut(self, out: list[StreamEvent]) -> None:
+        """Ends what is open; a call that has been named comes before whatever is said next."""
+        if self._named is not None:
+            self._open_call(self._named, out)
         if self._open is not None:
             if self._details is not None and self._open is ReasoningDelta and (seal := self._details.take()):
                 out.append(SealDelta(choice=self.index, index=self.part, seal=seal))
@@ -524,9 +535,9 @@ class _Choice:
         call = self._call_for(raw, inner)
         if call is None:
             return
-        if not call.name and inner.get("name"):
-            call.name = as_text(inner["name"])
-            call.kind = kind
+        if inner.get("name"):
+            call.says_name(as_text(inner["name"]))
+            call.kind = kind if call.part < 0 else call.kind
         if call.seal is None and "extra_content" in raw:
             call.seal = take_seal(dict(raw))
             if call.seal is not None and call.part >= 0:
@@ -560,7 +571,8 @@ class _Choice:
                 return
             self._legacy = _Call()
             self._calls.append(self._legacy)
-        self._legacy.name = self._legacy.name or raw.get("name") or ""
+        if raw.get("name"):
+            self._legacy.says_name(as_text(raw["name"]))
         self._argue(self._legacy, raw.get("arguments"), out)
 
     def _argue(self, call: _Call, arguments: Json, out: list[StreamEvent]) -> None:
@@ -572,12 +584,19 @@ class _Choice:
             call.any = True
             text = ""
         if call.part < 0 and call.name and (call.id is not None or call.any):
-            self._open_call(call, out)
+            if call.any:
+                self._open_call(call, out)
+            elif self._named is not call:
+                self._shut(out)
+                self._hide(out)
+                self._named = call
         elif text:
             call.any = True
             out.append(ToolCallDelta(choice=self.index, index=call.part, arguments=text))
 
     def _open_call(self, call: _Call, out: list[StreamEvent]) -> None:
+        if self._named is call:
+            self._named = None
         self._shut(out)
         self._hide(out)
         call.part = self._parts

@@ -166,6 +166,7 @@ def called(id: Json = None, name: Json = None, arguments: Json = None, index: Js
 
 
 A, B, STOP = chunk({"content": "a"}), chunk({"content": "b"}), chunk({}, "stop")
+CALLS = chunk({}, "tool_calls")
 EMPTY = chunk({**called(), "content": "a"})
 TWO = [("f", '{"a":1}'), ("f", '{"a":2}')]
 
@@ -191,6 +192,24 @@ CHAT: dict[str, tuple[list[Json], Meaning]] = {
     "another name at the same place": (
         [chunk(called("", "f", '{"a":1}')), chunk(called("", "g", "{}")), chunk({}, "tool_calls"), BILL, DONE],
         ("", [("f", '{"a":1}'), ("g", "{}")], "tool_calls", (9, 3)),
+    ),
+    "pieces of a name": (
+        [chunk(called("i", "ge", "")), chunk(called(None, "t", "")), chunk(called(None, None, '{"a":1}')), CALLS, BILL],
+        ("", [("get", '{"a":1}')], "tool_calls", (9, 3)),
+    ),
+    "as much of a name as there is": (
+        [
+            chunk(called("i", "ge", "")),
+            chunk(called("i", "get", "")),
+            chunk(called("i", "get", '{"a":1}')),
+            CALLS,
+            BILL,
+        ],
+        ("", [("get", '{"a":1}')], "tool_calls", (9, 3)),
+    ),
+    "two names without arguments, then text": (
+        [chunk(called("i", "f")), chunk(called("k", "g", index=1)), A, chunk(called("i", "f")), B, CALLS, BILL],
+        ("ab", [("f", "{}"), ("g", "{}")], "tool_calls", (9, 3)),
     ),
     "a name in each piece": (
         [chunk(called("", "f", '{"a"')), chunk(called("", "f", ":1}")), chunk({}, "tool_calls"), BILL, DONE],
@@ -341,6 +360,18 @@ def test_a_stream_of_gemini_may_turn_into_a_bare_error(end: bytes) -> None:
             read("gemini", data, 1 << 20)
         with pytest.raises(UpstreamFailed, match=r"^boom$"):
             passed("gemini", data, 1 << 20)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n\n"])
+@pytest.mark.parametrize("language", [language for language in ASKS if language != "gemini"])
+def test_a_stream_may_turn_into_a_bare_error(language: str, end: bytes) -> None:
+    """Its words are told, as those of one that came before all events."""
+    error = {"type": "error", "error": {"type": "server_error", "message": "boom", "code": 500}}
+    data = usual(said(language)[:2]) + msgspec.json.encode(error) + end
+
+    for reading in (read, passed) if language != "cohere" else (read,):
+        with pytest.raises(UpstreamFailed, match=r"^boom$"):
+            reading(ASKS[language][0] if reading is read else language, data, 1 << 20)
 
 
 def test_an_error_of_chat_without_an_envelope() -> None:

@@ -140,12 +140,17 @@ def test_a_return_is_known_by_what_comes_after_it() -> None:
     [
         (b' {"error": 1}\n', False, b'{"error": 1}'),
         (b"[1]", False, b"[1]"),
-        (b'{"error": 1}', True, None),
+        (b'{"error": 1}', True, b'{"error": 1}'),
+        (b'{"type": "error"}', True, b'{"type": "error"}'),
+        (b'{"object": "error"}', True, b'{"object": "error"}'),
+        (b'{"error": ', True, None),
+        (b'{"error": null}', True, None),
+        (b'[{"error": 1}]', True, None),
         (b"data: x", False, None),
     ],
 )
 def test_a_json_body_instead_of_a_stream(data: bytes, seen: bool, found: bytes | None) -> None:
-    """Only before the first event: servers that fail early answer so."""
+    """Servers that fail early answer so; after the first event it must say that it is an error."""
     assert found == stray_json(data, seen)
 
 
