@@ -296,6 +296,16 @@ COHERE: dict[str, tuple[list[Json], Meaning]] = {
         [{"type": "content-delta", "delta": None}, told(None), told({"text": "ab"}), ENDED],
         SAID,
     ),
+    "no numbers": (
+        [
+            {"type": "content-start", "delta": {"message": {"content": {"type": "text", "text": ""}}}},
+            {**told({"text": "a"}), "index": None},
+            {key: value for key, value in told({"text": "b"}).items() if key != "index"},
+            {"type": "content-end"},
+            ENDED,
+        ],
+        SAID,
+    ),
     "an end too many": ([tool("end", {}), tool("start", F), tool("delta", None), tool("end", {}), ENDED], CALLED),
 }
 
