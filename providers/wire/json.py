@@ -209,13 +209,24 @@ def decode_upstream(data: bytes) -> Json:
 
 
 def _decode_leniently(data: bytes) -> Json:
-    """The standard library reads lone surrogates: some upstreams split an emoji across two chunks."""
+    value = decode_with_halves(data)
     try:
-        value = stdlib.loads(data.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite)
-        text = stdlib.dumps(value, ensure_ascii=False)
-        return stdlib.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        return stdlib.loads(whole_characters(stdlib.dumps(value, ensure_ascii=False)))
     except (ValueError, RecursionError):
         raise BadUpstreamBytes("the upstream's answer is not valid JSON") from None
+
+
+def decode_with_halves(data: bytes) -> Json:
+    """JSON of an upstream, with the lone surrogates that only the standard library reads."""
+    try:
+        return stdlib.loads(data.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise BadUpstreamBytes("the upstream's answer is not valid JSON") from None
+
+
+def whole_characters(text: str) -> str:
+    """Pairs of surrogates joined, lone ones as U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _no_constant(word: str) -> Json:

@@ -22,7 +22,8 @@ from providers.canonical.stream import (
     TextDelta,
 )
 from providers.dialect import WireResponse
-from providers.wire.json import decode_upstream, encode
+from providers.wire.halves import Halves
+from providers.wire.json import encode
 from providers.wire.lines import LineDecoder
 
 from .answer import NAME, Json, decode_error, kept, text_of
@@ -35,6 +36,7 @@ class Decoder:
 
     def __init__(self, limit: int = 16 << 20) -> None:
         self._lines = LineDecoder(limit)
+        self._json = Halves().decode
         self._fault: RouterError | None = None
         self._begun = False
         self._seen = False
@@ -99,7 +101,7 @@ class Decoder:
             self._seen = True
             out.append(ResponseStart(dialect=NAME))
         try:
-            event = decode_upstream(data)
+            event = self._json(data)
         except BadUpstreamBytes:
             self._unread += 1
             return

@@ -46,6 +46,7 @@ from providers.dialects.anthropic.words import (
     read_name,
     read_seal,
 )
+from providers.wire.halves import Halves
 from providers.wire.json import UNREADABLE, decode_upstream
 from providers.wire.sse import SseDecoder, is_silent, last_event, parse, stray, stray_json
 
@@ -88,6 +89,7 @@ class Decoder:
 
     def __init__(self, limit: int = 16 << 20) -> None:
         self._sse = SseDecoder(limit)
+        self._json = Halves().decode
         self._fault: RouterError | None = None
         self._seen = False  # any event with data at all
         self._message: Object | None = None  # the start of the message, until something is said
@@ -169,7 +171,7 @@ class Decoder:
             return
         if name == b"error":
             raise fault(data)
-        event = decode_upstream(data)
+        event = self._json(data)
         if type(event) is not dict:
             raise BadUpstreamBytes("the upstream sent an event that is not an object")
         self._seen = True

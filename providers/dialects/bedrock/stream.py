@@ -45,6 +45,7 @@ from providers.dialects.bedrock.response import (
 )
 from providers.dialects.bedrock.words import FAMILY, NAME, Json, Object, read_name
 from providers.wire.eventstream import EventStreamDecoder
+from providers.wire.halves import Halves
 from providers.wire.json import UNREADABLE, decode_upstream
 
 #: Kinds of blocks whose deltas are read one by one.
@@ -88,6 +89,7 @@ class Decoder:
     def __init__(self, limit: int = 16 << 20) -> None:
         self.finished = False
         self._frames = EventStreamDecoder(limit)
+        self._json = Halves().decode
         self._blocks: dict[int, _Block] = {}
         self._next = 0  # number of the next part
         self._started = False
@@ -155,7 +157,7 @@ class Decoder:
         read = self._read.get(kind)
         if read is None and kind != "messageStart":
             return False  # `initial-response`, whose payload may be empty, and what is not known yet
-        body = decode_upstream(payload) if payload else {}
+        body = self._json(payload) if payload else {}
         if type(body) is not dict:
             raise BadUpstreamBytes("the upstream's stream holds an event that is no object")
         if not self._started:

@@ -23,7 +23,8 @@ from providers.canonical.stream import (
     UsageUpdate,
 )
 from providers.dialect import WireResponse
-from providers.wire.json import UNREADABLE, as_text, decode_upstream, encode
+from providers.wire.halves import Halves
+from providers.wire.json import UNREADABLE, as_text, encode
 from providers.wire.sse import SseDecoder, is_silent, last_event, parse, stray, stray_json
 
 from .errors import decode_error
@@ -72,6 +73,7 @@ class Decoder:
 
     def __init__(self, limit: int = 16 << 20) -> None:
         self._sse = SseDecoder(limit)
+        self._json = Halves().decode
         self._fault: RouterError | None = None
         self._started = False
         self._parts = 0
@@ -141,7 +143,7 @@ class Decoder:
             return
         if name == b"error":
             raise _fault(data)
-        body = decode_upstream(data)
+        body = self._json(data)
         if type(body) is not dict:
             raise BadUpstreamBytes("the upstream sent an event that is not an object")
         kind = body.get("type") or (name.decode("utf-8", "replace") if name else None)

@@ -7,7 +7,7 @@ with reason API_KEY_INVALID, an empty prepaid account 402, and the time to wait 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from providers.canonical.errors import (
@@ -158,9 +158,9 @@ def is_error(body: Json) -> bool:
     return type(said) is dict and bool(said.get("error"))
 
 
-def read_payload(payload: bytes) -> dict[str, Json]:
+def read_payload(payload: bytes, read: Callable[[bytes], Json] = wire_json.decode_upstream) -> dict[str, Json]:
     """An event as an object. UpstreamError for one that says an error, BadUpstreamBytes for what is none."""
-    body = wire_json.decode_upstream(payload)
+    body = read(payload)
     if type(body) is not dict or body.get("error"):
         if is_error(body):
             raise decode_error(WireResponse(status=200, body=payload))

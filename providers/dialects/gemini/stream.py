@@ -77,6 +77,7 @@ from providers.dialects.gemini.frames import Frames
 from providers.dialects.gemini.names import FAMILY, NAME, Json, RawPart, raw_answer, raw_part
 from providers.dialects.gemini.parts import AnswerIds, decode_part, unplaced
 from providers.wire import json as wire_json
+from providers.wire.halves import Halves
 from providers.wire.sse import LF, encode_event, is_silent, parse
 
 _CANDIDATE = frozenset({"content", "index", "finishReason", "finishMessage", "logprobsResult"})
@@ -188,6 +189,7 @@ class Decoder:
 
     def __init__(self, limit: int) -> None:
         self._frames = Frames(limit)
+        self._json = Halves().decode
         self._choices: dict[int, _Choice] = {}
         self._ids = AnswerIds(None)
         self._started = False
@@ -308,7 +310,7 @@ class Decoder:
     # ── one chunk ──────────────────────────────────────────────────────────────────
 
     def _chunk(self, payload: bytes, events: list[StreamEvent]) -> None:
-        body = read_payload(payload)
+        body = read_payload(payload, self._json)
         if not self._started:
             self._start(body, events)
         try:

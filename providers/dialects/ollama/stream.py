@@ -20,6 +20,7 @@ from providers.canonical.stream import (
     UsageUpdate,
 )
 from providers.dialect import WireResponse
+from providers.wire.halves import Halves
 from providers.wire.json import as_text, decode_upstream
 from providers.wire.lines import LineDecoder
 
@@ -39,6 +40,7 @@ class Decoder:
 
     def __init__(self, limit: int = 16 << 20) -> None:
         self._lines = LineDecoder(limit)
+        self._json = Halves().decode
         self._fault: RouterError | None = None
         self._started = False
         self._open: type | None = None  # the kind of the part that is open
@@ -83,7 +85,7 @@ class Decoder:
     # ── lines ──────────────────────────────────────────────────────────────────────
 
     def _line(self, data: bytes, out: list[StreamEvent]) -> None:
-        body = decode_upstream(data)
+        body = self._json(data)
         if type(body) is not dict:
             raise BadUpstreamBytes("the upstream sent a line that is not an object")
         if body.get("error"):

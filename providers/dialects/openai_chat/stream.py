@@ -35,6 +35,7 @@ from providers.canonical.stream import (
 from providers.dialect import WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import Json, Object
+from providers.wire.halves import Halves
 from providers.wire.json import UNREADABLE, as_text, decode_upstream, encode
 from providers.wire.sse import LF, SseDecoder, is_silent, last_event, parse, stray, stray_json
 
@@ -103,6 +104,7 @@ class ChatStreamDecoder:
 
     def __init__(self, limit: int = 16 << 20) -> None:
         self._sse = SseDecoder(limit)
+        self._json = Halves().decode
         self._fault: RouterError | None = None
         self._started = False
         self._seen = False  # any event with data at all
@@ -182,7 +184,7 @@ class ChatStreamDecoder:
             self._seen = True
             if name == b"error":
                 raise fault(data)
-            self._chunk(decode_upstream(data), data, out)
+            self._chunk(self._json(data), data, out)
 
     def _rest(self, rest: bytes, out: list[StreamEvent]) -> None:
         """Bytes after the last empty line: the end of a stream that lacks it, or half an event."""

@@ -35,6 +35,7 @@ from providers.canonical.stream import (
 from providers.dialect import WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import Json, Object
+from providers.wire.halves import Halves
 from providers.wire.json import UNREADABLE, decode_upstream, encode
 from providers.wire.sse import LF, SseDecoder, is_silent, last_event, parse, stray, stray_json
 
@@ -76,6 +77,7 @@ class ResponsesStreamDecoder:
 
     def __init__(self, limit: int = 16 << 20) -> None:
         self._sse = SseDecoder(limit)
+        self._json = Halves().decode
         self._fault: RouterError | None = None
         self._seen = False  # any event with data at all
         self._started = False
@@ -154,7 +156,7 @@ class ResponsesStreamDecoder:
             self._seen = True
             if name == b"error" and not data.startswith(b"{"):
                 raise stray_fault(data)
-            event = decode_upstream(data)
+            event = self._json(data)
             if type(event) is not dict:
                 raise BadUpstreamBytes("the upstream sent an event that is not an object")
             try:

@@ -14,6 +14,7 @@ from providers.canonical.errors import UpstreamFailed
 from providers.canonical.stream import check, fold
 from providers.dialect import Asked, WireRequest
 from providers.dialects import DIALECTS
+from tests.answers import bedrock_frame
 from tests.fakes import event
 from tests.lanes import UPSTREAMS, data_lines
 
@@ -123,6 +124,36 @@ def test_an_unusual_event_stream_is_read_as_the_usual_one(language: str, odd: st
         assert whole == read(ASKS[language][0], data, step)
         if language != "cohere":
             assert values(usual(events)) == passed(language, data, step)
+
+
+def halved(raw: bytes) -> bytes:
+    return raw.replace(b"HIGH", b"\\ud83d").replace(b"LOW", b"\\ude00")
+
+
+def framed(frame: bytes) -> bytes:
+    """A frame of Bedrock's with the text in halves: it has a checksum."""
+    if b"HIGH" not in frame and b"LOW" not in frame:
+        return frame
+    value, _ = UPSTREAMS["bedrock"].opened(frame)
+    return bedrock_frame("contentBlockDelta", halved(msgspec.json.encode(value)))
+
+
+OTHERS = [("ollama", "ollama.chat"), ("bedrock", "bedrock.converse")]
+
+
+@pytest.mark.parametrize(
+    ("language", "name"),
+    [(language, ASKS[language][0]) for language in ASKS] + OTHERS,
+)
+def test_a_character_in_two_halves_is_one(language: str, name: str) -> None:
+    """Upstreams that cut text by UTF-16 units write half an emoji at the end of one event, and half in the next."""
+    raws = [one if isinstance(one, bytes) else event(one) for one in UPSTREAMS[language].events("a", "bHIGH", "LOWc")]
+    data = b"".join(map(framed if language == "bedrock" else halved, raws))
+
+    (part,) = read(name, data, 1 << 20).choices[0].parts
+
+    assert isinstance(part, Text)
+    assert "ab\U0001f600c" == part.text
 
 
 # ── values ─────────────────────────────────────────────────────────────────────────────
