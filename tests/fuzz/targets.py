@@ -487,7 +487,7 @@ def path(data: bytes) -> None:
     holds(len([one for one in (found.default, found.listed, found.base_url) if one]) == 1, "not one upstream")
     if found.key is not None and len(found.key) > 12:
         told = repr(msgspec.structs.replace(found, base_url=None))  # which may hold the same letters, or more keys
-        said = (shown + told).replace("/chat/completions", "")  # of which a key may be a piece
+        said = (shown.removeprefix(prefix) + told).replace("/chat/completions", "")  # of which a key may be a piece
         holds(found.key not in said, "the key is shown")
     if found.base_url is not None:
         holds(re.fullmatch(r"https://[a-z0-9._-]+(/[\x21-\x7e]*)?", found.base_url), "a base URL that is none")
