@@ -234,6 +234,7 @@ class Decoder:
             self._message = message
             self._id = message.get("id")
             self._usage = dict(message.get("usage") or {})
+            find(self._usage, USAGE, self._unread, "usage")
 
     def _begin(self, out: list[StreamEvent]) -> None:
         self._started = True
