@@ -38,7 +38,9 @@ class Unread(msgspec.Struct, frozen=True):
 
 def known(*names: str, **inner: Shape | None) -> Shape:
     """The shape of an object with these fields; `inner` are those that are looked into."""
-    return {**dict.fromkeys(names), **inner}
+    fields: dict[str | int, Any] = dict.fromkeys(names)
+    fields.update(inner)
+    return fields
 
 
 def kept(*names: str, **inner: Shape | None) -> Shape:

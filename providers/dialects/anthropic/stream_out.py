@@ -289,7 +289,7 @@ class Encoder:
 
     def _more(self, event: Event) -> Object:
         """What else a block of this dialect's own says where it begins."""
-        return event.extra or {} if self._own else {}
+        return dict(event.extra or {}) if self._own else {}
 
     def _nothing(self, event: LogprobsDelta) -> bytes:
         """Probabilities of tokens: nobody here can have asked for them."""

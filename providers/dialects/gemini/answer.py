@@ -463,7 +463,7 @@ def _written_token(token: TokenLogprob, own: bool) -> dict[str, Json]:
     written: dict[str, Json] = {"token": token.token, "logProbability": token.logprob}
     if token.id is not None:
         written["tokenId"] = token.id
-    return written | token.extra if own and token.extra else written
+    return {**written, **token.extra} if own and token.extra else written
 
 
 # ── citations ──────────────────────────────────────────────────────────────────────────

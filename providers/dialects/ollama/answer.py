@@ -282,7 +282,7 @@ def _write_token(token: TokenLogprob, inner: bool, own: bool) -> Object:
         out["bytes"] = list(token.bytes)
     if not inner and token.top:
         out["top_logprobs"] = [_write_token(one, True, own) for one in token.top]
-    return out | token.extra if own and token.extra else out
+    return {**out, **token.extra} if own and token.extra else out
 
 
 # ── the relay lane ─────────────────────────────────────────────────────────────────────

@@ -148,6 +148,7 @@ class Encoder:
     def _refusal_delta(self, event: RefusalDelta) -> bytes:
         if self._elsewhere(event):
             return b""
+        self._lose(event)
         self._losses.append(approximated("message.content", "the caller's dialect has no refusals: text"))
         return self._piece(b"content", event.text)
 
