@@ -392,11 +392,11 @@ SAY_NOTHING: list[tuple[str, str, str]] = [
     (
         "openai.responses",
         r"stream text: \[1[123]\].*\.annotations.*",
-        "said again: to its own callers they came before",
+        "said again: its own callers have them",
     ),
     (
         "openai.responses",
-        r"stream (picture|search): \[[26]\]\.(item|response\.output\[0\])(\.action)?",
+        r"stream (picture|search): \[[26]\]\.(item\.action|response\.output\[0\](\.action)?)",
         "said again: what a tool of the provider's did is told whole at its item's end",
     ),
     ("anthropic.messages", r"stream ran: \[3\]\.delta", "a piece of a block that is lost as a whole"),

@@ -262,6 +262,7 @@ class ResponsesStreamDecoder:
         opened = item.part >= 0 or bool(item.slots)
         self._told.update(f"output[{item.index}].{key}" for key in (item.raw if opened else raw))
         find(raw, ITEM, self._unread, f"output[{item.index}]")
+        find(item.raw, ITEM if item.kind != "other" else known(*raw), self._unread, f"output[{item.index}]")
         item.raw, item.done = raw, True
         if item.kind == "message":
             self._finish_message(item, raw, out)
