@@ -54,7 +54,7 @@ _KNOWN = ("id", "type", "role", "model", "content", "stop_reason", "stop_sequenc
 #: Of usage; and of a citation, whatever it cites.
 USAGE: Shape = kept(
     *("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "service_tier"),
-    *("iterations", "inference_geo", "speed"),
+    *("iterations", "inference_geo", "speed", "pydantic_ai_gateway"),
     cache_creation=known("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"),
     output_tokens_details=known("thinking_tokens"),
     server_tool_use=known("web_search_requests", "web_fetch_requests"),

@@ -66,7 +66,7 @@ CITATION: Shape = known(
 )
 _SOURCE = known("bytes", "s3Location")
 _BLOCK: Shape = known(
-    "text",
+    *("text", "type"),
     toolUse=known("toolUseId", "name", "input", "type"),
     reasoningContent=known("redactedContent", reasoningText=known("text", "signature")),
     citationsContent=known(content=known("text"), citations=CITATION),

@@ -54,6 +54,7 @@ USAGE: Shape = kept(
     *("queue_time", "prompt_time", "completion_time", "total_time", "latency_checkpoint", "tokens_per_second"),
     *("prompt_tokens_per_second", "time_per_output_token_ms", "time_to_first_token_ms", "search_context_size"),
     *("cost", "cost_details", "cost_in_usd_ticks", "num_sources_used", "server_tool_use_details"),
+    "pydantic_ai_gateway",
     prompt_tokens_details=known(
         *("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "text_tokens", "video_tokens"),
         "multimodal_tokens",

@@ -24,10 +24,10 @@ _UNFINISHED = frozenset({"queued", "in_progress"})
 
 # ── what is known ──────────────────────────────────────────────────────────────────────
 
-#: Of usage; beside what the specification has: what xAI's servers say of their own counting and prices.
+#: Of usage; beside what the specification has: what xAI's servers, and gateways, say of their own counting and prices.
 USAGE: Shape = kept(
     *("input_tokens", "output_tokens", "total_tokens", "context_details", "cost_in_usd_ticks", "num_sources_used"),
-    *("num_server_side_tools_used", "server_side_tool_usage_details"),
+    *("num_server_side_tools_used", "server_side_tool_usage_details", "pydantic_ai_gateway"),
     input_tokens_details=known("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens"),
     output_tokens_details=known("reasoning_tokens", "audio_tokens", "image_tokens"),
 )
