@@ -9,7 +9,7 @@ of the answer's own dialect write nothing of it, for it does not belong there: `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -17,14 +17,6 @@ from providers.canonical.chat import Logprobs
 from providers.canonical.loss import Losses, join, lose_told
 
 Json: TypeAlias = Any
-#: The fields of an object that are known. A value: the shape of what stands there, item by item of a list; None where
-#: nobody looks in. With `ANY` the object's further fields are somebody else's to tell; with `KIND` its `type` says
-#: which shape it has, and one of another type is not looked into; what stands in one with `KEPT`, callers of the
-#: answer's own dialect get all the same. (Numbers: no field has such a name.)
-Shape: TypeAlias = Mapping[str | int, Any]
-ANY: Final = 0
-KIND: Final = 1
-KEPT: Final = 2
 #: So many are kept of one answer: whoever invents a name for each event shall not fill the memory.
 MOST = 64
 
@@ -36,16 +28,48 @@ class Unread(msgspec.Struct, frozen=True):
     kept: bool = False
 
 
-def known(*names: str, **inner: Shape | None) -> Shape:
-    """The shape of an object with these fields; `inner` are those that are looked into."""
-    fields: dict[str | int, Any] = dict.fromkeys(names)
-    fields.update(inner)
-    return fields
+class Shape:
+    """The fields of an object that are known.
+
+    `names`: all of them; None where further ones are somebody else's to tell. `inner`: those that are looked into,
+    item by item of a list. `kept`: callers of the answer's own dialect get such an object whole. `kinds`: the shapes
+    of objects of several types, by their `type`; one of another type is not looked into.
+    """
+
+    __slots__ = ("inner", "kept", "kinds", "names")
+
+    def __init__(
+        self,
+        names: frozenset[str] | None,
+        inner: Mapping[str, Shape],
+        *,
+        kept: bool = False,
+        kinds: Mapping[str, Shape] | None = None,
+    ) -> None:
+        self.names = names
+        self.inner = tuple(inner.items())
+        self.kept = kept
+        self.kinds = kinds
 
 
-def kept(*names: str, **inner: Shape | None) -> Shape:
+def known(*names: str, **inner: Shape) -> Shape:
+    """An object with these fields."""
+    return Shape(frozenset({*names, *inner}), inner)
+
+
+def kept(*names: str, **inner: Shape) -> Shape:
     """The same of one that callers of the answer's own dialect get whole."""
-    return {KEPT: None, **known(*names, **inner)}
+    return Shape(frozenset({*names, *inner}), inner, kept=True)
+
+
+def around(**inner: Shape) -> Shape:
+    """An object whose own fields are read elsewhere: only these are looked into."""
+    return Shape(None, inner)
+
+
+def by_type(kinds: Mapping[str, Shape]) -> Shape:
+    """Objects whose `type` says which shape they have."""
+    return Shape(None, {}, kinds=kinds)
 
 
 def find(value: Json, shape: Shape, found: dict[str, Json], at: str = "", own: bool = False) -> None:
@@ -60,20 +84,21 @@ def find(value: Json, shape: Shape, found: dict[str, Json], at: str = "", own: b
         return
     if type(value) is not dict:
         return
-    if KIND in shape:
+    if shape.kinds is not None:
         kind = value.get("type")
-        shape = shape[KIND].get(kind, _NOTHING) if isinstance(kind, str) else _NOTHING
-    own = own or KEPT in shape
-    for key, item in value.items():
-        if key in shape:
-            inner = shape[key]
-            if inner is not None:
-                find(item, inner, found, join(at, key), own)
-        elif ANY not in shape and item is not None and item not in ("", [], {}) and len(found) < MOST:
-            found[join(at, key)] = Unread(item, own)
-
-
-_NOTHING: Shape = {ANY: None}
+        chosen = shape.kinds.get(kind) if type(kind) is str else None
+        if chosen is None:
+            return
+        shape = chosen
+    own = own or shape.kept
+    for key, inner in shape.inner:
+        item = value.get(key)
+        if item and (type(item) is dict or type(item) is list):
+            find(item, inner, found, join(at, key), own)
+    if shape.names is not None and not shape.names.issuperset(value):
+        for key, item in value.items():
+            if key not in shape.names and item is not None and item not in ("", [], {}) and len(found) < MOST:
+                found[join(at, key)] = Unread(item, own)
 
 
 def own_extra(extra: Mapping[str, Json] | None, losses: Losses) -> dict[str, Json]:

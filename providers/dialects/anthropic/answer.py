@@ -47,24 +47,24 @@ from providers.dialects.anthropic.words import (
     write_citation,
     written_id,
 )
-from providers.dialects.unread import ANY, KIND, Shape, find, kept, known, own_extra
+from providers.dialects.unread import around, by_type, find, kept, known, own_extra
 from providers.wire import json as wire_json
 
 _KNOWN = ("id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage")
 #: Of usage; and of a citation, whatever it cites.
-USAGE: Shape = kept(
+USAGE = kept(
     *("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "service_tier"),
     *("iterations", "inference_geo", "speed", "pydantic_ai_gateway"),
     cache_creation=known("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"),
     output_tokens_details=known("thinking_tokens"),
     server_tool_use=known("web_search_requests", "web_fetch_requests"),
 )
-CITATION: Shape = kept(
+CITATION = kept(
     *("type", "cited_text", "url", "title", "source", "encrypted_index", "document_index", "document_title", "file_id"),
     *("start_char_index", "end_char_index", "start_page_number", "end_page_number", "start_block_index"),
     *("end_block_index", "search_result_index"),
 )
-_ANSWER: Shape = {ANY: None, "usage": USAGE, "content": {KIND: {"text": {ANY: None, "citations": CITATION}}}}
+_ANSWER = around(usage=USAGE, content=by_type({"text": around(citations=CITATION)}))
 #: The service tier that an answer was given under, in the words of requests.
 _TIERS = {"standard": "default", "priority": "priority"}
 

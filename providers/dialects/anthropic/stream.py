@@ -46,7 +46,7 @@ from providers.dialects.anthropic.words import (
     read_name,
     read_seal,
 )
-from providers.dialects.unread import ANY, KIND, Shape, find, known
+from providers.dialects.unread import around, by_type, find, known
 from providers.wire.json import UNREADABLE, decode_upstream
 from providers.wire.sse import SseDecoder, is_silent, last_event, parse, stray, stray_json
 
@@ -73,25 +73,25 @@ _MESSAGE = frozenset(
     {"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"}
 )
 _DELTA = frozenset({"stop_reason", "stop_sequence", "stop_details"})
-_EVENT: Shape = {
-    KIND: {
+_EVENT = by_type(
+    {
         "message_start": known("type", "message"),
-        "content_block_start": known("type", "index", content_block={ANY: None, "citations": CITATION}),
+        "content_block_start": known("type", "index", content_block=around(citations=CITATION)),
         "content_block_delta": known("type", "index", "delta"),
         "content_block_stop": known("type", "index"),
         "message_stop": known("type", "amazon-bedrock-invocationMetrics"),
         "ping": known("type"),
     }
-}
-_PIECE: Shape = {
-    KIND: {
+)
+_PIECE = by_type(
+    {
         "text_delta": known("type", "text"),
         "thinking_delta": known("type", "thinking"),
         "signature_delta": known("type", "signature"),
         "input_json_delta": known("type", "partial_json"),
         "citations_delta": known("type", citation=CITATION),
     }
-}
+)
 
 
 def fault(data: bytes) -> UpstreamError:

@@ -29,7 +29,7 @@ from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
 from providers.dialect import WireResponse
 from providers.dialects.bedrock.errors import decode_error
 from providers.dialects.bedrock.words import FAMILY, MIME_TYPES, NAME, Json, Object, read_name
-from providers.dialects.unread import ANY, Shape, find, known
+from providers.dialects.unread import around, find, known
 from providers.wire.json import as_count, decode_upstream, encode
 
 _REASONS: dict[str, FinishReason] = {
@@ -46,14 +46,14 @@ _REASONS: dict[str, FinishReason] = {
 _FAILED = frozenset({"malformed_model_output", "malformed_tool_use"})
 #: Blocks that are understood; whatever else comes is kept as it is.
 _KNOWN = ("text", "toolUse", "reasoningContent", "citationsContent", "image")
-USAGE: Shape = known(
+USAGE = known(
     *("inputTokens", "outputTokens", "totalTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),
     *("cacheReadInputTokenCount", "cacheWriteInputTokenCount", "serverToolUsage"),
     cacheDetails=known("inputTokens", "ttl"),
 )
-METRICS: Shape = known("latencyMs")
+METRICS = known("latencyMs")
 _SPAN = known("documentIndex", "searchResultIndex", "start", "end")
-CITATION: Shape = known(
+CITATION = known(
     *("title", "source"),
     sourceContent=known("text"),
     location=known(
@@ -65,19 +65,14 @@ CITATION: Shape = known(
     ),
 )
 _SOURCE = known("bytes", "s3Location")
-_BLOCK: Shape = known(
+_BLOCK = known(
     *("text", "type"),
     toolUse=known("toolUseId", "name", "input", "type"),
     reasoningContent=known("redactedContent", reasoningText=known("text", "signature")),
     citationsContent=known(content=known("text"), citations=CITATION),
     image=known("format", "error", source=_SOURCE),
 )
-_ANSWER: Shape = {
-    ANY: None,
-    "usage": USAGE,
-    "metrics": METRICS,
-    "output": known(message=known("role", "content")),
-}
+_ANSWER = around(usage=USAGE, metrics=METRICS, output=known(message=known("role", "content")))
 
 
 # ── arguments as they were written ─────────────────────────────────────────────────────

@@ -47,7 +47,7 @@ from providers.dialects.bedrock.response import (
     tier_of,
 )
 from providers.dialects.bedrock.words import FAMILY, NAME, Json, Object, read_name
-from providers.dialects.unread import ANY, Shape, find, known
+from providers.dialects.unread import Shape, around, find, known
 from providers.wire.eventstream import EventStreamDecoder
 from providers.wire.json import UNREADABLE, decode_upstream
 
@@ -70,7 +70,7 @@ _EVENTS: Mapping[str, Shape] = {
     ),
     "contentBlockStop": known("contentBlockIndex", "p"),
     "messageStop": known("stopReason", "additionalModelResponseFields", "p"),
-    "metadata": {ANY: None, "usage": USAGE, "metrics": METRICS},
+    "metadata": around(usage=USAGE, metrics=METRICS),
 }
 #: Kinds of blocks whose deltas are read one by one.
 _UNDERSTOOD = frozenset({"text", "reasoning", "redacted", "call"})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from providers.canonical.chat import AnyPart, ChatResponse, Choice, Citation, Reasoning, Text, ToolCall
 from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
 from providers.dialect import WireResponse
-from providers.dialects.unread import ANY, Shape, find, known
+from providers.dialects.unread import Shape, around, find, known
 from providers.wire.json import as_text, decode_upstream
 
 from .errors import decode_error
@@ -15,12 +15,12 @@ from .words import NAME, Json, Object, finish_of, read_citations, read_logprobs,
 
 _TOP = frozenset({"id", "finish_reason", "message", "usage", "logprobs"})
 _MESSAGE = frozenset({"role", "content", "tool_plan", "tool_calls", "citations"})
-USAGE: Shape = known(
+USAGE = known(
     "cached_tokens",
     billed_units=known("input_tokens", "output_tokens", "search_units", "classifications"),
     tokens=known("input_tokens", "output_tokens", "reasoning_tokens"),
 )
-WEIGHTS: Shape = known("text", "token_ids", "logprobs")
+WEIGHTS = known("text", "token_ids", "logprobs")
 #: Of what stands in a message; a source's document is the caller's own.
 INSIDE: Mapping[str, Shape] = {
     "content": known("type", "text", "thinking"),
@@ -29,7 +29,7 @@ INSIDE: Mapping[str, Shape] = {
         *("start", "end", "text", "type", "content_index"), sources=known("type", "id", "document", "tool_output")
     ),
 }
-_ANSWER: Shape = {ANY: None, "usage": USAGE, "logprobs": WEIGHTS, "message": {ANY: None, **INSIDE}}
+_ANSWER = around(usage=USAGE, logprobs=WEIGHTS, message=around(**INSIDE))
 
 
 def decode(wire: WireResponse) -> ChatResponse:

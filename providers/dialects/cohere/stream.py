@@ -23,7 +23,7 @@ from providers.canonical.stream import (
     UsageUpdate,
 )
 from providers.dialect import WireResponse
-from providers.dialects.unread import Shape, find, known
+from providers.dialects.unread import find, known
 from providers.wire.json import UNREADABLE, as_text, decode_upstream, encode
 from providers.wire.sse import SseDecoder, is_silent, last_event, parse, stray, stray_json
 
@@ -32,7 +32,7 @@ from .errors import decode_error
 from .words import NAME, Json, Object, finish_of, read_citations, read_logprobs, read_usage
 
 #: Of an event, whatever it tells.
-_EVENT: Shape = known(
+_EVENT = known(
     *("type", "index", "id"),
     logprobs=WEIGHTS,
     delta=known("finish_reason", "error", usage=USAGE, message=known("role", "tool_plan", **INSIDE)),

@@ -45,7 +45,7 @@ from providers.dialects.gemini.parts import (
     is_text,
     unplaced,
 )
-from providers.dialects.unread import ANY, Shape, find, kept, known, lose_weights, own_extra
+from providers.dialects.unread import around, find, kept, known, lose_weights, own_extra
 from providers.wire import json as wire_json
 
 _FILTERED = frozenset(
@@ -113,7 +113,7 @@ def _decode(body: Json, data: bytes) -> ChatResponse:
 
 
 _MODALITY = known("modality", "tokenCount")
-USAGE: Shape = kept(
+USAGE = kept(
     *("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount", "totalTokenCount"),
     *("cachedContentTokenCount", "trafficType", "serviceTier"),
     promptTokensDetails=_MODALITY,
@@ -121,15 +121,11 @@ USAGE: Shape = kept(
     cacheTokensDetails=_MODALITY,
     toolUsePromptTokensDetails=_MODALITY,
 )
-_WEIGHTS: Shape = {ANY: None, "topCandidates": known("candidates")}
-_ANSWER: Shape = {
-    ANY: None,
-    "usageMetadata": USAGE,
-    "candidates": {ANY: None, "content": kept("role", "parts"), "logprobsResult": _WEIGHTS},
-}
+_WEIGHTS = around(topCandidates=known("candidates"))
+_ANSWER = around(usageMetadata=USAGE, candidates=around(content=kept("role", "parts"), logprobsResult=_WEIGHTS))
 #: Of a candidate of a stream: its calls may come in pieces.
-_CANDIDATE: Shape = {ANY: None, "content": known("role", "parts"), "logprobsResult": _WEIGHTS}
-_PIECES: Shape = known(
+_CANDIDATE = around(content=known("role", "parts"), logprobsResult=_WEIGHTS)
+_PIECES = known(
     "id",
     "name",
     "args",

@@ -36,7 +36,7 @@ from providers.dialects._openai.values import (
     to_url,
     write_token,
 )
-from providers.dialects.unread import ANY, KIND, Shape, find, kept, known, own_extra
+from providers.dialects.unread import around, by_type, find, kept, known, own_extra
 from providers.wire.json import as_count, decode_upstream, encode
 
 from .details import ORIGIN, details_of
@@ -47,7 +47,7 @@ from .words import NAME, finish_of, finish_word, put_seal, write_citation
 # ── what is known ──────────────────────────────────────────────────────────────────────
 
 #: Of usage; beside what the specification has: what servers say of their own counting, times and prices.
-USAGE: Shape = kept(
+USAGE = kept(
     *("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "num_cached_tokens", "is_byok"),
     *("prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "prompt_token_details", "completion_token_details"),
     *("audio_prompt_tokens", "prompt_audio_seconds", "draft_tokens", "draft_tokens_acceptance", "service_tier"),
@@ -64,15 +64,11 @@ USAGE: Shape = kept(
         *("accepted_prediction_tokens", "rejected_prediction_tokens"),
     ),
 )
-ANNOTATION: Shape = {
-    KIND: {"url_citation": kept("type", url_citation=known("url", "title", "start_index", "end_index", "content"))}
-}
-_THOUGHT: Shape = {KIND: {"thinking": kept("type", "signature", "closed", thinking=known("type", "text"))}}
-_ANSWER: Shape = {
-    ANY: None,
-    "usage": USAGE,
-    "choices": {ANY: None, "message": {ANY: None, "annotations": ANNOTATION, "content": _THOUGHT}},
-}
+ANNOTATION = by_type(
+    {"url_citation": kept("type", url_citation=known("url", "title", "start_index", "end_index", "content"))}
+)
+_THOUGHT = by_type({"thinking": kept("type", "signature", "closed", thinking=known("type", "text"))})
+_ANSWER = around(usage=USAGE, choices=around(message=around(annotations=ANNOTATION, content=_THOUGHT)))
 
 # ── reading ────────────────────────────────────────────────────────────────────────────
 

@@ -35,7 +35,7 @@ from providers.canonical.stream import (
 from providers.dialect import WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import Json, Object
-from providers.dialects.unread import ANY, KIND, Shape, find, known
+from providers.dialects.unread import around, by_type, find, known
 from providers.wire.json import UNREADABLE, as_text, decode_upstream, encode
 from providers.wire.sse import LF, SseDecoder, is_silent, last_event, parse, stray, stray_json
 
@@ -55,18 +55,17 @@ _DELTA = frozenset(
 _CALL = frozenset({"index", "id", "type", "function", "custom", "extra_content"})
 _FUNCTION = frozenset({"name", "arguments", "input"})
 #: What stands deeper in a delta.
-_INSIDE: Shape = {
-    ANY: None,
-    "annotations": ANNOTATION,
-    "function_call": known("name", "arguments"),
-    "extra_content": known(google=known("thought_signature")),
-}
-_PIECES: Shape = {
-    KIND: {
+_INSIDE = around(
+    annotations=ANNOTATION,
+    function_call=known("name", "arguments"),
+    extra_content=known(google=known("thought_signature")),
+)
+_PIECES = by_type(
+    {
         "text": known("type", "text"),
         "thinking": known("type", "signature", "closed", thinking=known("type", "text")),
     }
-}
+)
 
 
 class _UsualDelta(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):

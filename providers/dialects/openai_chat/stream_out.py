@@ -114,7 +114,7 @@ class ChatStreamEncoder:
     def _lose(self, event: Event) -> None:
         """What another dialect's answer says that only its own callers would read."""
         extra = event.part.extra if isinstance(event, PartWhole) else event.extra
-        if extra and not self._own:
+        if extra and (not self._own or isinstance(event, TextDelta | ToolCallStart)):
             lose_told(extra, self._losses)
 
     def _chunk(self, choice: int, delta: Json, finish: Json = None, logprobs: Json = None, /, **more: Json) -> bytes:

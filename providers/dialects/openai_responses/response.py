@@ -10,7 +10,7 @@ from providers.canonical.loss import Losses, approximated, dropped, lose_answer,
 from providers.dialect import Asked, WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import TIERS, Json, Object, leftovers, make_form, restore
-from providers.dialects.unread import ANY, KEPT, KIND, Shape, find, kept, known, own_extra
+from providers.dialects.unread import around, by_type, find, kept, known, own_extra
 from providers.wire.json import as_count, decode_upstream, encode
 
 from .faults import fault
@@ -25,46 +25,46 @@ _UNFINISHED = frozenset({"queued", "in_progress"})
 # ── what is known ──────────────────────────────────────────────────────────────────────
 
 #: Of usage; beside what the specification has: what xAI's servers, and gateways, say of their own counting and prices.
-USAGE: Shape = kept(
+USAGE = kept(
     *("input_tokens", "output_tokens", "total_tokens", "context_details", "cost_in_usd_ticks", "num_sources_used"),
     *("num_server_side_tools_used", "server_side_tool_usage_details", "pydantic_ai_gateway"),
     input_tokens_details=known("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens"),
     output_tokens_details=known("reasoning_tokens", "audio_tokens", "image_tokens"),
 )
-ANNOTATION: Shape = {KIND: {"url_citation": kept("type", "start_index", "end_index", "url", "title")}}
+ANNOTATION = by_type({"url_citation": kept("type", "start_index", "end_index", "url", "title")})
 _TEXT = known("type", "text")
-_ANSWER: Shape = {
-    ANY: None,
-    "usage": USAGE,
-    "output": {
-        KIND: {
-            "message": {ANY: None, "content": {KIND: {"output_text": {ANY: None, "annotations": ANNOTATION}}}},
-            "reasoning": {ANY: None, KEPT: None, "summary": _TEXT, "content": _TEXT},
+_KEPT_TEXT = kept("type", "text")
+_ANSWER = around(
+    usage=USAGE,
+    output=by_type(
+        {
+            "message": around(content=by_type({"output_text": around(annotations=ANNOTATION)})),
+            "reasoning": around(summary=_KEPT_TEXT, content=_KEPT_TEXT),
         }
-    },
-}
+    ),
+)
 #: Of what a stream says of an item, and of a part of its content. What comes whole is kept so.
-PART: Shape = {
-    KIND: {
+PART = by_type(
+    {
         "output_text": known("type", "text", "logprobs", annotations=ANNOTATION),
         "refusal": known("type", "refusal"),
         "summary_text": _TEXT,
         "reasoning_text": _TEXT,
     }
-}
+)
 _CALL = known(
     *("type", "id", "call_id", "name", "arguments", "input", "status", "namespace", "caller", "async", "created_by")
 )
-ITEM: Shape = {
-    KIND: {
+ITEM = by_type(
+    {
         "message": known("type", "id", "role", "status", "phase", content=PART),
         "reasoning": known("type", "id", "status", "encrypted_content", summary=PART, content=PART),
         "function_call": _CALL,
         "custom_tool_call": _CALL,
     }
-}
+)
 #: Of a response that is not complete yet.
-RESPONSE: Shape = known(
+RESPONSE = known(
     *("access_programs", "background", "billing", "completed_at", "conversation", "created_at", "error", "id", "image"),
     *("incomplete_details", "input_transformations", "instructions", "max_output_tokens", "max_tool_calls"),
     *("metadata", "model", "moderation", "object", "output", "parallel_tool_calls", "previous_response_id", "prompt"),

@@ -35,7 +35,7 @@ from providers.canonical.stream import (
 from providers.dialect import WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import Json, Object
-from providers.dialects.unread import Shape, find, known
+from providers.dialects.unread import find, known
 from providers.wire.json import UNREADABLE, decode_upstream, encode
 from providers.wire.sse import LF, SseDecoder, is_silent, last_event, parse, stray, stray_json
 
@@ -50,7 +50,7 @@ ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"
 #: Events that say no more than that the answer is under way.
 HEADS = frozenset({"response.created", "response.in_progress", "response.queued"})
 #: Of an event, whatever it tells.
-_EVENT: Shape = known(
+_EVENT = known(
     *("type", "sequence_number", "obfuscation", "response", "item", "item_id", "output_index", "content_index"),
     *("part", "summary_index", "annotation", "annotation_index", "delta", "text", "refusal", "arguments", "input"),
     *("logprobs", "partial_image_b64", "partial_image_index", "background", "output_format", "quality", "size"),

@@ -6,7 +6,7 @@ last the whole response. `sequence_number` rises by one. A text delta goes throu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -92,6 +92,7 @@ class ResponsesStreamEncoder:
         self._usage: Usage | None = None
         self._finish: Finish | None = None
         self._tier: str | None = None
+        self._said: Mapping[str, Json] = {}  # at the start, of this dialect's own answer
 
     # ── the contract ───────────────────────────────────────────────────────────────
 
@@ -156,6 +157,7 @@ class ResponsesStreamEncoder:
         self._own = event.dialect == NAME
         self._lose(event)
         self._tier = event.service_tier
+        self._said = event.extra or {}
         identifier = event.id if self._own and event.id else response_id(event.id, event.model)
         self._seed = digest(identifier)
         self._body = head(self._request, identifier, event.model, event.created)
@@ -433,7 +435,7 @@ class ResponsesStreamEncoder:
     def _end(self, event: ResponseEnd) -> bytes:
         self._tier = event.service_tier or self._tier
         if self._own and self._body is not None:
-            self._body |= own_extra(event.extra, self._losses)
+            self._body |= own_extra({**self._said, **(event.extra or {})}, self._losses)
         self._lose(event)
         if event.blocked is None or self._finish is not None:
             return b""

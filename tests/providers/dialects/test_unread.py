@@ -8,13 +8,13 @@ import pytest
 
 from providers.canonical.chat import Logprobs, TokenLogprob
 from providers.canonical.loss import Losses
-from providers.dialects.unread import ANY, KIND, MOST, Unread, find, kept, known, lose_weights, own_extra
+from providers.dialects.unread import MOST, Shape, Unread, around, by_type, find, kept, known, lose_weights, own_extra
 
 Json = Any
-SHAPE = known("id", usage=kept("count", parts=known("kind")), items={KIND: {"text": known("type", "text")}})
+SHAPE = known("id", usage=kept("count", parts=known("kind")), items=by_type({"text": known("type", "text")}))
 
 
-def found(value: Json, shape: Json = SHAPE) -> dict[str, Json]:
+def found(value: Json, shape: Shape = SHAPE) -> dict[str, Json]:
     out: dict[str, Json] = {}
     find(value, shape, out)
     return out
@@ -40,8 +40,8 @@ def test_what_is_not_in_the_shape_is_found(value: Json, expected: Json) -> None:
 
 
 def test_further_fields_may_be_somebody_elses() -> None:
-    """`ANY`: only what stands deeper is found."""
-    assert {"usage.y": Unread(2)} == found({"x": 1, "usage": {"y": 2}}, {ANY: None, "usage": known()})
+    """Only what stands deeper is found."""
+    assert {"usage.y": Unread(2)} == found({"x": 1, "usage": {"y": 2}}, around(usage=known()))
 
 
 def test_what_one_answer_may_invent_is_bounded() -> None:
