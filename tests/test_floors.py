@@ -150,7 +150,7 @@ ONLY_IN = {
 }
 
 # Modules beside the dialects that are none.
-SHARED_BY_DIALECTS = {"upstream_only"}
+SHARED_BY_DIALECTS = {"upstream_only", "unread"}
 
 LONGEST_MODULE = 800
 LONGEST_FUNCTION = 100

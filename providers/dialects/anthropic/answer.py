@@ -47,9 +47,24 @@ from providers.dialects.anthropic.words import (
     write_citation,
     written_id,
 )
+from providers.dialects.unread import around, by_type, find, kept, known, own_extra
 from providers.wire import json as wire_json
 
 _KNOWN = ("id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage")
+#: Of usage; and of a citation, whatever it cites.
+USAGE = kept(
+    *("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "service_tier"),
+    *("iterations", "inference_geo", "speed", "pydantic_ai_gateway"),
+    cache_creation=known("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"),
+    output_tokens_details=known("thinking_tokens"),
+    server_tool_use=known("web_search_requests", "web_fetch_requests"),
+)
+CITATION = kept(
+    *("type", "cited_text", "url", "title", "source", "encrypted_index", "document_index", "document_title", "file_id"),
+    *("start_char_index", "end_char_index", "start_page_number", "end_page_number", "start_block_index"),
+    *("end_block_index", "search_result_index"),
+)
+_ANSWER = around(usage=USAGE, content=by_type({"text": around(citations=CITATION)}))
 #: The service tier that an answer was given under, in the words of requests.
 _TIERS = {"standard": "default", "priority": "priority"}
 
@@ -66,6 +81,8 @@ def decode(wire: WireResponse) -> ChatResponse:
     rest = {key: value for key, value in body.items() if key not in _KNOWN}
     details = rest.pop("stop_details", None)
     extra, keep = leftovers(rest)
+    extra = dict(extra or {})
+    find(body, _ANSWER, extra)
     usage = read_usage(body.get("usage"))
     finish = finish_of(body.get("stop_reason"), body.get("stop_sequence"), details)
     silent = "stop_details" in body and not details
@@ -82,7 +99,7 @@ def decode(wire: WireResponse) -> ChatResponse:
         choices=(choice,),
         usage=usage,
         service_tier=tier_of(usage),
-        extra=extra,
+        extra=extra or None,
         form=make_form(keep=keep),
     )
 
@@ -171,7 +188,7 @@ def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses
     }
     if own:
         body.update(form_of(choice))
-        body.update(response.extra or {})
+        body.update(own_extra(response.extra, losses))
         restore(body, form_of(response))
     else:
         lose_answer(response, losses)

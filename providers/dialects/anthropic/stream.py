@@ -31,7 +31,7 @@ from providers.canonical.stream import (
     UsageUpdate,
 )
 from providers.dialect import WireResponse
-from providers.dialects.anthropic.answer import read_usage, settled, tier_of
+from providers.dialects.anthropic.answer import CITATION, USAGE, read_usage, settled, tier_of
 from providers.dialects.anthropic.blocks import read_block
 from providers.dialects.anthropic.errors import decode_error
 from providers.dialects.anthropic.words import (
@@ -46,6 +46,7 @@ from providers.dialects.anthropic.words import (
     read_name,
     read_seal,
 )
+from providers.dialects.unread import around, by_type, find, known
 from providers.wire.halves import Halves
 from providers.wire.json import UNREADABLE, decode_upstream
 from providers.wire.sse import SseDecoder, is_silent, last_event, parse, stray, stray_json
@@ -73,6 +74,25 @@ _MESSAGE = frozenset(
     {"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"}
 )
 _DELTA = frozenset({"stop_reason", "stop_sequence", "stop_details"})
+_EVENT = by_type(
+    {
+        "message_start": known("type", "message"),
+        "content_block_start": known("type", "index", content_block=around(citations=CITATION)),
+        "content_block_delta": known("type", "index", "delta"),
+        "content_block_stop": known("type", "index"),
+        "message_stop": known("type", "amazon-bedrock-invocationMetrics"),
+        "ping": known("type"),
+    }
+)
+_PIECE = by_type(
+    {
+        "text_delta": known("type", "text"),
+        "thinking_delta": known("type", "thinking"),
+        "signature_delta": known("type", "signature"),
+        "input_json_delta": known("type", "partial_json"),
+        "citations_delta": known("type", citation=CITATION),
+    }
+)
 
 
 def fault(data: bytes) -> UpstreamError:
@@ -104,6 +124,7 @@ class Decoder:
         self._details: Json = None
         self._usage: Object = {}
         self._extra: Object = {}
+        self._unread: Object = {}
         self._patience = _PATIENCE
         self.finished = False
 
@@ -182,6 +203,7 @@ class Decoder:
             kind = name.decode("utf-8", "replace") if name else None
         if kind == "error":
             raise fault(data)
+        find(event, _EVENT, self._unread)
         read = _READ.get(kind) if type(kind) is str else None
         if read is None:
             return
@@ -214,6 +236,7 @@ class Decoder:
             self._message = message
             self._id = message.get("id")
             self._usage = dict(message.get("usage") or {})
+            find(self._usage, USAGE, self._unread, "usage")
 
     def _begin(self, out: list[StreamEvent]) -> None:
         self._started = True
@@ -242,6 +265,8 @@ class Decoder:
         block = self._blocks.get(index)
         if block is None:
             block = self._unannounced(index, delta, out)
+        if type(block) is not _Other:  # which keeps all of it
+            find(delta, _PIECE, self._unread, "delta")
         kind = delta.get("type")
         if kind == "text_delta":
             if (text := delta.get("text")) is not None:
@@ -308,7 +333,8 @@ class Decoder:
         usage = read_usage(dict(self._usage))
         if usage is not None:
             out.append(UsageUpdate(usage=usage))
-        out.append(ResponseEnd(extra=self._extra or None))
+        find(self._usage, USAGE, self._unread, "usage")
+        out.append(ResponseEnd(extra=self._unread | self._extra or None))
 
 
 _READ: Mapping[str, Callable[..., None]] = {

@@ -47,6 +47,7 @@ from providers.dialects.anthropic.words import (
     write_citation,
     written_id,
 )
+from providers.dialects.unread import own_extra
 from providers.wire.json import encode, escape_lines
 from providers.wire.sse import encode_event
 
@@ -123,7 +124,7 @@ class Encoder:
             "usage": write_usage(self._usage, self._own),
         }
         if self._own:
-            message |= start.extra or {}
+            message |= own_extra(start.extra, self._losses)
         return self._event("message_start", message=message)
 
     def _open(self, part: int, kind: str, block: Object) -> bytes:
@@ -176,11 +177,11 @@ class Encoder:
     def _text_delta(self, event: TextDelta | RefusalDelta) -> bytes:
         if self._kind == "text":
             return self._piece(event.text)
+        self._lose(event)
         if not event.text and not self._own:
             return b""
         self._said = []
-        self._lose(event)
-        out = self._open(event.index, "text", {"type": "text", "text": ""})
+        out = self._open(event.index, "text", {"type": "text", "text": "", **self._more(event)})
         return out + self._piece(event.text) if event.text else out
 
     def _reasoning_delta(self, event: ReasoningDelta) -> bytes:
@@ -188,7 +189,8 @@ class Encoder:
         if self._kind != "thinking":
             self._sealed = False
             self._lose(event)
-            out = self._open(event.index, "thinking", {"type": "thinking", "thinking": "", "signature": ""})
+            block = {"type": "thinking", "thinking": "", "signature": "", **self._more(event)}
+            out = self._open(event.index, "thinking", block)
         return out + self._piece(event.text) if event.text else out
 
     def _call_start(self, event: ToolCallStart) -> bytes:
@@ -285,6 +287,10 @@ class Encoder:
         if extra and not self._own:
             lose_told(extra, self._losses)
 
+    def _more(self, event: Event) -> Object:
+        """What else a block of this dialect's own says where it begins."""
+        return dict(event.extra or {}) if self._own else {}
+
     def _nothing(self, event: LogprobsDelta) -> bytes:
         """Probabilities of tokens: nobody here can have asked for them."""
         if not self._weighed:
@@ -308,7 +314,7 @@ class Encoder:
         delta = write_end(finish, self._own, self._end_extra, self._losses)
         more: Object = {}
         if self._own:
-            extra = dict(event.extra or {})
+            extra = own_extra(event.extra, self._losses)
             delta |= {key: extra.pop(key) for key in ("container",) if key in extra}
             more = {key: value for key, value in extra.items() if key != "type"}
         fields = more | {"delta": delta, "usage": write_usage(self._usage, self._own)}

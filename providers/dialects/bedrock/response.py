@@ -29,6 +29,7 @@ from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
 from providers.dialect import WireResponse
 from providers.dialects.bedrock.errors import decode_error
 from providers.dialects.bedrock.words import FAMILY, MIME_TYPES, NAME, Json, Object, read_name
+from providers.dialects.unread import around, find, known
 from providers.wire.json import as_count, decode_upstream, encode
 
 _REASONS: dict[str, FinishReason] = {
@@ -45,6 +46,33 @@ _REASONS: dict[str, FinishReason] = {
 _FAILED = frozenset({"malformed_model_output", "malformed_tool_use"})
 #: Blocks that are understood; whatever else comes is kept as it is.
 _KNOWN = ("text", "toolUse", "reasoningContent", "citationsContent", "image")
+USAGE = known(
+    *("inputTokens", "outputTokens", "totalTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),
+    *("cacheReadInputTokenCount", "cacheWriteInputTokenCount", "serverToolUsage"),
+    cacheDetails=known("inputTokens", "ttl"),
+)
+METRICS = known("latencyMs")
+_SPAN = known("documentIndex", "searchResultIndex", "start", "end")
+CITATION = known(
+    *("title", "source"),
+    sourceContent=known("text"),
+    location=known(
+        web=known("url", "domain"),
+        documentChar=_SPAN,
+        documentPage=_SPAN,
+        documentChunk=_SPAN,
+        searchResultLocation=_SPAN,
+    ),
+)
+_SOURCE = known("bytes", "s3Location")
+_BLOCK = known(
+    *("text", "type"),
+    toolUse=known("toolUseId", "name", "input", "type"),
+    reasoningContent=known("redactedContent", reasoningText=known("text", "signature")),
+    citationsContent=known(content=known("text"), citations=CITATION),
+    image=known("format", "error", source=_SOURCE),
+)
+_ANSWER = around(usage=USAGE, metrics=METRICS, output=known(message=known("role", "content")))
 
 
 # ── arguments as they were written ─────────────────────────────────────────────────────
@@ -103,13 +131,18 @@ def decode_response(wire: WireResponse) -> ChatResponse:
     parts = tuple(_part(block, raws[i] if i < len(raws) else b"") for i, block in enumerate(content))
     finish = finish_of(body.get("stopReason"), any(isinstance(part, ToolCall) for part in parts))
     check_usable(finish, any(_is_useful(part) for part in parts))
-    known = ("output", "stopReason", "usage", "serviceTier")
+    known_keys = ("output", "stopReason", "usage", "serviceTier")
+    extra = {key: value for key, value in body.items() if key not in known_keys}
+    find(body, _ANSWER, extra)
+    for i, block in enumerate(content):
+        shape = known(*list(block)[:1]) if block.keys().isdisjoint(_KNOWN) else _BLOCK
+        find(block, shape, extra, f"output.message.content[{i}]")
     return ChatResponse(
         dialect=NAME,
         choices=(Choice(parts=parts, finish=finish),),
         usage=read_usage(body.get("usage")),
         service_tier=tier_of(body.get("serviceTier")),
-        extra={key: value for key, value in body.items() if key not in known} or None,
+        extra=extra or None,
     )
 
 

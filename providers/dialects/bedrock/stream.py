@@ -34,6 +34,9 @@ from providers.canonical.stream import (
 )
 from providers.dialects.bedrock.errors import decode_exception
 from providers.dialects.bedrock.response import (
+    CITATION,
+    METRICS,
+    USAGE,
     check_usable,
     finish_of,
     is_servers,
@@ -44,10 +47,32 @@ from providers.dialects.bedrock.response import (
     tier_of,
 )
 from providers.dialects.bedrock.words import FAMILY, NAME, Json, Object, read_name
+from providers.dialects.unread import Shape, around, find, known
 from providers.wire.eventstream import EventStreamDecoder
 from providers.wire.halves import Halves
 from providers.wire.json import UNREADABLE, decode_upstream
 
+#: What is known of each event; `p` pads it. A tool's result is kept whole.
+_EVENTS: Mapping[str, Shape] = {
+    "messageStart": known("role", "p"),
+    "contentBlockStart": known(
+        *("contentBlockIndex", "p"),
+        start=known("toolResult", toolUse=known("toolUseId", "name", "type"), image=known("format")),
+    ),
+    "contentBlockDelta": known(
+        *("contentBlockIndex", "p"),
+        delta=known(
+            *("text", "toolResult"),
+            toolUse=known("input"),
+            reasoningContent=known("text", "signature", "redactedContent"),
+            citation=CITATION,
+            image=known("error", source=known("bytes", "s3Location")),
+        ),
+    ),
+    "contentBlockStop": known("contentBlockIndex", "p"),
+    "messageStop": known("stopReason", "additionalModelResponseFields", "p"),
+    "metadata": around(usage=USAGE, metrics=METRICS),
+}
 #: Kinds of blocks whose deltas are read one by one.
 _UNDERSTOOD = frozenset({"text", "reasoning", "redacted", "call"})
 
@@ -163,6 +188,7 @@ class Decoder:
         if not self._started:
             self._started = True
             events.append(ResponseStart(dialect=NAME))
+        find(body, _EVENTS[kind], self._extra, kind)
         if read is not None and (self._finish is None or kind == "metadata"):
             read(body, events)
         usual = kind == "contentBlockDelta" and self._finish is None and self._patience > 0

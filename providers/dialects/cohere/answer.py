@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from providers.canonical.chat import AnyPart, ChatResponse, Choice, Citation, Reasoning, Text, ToolCall
 from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
 from providers.dialect import WireResponse
+from providers.dialects.unread import Shape, around, find, known
 from providers.wire.json import as_text, decode_upstream
 
 from .errors import decode_error
@@ -12,6 +15,21 @@ from .words import NAME, Json, Object, finish_of, read_citations, read_logprobs,
 
 _TOP = frozenset({"id", "finish_reason", "message", "usage", "logprobs"})
 _MESSAGE = frozenset({"role", "content", "tool_plan", "tool_calls", "citations"})
+USAGE = known(
+    "cached_tokens",
+    billed_units=known("input_tokens", "output_tokens", "search_units", "classifications"),
+    tokens=known("input_tokens", "output_tokens", "reasoning_tokens"),
+)
+WEIGHTS = known("text", "token_ids", "logprobs")
+#: Of what stands in a message; a source's document is the caller's own.
+INSIDE: Mapping[str, Shape] = {
+    "content": known("type", "text", "thinking"),
+    "tool_calls": known("id", "type", function=known("name", "arguments")),
+    "citations": known(
+        *("start", "end", "text", "type", "content_index"), sources=known("type", "id", "document", "tool_output")
+    ),
+}
+_ANSWER = around(usage=USAGE, logprobs=WEIGHTS, message=around(**INSIDE))
 
 
 def decode(wire: WireResponse) -> ChatResponse:
@@ -50,6 +68,7 @@ def _read(body: Object, message: Object) -> ChatResponse:
         extra={"message": said} if said else None,
     )
     extra = {key: value for key, value in body.items() if key not in _TOP and value is not None}
+    find(body, _ANSWER, extra)
     return ChatResponse(
         dialect=NAME,
         id=body["id"] if type(body.get("id")) is str and body["id"] else None,

@@ -23,13 +23,21 @@ from providers.canonical.stream import (
     UsageUpdate,
 )
 from providers.dialect import WireResponse
+from providers.dialects.unread import find, known
 from providers.wire.halves import Halves
 from providers.wire.json import UNREADABLE, as_text, encode
 from providers.wire.sse import SseDecoder, is_silent, last_event, parse, stray, stray_json
 
+from .answer import INSIDE, USAGE, WEIGHTS
 from .errors import decode_error
 from .words import NAME, Json, Object, finish_of, read_citations, read_logprobs, read_usage
 
+#: Of an event, whatever it tells.
+_EVENT = known(
+    *("type", "index", "id"),
+    logprobs=WEIGHTS,
+    delta=known("finish_reason", "error", usage=USAGE, message=known("role", "tool_plan", **INSIDE)),
+)
 _PLAN = "plan"
 _USUAL = b"event: content-delta\ndata: "
 _PATIENCE = 8  # how often an event may turn out to be another before it is no longer tried
@@ -83,6 +91,7 @@ class Decoder:
         self._calls: dict[Json, int] = {}  # index of the call -> part
         self._argued: set[int] = set()
         self._called = False
+        self._unread: Object = {}
         self._strays: list[Json] = []  # citations of what has no place for them
         self._patience = _PATIENCE
         self.finished = False
@@ -154,6 +163,7 @@ class Decoder:
             return  # kinds of events that are not known yet
         if not self._started:
             self._start(body, out)
+        find(body, _EVENT, self._unread)
         try:
             read(self, body, out)
         except (TypeError, ValueError, KeyError, AttributeError):
@@ -278,7 +288,7 @@ class Decoder:
         usage = delta.get("usage")
         if type(usage) is dict and usage:
             out.append(UsageUpdate(usage=read_usage(usage)))
-        out.append(ResponseEnd())
+        out.append(ResponseEnd(extra=self._unread or None))
         self.finished = True
 
     def _nothing(self, body: Object, out: list[StreamEvent]) -> None:

@@ -45,6 +45,7 @@ from providers.dialects.gemini.parts import (
     is_text,
     unplaced,
 )
+from providers.dialects.unread import around, find, kept, known, lose_weights, own_extra
 from providers.wire import json as wire_json
 
 _FILTERED = frozenset(
@@ -105,7 +106,43 @@ def _decode(body: Json, data: bytes) -> ChatResponse:
         service_tier=tier_of(usage),
         blocked=blocked,
     )
-    return answer if candidates and body.keys() <= _USUAL else _with_the_rest(answer, body)
+    answer = answer if candidates and body.keys() <= _USUAL else _with_the_rest(answer, body)
+    extra = dict(answer.extra or {})
+    find(body, _ANSWER, extra)
+    return msgspec.structs.replace(answer, extra=extra) if len(extra) > len(answer.extra or ()) else answer
+
+
+_MODALITY = known("modality", "tokenCount")
+USAGE = kept(
+    *("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount", "totalTokenCount"),
+    *("cachedContentTokenCount", "trafficType", "serviceTier"),
+    promptTokensDetails=_MODALITY,
+    candidatesTokensDetails=_MODALITY,
+    cacheTokensDetails=_MODALITY,
+    toolUsePromptTokensDetails=_MODALITY,
+)
+_WEIGHTS = around(topCandidates=known("candidates"))
+_ANSWER = around(usageMetadata=USAGE, candidates=around(content=kept("role", "parts"), logprobsResult=_WEIGHTS))
+#: Of a candidate of a stream: its calls may come in pieces.
+_CANDIDATE = around(content=known("role", "parts"), logprobsResult=_WEIGHTS)
+_PIECES = known(
+    "id",
+    "name",
+    "args",
+    "willContinue",
+    partialArgs=known("jsonPath", "stringValue", "numberValue", "boolValue", "nullValue", "willContinue"),
+)
+
+
+def unread_of(candidate: dict[str, Json], extra: dict[str, Json]) -> None:
+    """Adds to `extra` what nobody reads of one piece of a candidate."""
+    find(candidate, _CANDIDATE, extra)
+
+
+def unread_of_piece(part: dict[str, Json], call: dict[str, Json], extra: dict[str, Json]) -> None:
+    """The same of a part with a piece of a call."""
+    find(part, known("functionCall", "thoughtSignature", "thought"), extra, "parts")
+    find(call, _PIECES, extra, "functionCall")
 
 
 #: Most answers hold nothing else.
@@ -189,9 +226,14 @@ def _parts(candidate: dict[str, Json], at: str, form: dict[str, Json]) -> list[J
     if content.get("role") != "model":
         form["role"] = content.get("role", False)
     parts = wire_json.take_list(content, "parts", f"{at}.content")
+    if len(content) > 2 or content.keys() - _OF_CONTENT:
+        form["beside"] = {key: value for key, value in content.items() if key not in _OF_CONTENT}
     if not parts:
         form["parts"] = parts if "parts" in content else False
     return parts or []
+
+
+_OF_CONTENT = frozenset({"role", "parts"})
 
 
 def finish_word(candidate: Mapping[str, Json]) -> str | None:
@@ -401,21 +443,23 @@ def _token(value: Json) -> TokenLogprob:
     )
 
 
-def encode_logprobs(logprobs: Logprobs, *, own: bool) -> dict[str, Json]:
+def encode_logprobs(logprobs: Logprobs, losses: Losses, *, own: bool) -> dict[str, Json]:
+    if not own:
+        lose_weights(logprobs, losses, tokens=True)
     tokens = (logprobs.content or ()) + (logprobs.refusal or ())
     result: dict[str, Json] = {}
     if logprobs.content is not None or logprobs.refusal is not None:
-        result["chosenCandidates"] = [_written_token(token) for token in tokens]
+        result["chosenCandidates"] = [_written_token(token, own) for token in tokens]
     if any(token.top for token in tokens):
-        result["topCandidates"] = [{"candidates": [_written_token(top) for top in token.top]} for token in tokens]
+        result["topCandidates"] = [{"candidates": [_written_token(top, own) for top in token.top]} for token in tokens]
     return {**result, **logprobs.extra} if own and logprobs.extra else result
 
 
-def _written_token(token: TokenLogprob) -> dict[str, Json]:
+def _written_token(token: TokenLogprob, own: bool) -> dict[str, Json]:
     written: dict[str, Json] = {"token": token.token, "logProbability": token.logprob}
     if token.id is not None:
         written["tokenId"] = token.id
-    return written
+    return {**written, **token.extra} if own and token.extra else written
 
 
 # ── citations ──────────────────────────────────────────────────────────────────────────
@@ -530,7 +574,7 @@ def encode_answer(response: ChatResponse, model: str, losses: Losses) -> bytes:
     if not own:
         lose_answer(response, losses)
     elif response.extra:
-        body.update(response.extra)
+        body.update(own_extra(response.extra, losses))
     if own and response.form and "createTime" in response.form:
         body["createTime"] = response.form["createTime"]
     if response.blocked is not None:
@@ -575,7 +619,7 @@ def _encode_choice(choice: Choice, own: bool, losses: Losses) -> dict[str, Json]
     if "index" not in form:
         candidate["index"] = choice.index
     if choice.logprobs is not None:
-        candidate["logprobsResult"] = encode_logprobs(choice.logprobs, own=own)
+        candidate["logprobsResult"] = encode_logprobs(choice.logprobs, losses, own=own)
     if own and choice.extra:
         candidate.update(choice.extra)
     elif not own and texts:
@@ -595,7 +639,7 @@ def _content(parts: list[dict[str, Json]], form: Mapping[str, Json]) -> Json:
         content["role"] = "model"
     elif form["role"] is not False:
         content["role"] = form["role"]
-    return content
+    return {**content, **form.get("beside", {})}
 
 
 def encode_finish(finish: Finish | None, own: bool, losses: Losses) -> str | None:

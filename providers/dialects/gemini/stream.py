@@ -49,6 +49,7 @@ from providers.canonical.stream import (
     UsageUpdate,
 )
 from providers.dialects.gemini.answer import (
+    USAGE,
     citations_for,
     decode_blocked,
     decode_logprobs,
@@ -70,12 +71,15 @@ from providers.dialects.gemini.answer import (
     named_sources,
     no_candidates,
     tier_of,
+    unread_of,
+    unread_of_piece,
 )
 from providers.dialects.gemini.contents import read_name
 from providers.dialects.gemini.errors import envelope, read_payload, stray_error
 from providers.dialects.gemini.frames import Frames
 from providers.dialects.gemini.names import FAMILY, NAME, Json, RawPart, raw_answer, raw_part
 from providers.dialects.gemini.parts import AnswerIds, decode_part, unplaced
+from providers.dialects.unread import find, own_extra
 from providers.wire import json as wire_json
 from providers.wire.halves import Halves
 from providers.wire.sse import LF, encode_event, is_silent, parse
@@ -295,6 +299,7 @@ class Decoder:
         usage = decode_usage(self._usage)
         if usage is not None:
             events.append(UsageUpdate(usage=usage))
+            find(self._usage, USAGE, self._extra, "usageMetadata")
         blocked = self._blocked if not self._choices else None
         if blocked is not None and "promptFeedback" in self._extra:
             keep_feedback(self._extra)
@@ -361,6 +366,7 @@ class Decoder:
         for key in candidate:
             if key not in _CANDIDATE:
                 choice.extra[key] = candidate[key]
+        unread_of(candidate, choice.extra)
         content = candidate.get("content")
         if content:
             self._content(choice, content, position, raws, events)
@@ -477,6 +483,7 @@ class Decoder:
         partial = choice.partial
         if partial is None:
             return  # the end of a call that is already closed
+        unread_of_piece(part, call, choice.extra)
         signature = wire_json.take_string(part, "thoughtSignature")
         if signature:
             seal = Seal(value=signature, origin=FAMILY)
@@ -643,13 +650,13 @@ class Encoder:
 
     def _keep(self, event: ResponseStart | ResponseEnd) -> None:
         if self._own:
-            self._extra.update(event.extra or {})
+            self._extra.update(own_extra(event.extra, self._losses))
         self._lose(event)
 
     def _lose(self, event: Event) -> None:
         """What another dialect's answer says that only its own callers would read."""
         extra = event.part.extra if isinstance(event, PartWhole) else event.extra
-        if extra and not self._own:
+        if extra and (not self._own or isinstance(event, TextDelta | ReasoningDelta | ToolCallStart)):
             lose_told(extra, self._losses)
 
     def _chunk(self, choice: int, part: bytes) -> bytes:
@@ -775,13 +782,13 @@ class Encoder:
         if logprobs:
             tokens = tuple(token for one in logprobs for token in (one.content or ()) + (one.refusal or ()))
             candidate["logprobsResult"] = encode_logprobs(
-                Logprobs(content=tokens, extra=logprobs[-1].extra), own=self._own
+                Logprobs(content=tokens, extra=logprobs[-1].extra), self._losses, own=self._own
             )
         metadata = None if self._own else self._sources(end.choice)
         if metadata is not None:
             candidate["groundingMetadata"] = metadata
         if self._own and end.extra:
-            candidate.update(end.extra)
+            candidate.update(own_extra(end.extra, self._losses))
         return candidate
 
     def _sources(self, choice: int) -> dict[str, Json] | None:

@@ -23,6 +23,7 @@ from providers.canonical.chat import (
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest
 from providers.canonical.loss import Losses, approximated, dropped, lose_answer, lose_part, lose_stop
 from providers.dialect import WireResponse
+from providers.dialects.unread import lose_weights
 from providers.wire import json as wire_json
 from providers.wire.json import decode_upstream, encode
 
@@ -151,7 +152,7 @@ def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses
     if choice.finish is None or choice.finish.raw is not None or not own:
         body["done_reason"] = word
     if choice.logprobs is not None:
-        body["logprobs"] = write_logprobs(choice.logprobs)
+        body["logprobs"] = write_logprobs(choice.logprobs, own, losses)
     body |= write_usage(response.usage, own)
     if own:
         body.update(response.extra or {})
@@ -269,17 +270,19 @@ def write_usage(usage: Usage | None, own: bool) -> Object:
     return {key: count for key, count in counts.items() if count is not None}
 
 
-def write_logprobs(logprobs: Logprobs) -> list[Object]:
-    return [_write_token(token, False) for token in (logprobs.content or ()) + (logprobs.refusal or ())]
+def write_logprobs(logprobs: Logprobs, own: bool, losses: Losses) -> list[Object]:
+    if not own:
+        lose_weights(logprobs, losses, tokens=True)
+    return [_write_token(token, False, own) for token in (logprobs.content or ()) + (logprobs.refusal or ())]
 
 
-def _write_token(token: TokenLogprob, inner: bool) -> Object:
+def _write_token(token: TokenLogprob, inner: bool, own: bool) -> Object:
     out: Object = {"token": token.token, "logprob": token.logprob}
     if token.bytes is not None:
         out["bytes"] = list(token.bytes)
     if not inner and token.top:
-        out["top_logprobs"] = [_write_token(one, True) for one in token.top]
-    return out
+        out["top_logprobs"] = [_write_token(one, True, own) for one in token.top]
+    return {**out, **token.extra} if own and token.extra else out
 
 
 # ── the relay lane ─────────────────────────────────────────────────────────────────────

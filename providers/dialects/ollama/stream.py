@@ -47,6 +47,7 @@ class Decoder:
         self._parts = 0
         self._calls = 0
         self._said: Object = {}  # of the messages, what nobody knows
+        self._beside: Object = {}  # and of the lines around them
         self.finished = False
 
     def feed(self, data: bytes, /) -> Sequence[StreamEvent]:
@@ -98,6 +99,8 @@ class Decoder:
     def _read(self, body: Object, data: bytes, out: list[StreamEvent]) -> None:
         if not self._started:
             self._start(body, out)
+        if not _KNOWN.issuperset(body):
+            self._beside.update((key, value) for key, value in body.items() if key not in _KNOWN)
         message = body.get("message")
         spoken: Object = message if message is not None else body
         thinking = spoken.get("thinking")
@@ -174,5 +177,4 @@ class Decoder:
         usage = read_usage(body)
         if usage is not None:
             out.append(UsageUpdate(usage=usage))
-        extra = {key: value for key, value in body.items() if key not in _KNOWN}
-        out.append(ResponseEnd(extra=extra or None))
+        out.append(ResponseEnd(extra=self._beside or None))

@@ -68,6 +68,7 @@ class Encoder:
         self._finish: Finish | None = None
         self._usage: Usage | None = None
         self._extra: Object = {}
+        self._spoken: Object = {}  # what else this dialect's own answer says in its messages
         self._several = False
 
     # ── the contract ───────────────────────────────────────────────────────────────
@@ -84,7 +85,7 @@ class Encoder:
         if self._finish is not None:
             lose_stop(self._finish, self._losses)
         end: Object = {"done": True, "done_reason": word, **write_usage(self._usage, self._own), **self._extra}
-        return self._line({"content": ""}, **end)
+        return self._line({"content": "", **self._spoken}, **end)
 
     def error(self, error: RouterError, /) -> bytes:
         return envelope(error) + b"\n"
@@ -147,13 +148,14 @@ class Encoder:
     def _refusal_delta(self, event: RefusalDelta) -> bytes:
         if self._elsewhere(event):
             return b""
+        self._lose(event)
         self._losses.append(approximated("message.content", "the caller's dialect has no refusals: text"))
         return self._piece(b"content", event.text)
 
     def _call_start(self, event: ToolCallStart) -> bytes:
         if not self._elsewhere(event):
             self._calls[event.index] = _Call(event)
-            self._lose(event)
+            lose_told(event.extra, self._losses)
         return b""
 
     def _call_delta(self, event: ToolCallDelta) -> bytes:
@@ -192,12 +194,14 @@ class Encoder:
     def _logprobs(self, event: LogprobsDelta) -> bytes:
         if event.choice:
             return b""
-        return self._line({"content": ""}, logprobs=write_logprobs(event.logprobs))
+        return self._line({"content": ""}, logprobs=write_logprobs(event.logprobs, self._own, self._losses))
 
     # ── the end ────────────────────────────────────────────────────────────────────
 
     def _choice_end(self, event: ChoiceEnd) -> bytes:
         self._lose(event)
+        if self._own and event.extra:
+            self._spoken = event.extra.get("message") or {}
         if not event.choice:
             self._finish = event.finish
         return b""

@@ -36,12 +36,39 @@ from providers.dialects._openai.values import (
     to_url,
     write_token,
 )
+from providers.dialects.unread import around, by_type, find, kept, known, own_extra
 from providers.wire.json import as_count, decode_upstream, encode
 
 from .details import ORIGIN, details_of
 from .messages import form_of, read_spoken
 from .spoken import write_audio, write_call
 from .words import NAME, finish_of, finish_word, put_seal, write_citation
+
+# ── what is known ──────────────────────────────────────────────────────────────────────
+
+#: Of usage; beside what the specification has: what servers say of their own counting, times and prices.
+USAGE = kept(
+    *("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "num_cached_tokens", "is_byok"),
+    *("prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "prompt_token_details", "completion_token_details"),
+    *("audio_prompt_tokens", "prompt_audio_seconds", "draft_tokens", "draft_tokens_acceptance", "service_tier"),
+    *("queue_time", "prompt_time", "completion_time", "total_time", "latency_checkpoint", "tokens_per_second"),
+    *("prompt_tokens_per_second", "time_per_output_token_ms", "time_to_first_token_ms", "search_context_size"),
+    *("cost", "cost_details", "cost_in_usd_ticks", "num_sources_used", "server_tool_use_details"),
+    "pydantic_ai_gateway",
+    prompt_tokens_details=known(
+        *("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "text_tokens", "video_tokens"),
+        "multimodal_tokens",
+    ),
+    completion_tokens_details=known(
+        *("reasoning_tokens", "audio_tokens", "image_tokens", "text_tokens", "video_tokens"),
+        *("accepted_prediction_tokens", "rejected_prediction_tokens"),
+    ),
+)
+ANNOTATION = by_type(
+    {"url_citation": kept("type", url_citation=known("url", "title", "start_index", "end_index", "content"))}
+)
+_THOUGHT = by_type({"thinking": kept("type", "signature", "closed", thinking=known("type", "text"))})
+_ANSWER = around(usage=USAGE, choices=around(message=around(annotations=ANNOTATION, content=_THOUGHT)))
 
 # ── reading ────────────────────────────────────────────────────────────────────────────
 
@@ -96,7 +123,9 @@ def _read(body: Object) -> ChatResponse:
     if rest.get("object") == "chat.completion":
         del rest["object"]
     extra, keep = leftovers(rest)
-    return ChatResponse(dialect=NAME, choices=choices, extra=extra, form=make_form(keep=keep), **fields)
+    extra = dict(extra or {})
+    find(body, _ANSWER, extra)
+    return ChatResponse(dialect=NAME, choices=choices, extra=extra or None, form=make_form(keep=keep), **fields)
 
 
 def call_seed(response_id: str | None) -> str:
@@ -210,7 +239,7 @@ def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses
     if response.system_fingerprint is not None:
         body["system_fingerprint"] = response.system_fingerprint
     if own:
-        body.update(response.extra or {})
+        body.update(own_extra(response.extra, losses))
         restore(body, response.form)
     else:
         lose_answer(response, losses)

@@ -35,13 +35,14 @@ from providers.canonical.stream import (
 from providers.dialect import WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import Json, Object
+from providers.dialects.unread import around, by_type, find, known
 from providers.wire.halves import Halves
 from providers.wire.json import UNREADABLE, as_text, decode_upstream, encode
 from providers.wire.sse import LF, SseDecoder, is_silent, last_event, parse, stray, stray_json
 
 from .details import Details, details_text
 from .messages import arguments_text, read_audio, read_image
-from .response import call_seed, read_logprobs, read_usage
+from .response import ANNOTATION, USAGE, call_seed, read_logprobs, read_usage
 from .words import NAME, finish_of, join_base64, read_citation, take_seal
 
 _TOP = frozenset(
@@ -54,6 +55,18 @@ _DELTA = frozenset(
 )
 _CALL = frozenset({"index", "id", "type", "function", "custom", "extra_content"})
 _FUNCTION = frozenset({"name", "arguments", "input"})
+#: What stands deeper in a delta.
+_INSIDE = around(
+    annotations=ANNOTATION,
+    function_call=known("name", "arguments"),
+    extra_content=known(google=known("thought_signature")),
+)
+_PIECES = by_type(
+    {
+        "text": known("type", "text"),
+        "thinking": known("type", "signature", "closed", thinking=known("type", "text")),
+    }
+)
 
 
 class _UsualDelta(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -221,6 +234,7 @@ class ChatStreamDecoder:
             choice.finish("", {}, out)
         if type(self._usage) is dict:
             out.append(UsageUpdate(usage=read_usage(self._usage)))
+            find(self._usage, USAGE, self._extra, "usage")
         out.append(ResponseEnd(service_tier=self._tier, extra=self._extra or None))
 
     def _said_all(self, unfinished: Sequence[_Choice]) -> bool:
@@ -446,6 +460,7 @@ class _Choice:
 
     def _unusual(self, delta: Object, out: list[StreamEvent]) -> None:
         self._keep(delta, _DELTA)
+        find(delta, _INSIDE, self._around, "message")
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         self._is_told = self._is_told or bool(thought)
         if delta.get("reasoning_details"):
@@ -483,6 +498,7 @@ class _Choice:
 
     def _chunks(self, content: Json, out: list[StreamEvent]) -> None:
         """Content as a list: text and thinking in turns, as Mistral's reasoning models send it."""
+        find(content, _PIECES, self._around, "message.content")
         for item in content:
             kind = item.get("type")
             if kind == "text" and type(item.get("text")) is str:

@@ -29,6 +29,7 @@ from providers.canonical.stream import (
 )
 from providers.dialects._openai.errors import envelope
 from providers.dialects._openai.values import Json, Object
+from providers.dialects.unread import own_extra
 from providers.wire.json import encode, escape_lines
 
 from .details import details_of
@@ -57,6 +58,7 @@ class ChatStreamEncoder:
         self._head = b""
         self._tail = b',"usage":null}\n\n' if request.include_usage else b"}\n\n"
         self._between = b""
+        self._said: Object = {}  # what every chunk says
         self._ready: set[int] = set()  # choices whose role chunk is out
         self._calls: dict[tuple[int, int], int] = {}  # part -> index of the call
         self._argued: set[tuple[int, int]] = set()
@@ -103,19 +105,20 @@ class ChatStreamEncoder:
         if event.system_fingerprint is not None:
             head["system_fingerprint"] = event.system_fingerprint
         if self._own:
-            head |= event.extra or {}
+            head |= own_extra(event.extra, self._losses)
         self._lose(event)
+        self._said = head
         self._head = b"data: " + escape_lines(encode(head))[:-1]
         return b""
 
     def _lose(self, event: Event) -> None:
         """What another dialect's answer says that only its own callers would read."""
         extra = event.part.extra if isinstance(event, PartWhole) else event.extra
-        if extra and not self._own:
+        if extra and (not self._own or isinstance(event, TextDelta | ToolCallStart)):
             lose_told(extra, self._losses)
 
-    def _chunk(self, choice: int, delta: Json, finish: Json = None, logprobs: Json = None) -> bytes:
-        body = encode([{"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish}])
+    def _chunk(self, choice: int, delta: Json, finish: Json = None, logprobs: Json = None, /, **more: Json) -> bytes:
+        body = encode([{"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish, **more}])
         chunk = self._head + b',"choices":' + escape_lines(body) + self._tail
         return chunk if choice in self._ready else self._role(choice) + chunk
 
@@ -158,6 +161,7 @@ class ChatStreamEncoder:
         return self._piece(event.choice, b"reasoning_content", event.text)
 
     def _refusal_delta(self, event: RefusalDelta) -> bytes:
+        self._lose(event)
         self._refused.add(event.choice)
         return self._piece(event.choice, b"refusal", event.text)
 
@@ -268,7 +272,9 @@ class ChatStreamEncoder:
         out = b""
         if finish.message and finish.reason in ("refusal", "content_filter") and event.choice not in self._refused:
             out = self._piece(event.choice, b"refusal", finish.message)
-        return out + self._chunk(event.choice, {}, word)
+        around = own_extra(event.extra, self._losses) if self._own else {}
+        delta = around.pop("message", {})
+        return out + self._chunk(event.choice, delta, word, **around)
 
     def _usage_update(self, event: UsageUpdate) -> bytes:
         self._usage = event.usage
@@ -276,6 +282,8 @@ class ChatStreamEncoder:
 
     def _end(self, event: ResponseEnd) -> bytes:
         self._lose(event)
+        if self._own and (more := own_extra(event.extra, self._losses)):
+            return b"data: " + escape_lines(encode({**self._said, "choices": [], **more})) + b"\n\n"
         if event.blocked is None or self._ready:
             return b""
         return self._piece(0, b"refusal", refusal_of(event.blocked)) + self._chunk(0, {}, "content_filter")

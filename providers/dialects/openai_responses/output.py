@@ -20,6 +20,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.loss import Losses, dropped, lose_part
 from providers.dialects._openai.values import Json, Object, read_token, restore, write_token
+from providers.dialects.unread import lose_weights
 from providers.wire.json import encode
 
 from .items import form_of, opaque_item, read_call, read_message, read_picture, read_reasoning
@@ -155,6 +156,8 @@ class Output:
         self._seed = seed
         self._losses = losses
         self._logprobs = write_tokens(logprobs)
+        if logprobs is not None:
+            lose_weights(logprobs, losses, tokens=False)
         self._content: list[Object] | None = None  # of the message that is open
 
     def add(self, part: AnyPart) -> None:

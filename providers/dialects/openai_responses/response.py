@@ -10,6 +10,7 @@ from providers.canonical.loss import Losses, approximated, dropped, lose_answer,
 from providers.dialect import Asked, WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import TIERS, Json, Object, leftovers, make_form, restore
+from providers.dialects.unread import around, by_type, find, kept, known, own_extra
 from providers.wire.json import as_count, decode_upstream, encode
 
 from .faults import fault
@@ -20,6 +21,58 @@ from .words import NAME, digest, ending, finish_of, response_id
 
 _FAILED = frozenset({"failed", "cancelled"})
 _UNFINISHED = frozenset({"queued", "in_progress"})
+
+# ── what is known ──────────────────────────────────────────────────────────────────────
+
+#: Of usage; beside what the specification has: what xAI's servers, and gateways, say of their own counting and prices.
+USAGE = kept(
+    *("input_tokens", "output_tokens", "total_tokens", "context_details", "cost_in_usd_ticks", "num_sources_used"),
+    *("num_server_side_tools_used", "server_side_tool_usage_details", "pydantic_ai_gateway"),
+    input_tokens_details=known("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens"),
+    output_tokens_details=known("reasoning_tokens", "audio_tokens", "image_tokens"),
+)
+ANNOTATION = by_type({"url_citation": kept("type", "start_index", "end_index", "url", "title")})
+_TEXT = known("type", "text")
+_KEPT_TEXT = kept("type", "text")
+_ANSWER = around(
+    usage=USAGE,
+    output=by_type(
+        {
+            "message": around(content=by_type({"output_text": around(annotations=ANNOTATION)})),
+            "reasoning": around(summary=_KEPT_TEXT, content=_KEPT_TEXT),
+        }
+    ),
+)
+#: Of what a stream says of an item, and of a part of its content. What comes whole is kept so.
+PART = by_type(
+    {
+        "output_text": known("type", "text", "logprobs", annotations=ANNOTATION),
+        "refusal": known("type", "refusal"),
+        "summary_text": _TEXT,
+        "reasoning_text": _TEXT,
+    }
+)
+_CALL = known(
+    *("type", "id", "call_id", "name", "arguments", "input", "status", "namespace", "caller", "async", "created_by")
+)
+ITEM = by_type(
+    {
+        "message": known("type", "id", "role", "status", "phase", content=PART),
+        "reasoning": known("type", "id", "status", "encrypted_content", summary=PART, content=PART),
+        "function_call": _CALL,
+        "custom_tool_call": _CALL,
+    }
+)
+#: Of a response that is not complete yet.
+RESPONSE = known(
+    *("access_programs", "background", "billing", "completed_at", "conversation", "created_at", "error", "id", "image"),
+    *("incomplete_details", "input_transformations", "instructions", "max_output_tokens", "max_tool_calls"),
+    *("metadata", "model", "moderation", "object", "output", "parallel_tool_calls", "previous_response_id", "prompt"),
+    *("prompt_cache_diagnostics", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning"),
+    *("safety_identifier", "service_tier", "status", "store", "temperature", "text", "tool_choice", "tool_usage"),
+    *("tools", "top_logprobs", "top_p", "truncation", "usage", "user", "frequency_penalty", "presence_penalty"),
+    "output_text",
+)
 
 # ── reading ────────────────────────────────────────────────────────────────────────────
 
@@ -58,6 +111,8 @@ def _read(body: Object) -> ChatResponse:
     fields, extra = read_head(body)
     parts, logprobs = read_output(body["output"])
     said, keep = leftovers(extra)
+    said = dict(said or {})
+    find(body, _ANSWER, said)
     choice = Choice(parts=parts, finish=finish(body, parts), logprobs=logprobs, at="output")
     usage = body.get("usage")
     if type(usage) is dict and usage:
@@ -66,7 +121,7 @@ def _read(body: Object) -> ChatResponse:
     form = make_form(
         keep=keep, created=[created] if type(created) is float else None, status=None if "status" in body else "absent"
     )
-    return ChatResponse(dialect=NAME, choices=(choice,), extra=said, form=form, **fields)
+    return ChatResponse(dialect=NAME, choices=(choice,), extra=said or None, form=form, **fields)
 
 
 _KNOWN = frozenset({"id", "object", "created_at", "model", "output", "usage", "status", "incomplete_details"})
@@ -149,7 +204,7 @@ def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses
     if tier is not None:
         body["service_tier"] = tier
     if own:
-        _restore(body, response)
+        _restore(body, response, losses)
     else:
         lose_answer(response, losses)
         if choice.logprobs is not None and choice.logprobs.refusal:
@@ -157,10 +212,10 @@ def encode_response(response: ChatResponse, request: ChatRequest, losses: Losses
     return WireResponse(status=200, headers={"content-type": "application/json"}, body=encode(body))
 
 
-def _restore(body: Object, response: ChatResponse) -> None:
+def _restore(body: Object, response: ChatResponse, losses: Losses) -> None:
     """This dialect's own answer says of its request what the upstream said of it."""
     form = form_of(response)
-    said = {**(response.extra or {}), **form.get("keep", {})}
+    said = {**own_extra(response.extra, losses), **form.get("keep", {})}
     for key in tuple(body):
         if key not in said and key not in _KNOWN and key not in _REQUIRED and key != "service_tier":
             del body[key]

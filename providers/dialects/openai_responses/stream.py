@@ -35,6 +35,7 @@ from providers.canonical.stream import (
 from providers.dialect import WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import Json, Object
+from providers.dialects.unread import find, known
 from providers.wire.halves import Halves
 from providers.wire.json import UNREADABLE, decode_upstream, encode
 from providers.wire.sse import LF, SseDecoder, is_silent, last_event, parse, stray, stray_json
@@ -42,13 +43,20 @@ from providers.wire.sse import LF, SseDecoder, is_silent, last_event, parse, str
 from .faults import event_fault, fault
 from .items import read_citation, read_message
 from .output import read_item, read_made_call, read_tokens
-from .response import read_head, read_usage
+from .response import ANNOTATION, ITEM, PART, RESPONSE, USAGE, read_head, read_usage
 from .words import NAME, finish_of
 
 #: Events after which nothing more comes.
 ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 #: Events that say no more than that the answer is under way.
 HEADS = frozenset({"response.created", "response.in_progress", "response.queued"})
+#: Of an event, whatever it tells.
+_EVENT = known(
+    *("type", "sequence_number", "obfuscation", "response", "item", "item_id", "output_index", "content_index"),
+    *("part", "summary_index", "annotation", "annotation_index", "delta", "text", "refusal", "arguments", "input"),
+    *("logprobs", "partial_image_b64", "partial_image_index", "background", "output_format", "quality", "size"),
+    *("code", "output", "command", "command_index", "message", "param", "error", "status", "name"),
+)
 _PIECES: Mapping[str, tuple[type, str]] = {"output_text": (TextDelta, "text"), "refusal": (RefusalDelta, "refusal")}
 _CALLS = frozenset({"function_call", "custom_tool_call"})
 _USUAL = b"event: response.output_text.delta\ndata: "
@@ -87,6 +95,8 @@ class ResponsesStreamDecoder:
         self._last = 0  # the output_index of the item that was spoken of last
         self._talking: _Item | None = None  # the message that is open
         self._calls = self._refused = False
+        self._unread: Object = {}
+        self._told: set[str] = set()  # paths of what stands in the `extra` of an item's part
         self._patience = _PATIENCE
         self.finished = False
 
@@ -183,6 +193,7 @@ class ResponsesStreamDecoder:
 
     def _read(self, event: Object, name: bytes | None, out: list[StreamEvent]) -> None:
         kind = event.get("type") or (name.decode("utf-8", "replace") if name else "")
+        find(event, _EVENT, self._unread, kind)
         read = _EVENTS.get(kind)
         if read is not None:
             if not self._started:
@@ -192,8 +203,12 @@ class ResponsesStreamDecoder:
             raise event_fault(event)
         elif kind in ENDS:
             self._end(kind, event.get("response") or {}, out)
-        elif kind in HEADS and not self._started:
-            self._start(event.get("response") or {}, out)
+        elif kind in HEADS:
+            find(event.get("response"), RESPONSE, self._unread)
+            if not self._started:
+                self._start(event.get("response") or {}, out)
+        elif "part" in event:
+            find(event["part"], PART, self._unread, _place(event))
 
     def _start(self, response: Object, out: list[StreamEvent]) -> None:
         self._started = True
@@ -246,6 +261,10 @@ class ResponsesStreamDecoder:
 
     def _finish(self, item: _Item, raw: Object, out: list[StreamEvent]) -> None:
         """The whole item: gives out what of it has not come yet."""
+        opened = item.part >= 0 or bool(item.slots)
+        self._told.update(f"output[{item.index}].{key}" for key in (item.raw if opened else raw))
+        find(raw, ITEM, self._unread, f"output[{item.index}]")
+        find(item.raw, ITEM if item.kind != "other" else known(*raw), self._unread, f"output[{item.index}]")
         item.raw, item.done = raw, True
         if item.kind == "message":
             self._finish_message(item, raw, out)
@@ -339,6 +358,7 @@ class ResponsesStreamDecoder:
         slot = item.slots[key]
         if slot.ended or slot.kind is not TextDelta:
             return
+        find(raws, ANNOTATION, self._unread, f"output[{item.index}].content[{key}].annotations")
         for raw in raws:
             slot.cited += 1
             out.append(CitationDelta(index=slot.part, citation=read_citation(raw)))
@@ -493,7 +513,10 @@ class ResponsesStreamDecoder:
         out.append(ChoiceEnd(finish=finish))
         if type(usage) is dict and usage:
             out.append(UsageUpdate(usage=read_usage(usage)))
-        said = {key: value for key, value in extra.items() if value not in (None, "", [], {})}
+            find(usage, USAGE, self._unread, "usage")
+        find(response.get("output"), ITEM, self._unread, "output")
+        said = {key: value for key, value in self._unread.items() if key not in self._told}
+        said |= {key: value for key, value in extra.items() if value not in (None, "", [], {})}
         out.append(ResponseEnd(service_tier=fields.get("service_tier"), extra=said or None))
 
     def _complete(self, output: Sequence[Object], out: list[StreamEvent]) -> None:
@@ -525,6 +548,12 @@ def _kind(raw: Object) -> str:
     """What an item is to us: message, call, reasoning, or something that comes whole."""
     kind = raw.get("type")
     return "call" if kind in _CALLS else kind if kind in ("message", "reasoning") else "other"
+
+
+def _place(event: Object) -> str:
+    """Where the part of a message or of a reasoning item stands that an event is about."""
+    inner = "summary" if "summary_index" in event else "content"
+    return f"output[{event.get('output_index')}].{inner}[{event.get(inner + '_index')}]"
 
 
 def _delta(event: Object) -> str:

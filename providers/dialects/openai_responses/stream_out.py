@@ -6,7 +6,7 @@ last the whole response. `sequence_number` rises by one. A text delta goes throu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -44,6 +44,7 @@ from providers.canonical.stream import (
     UsageUpdate,
 )
 from providers.dialects._openai.values import Json, Object
+from providers.dialects.unread import lose_weights, own_extra
 from providers.wire.json import encode, escape_lines
 
 from .faults import error_event, failure
@@ -91,6 +92,7 @@ class ResponsesStreamEncoder:
         self._usage: Usage | None = None
         self._finish: Finish | None = None
         self._tier: str | None = None
+        self._said: Mapping[str, Json] = {}  # at the start, of this dialect's own answer
 
     # ── the contract ───────────────────────────────────────────────────────────────
 
@@ -155,6 +157,7 @@ class ResponsesStreamEncoder:
         self._own = event.dialect == NAME
         self._lose(event)
         self._tier = event.service_tier
+        self._said = event.extra or {}
         identifier = event.id if self._own and event.id else response_id(event.id, event.model)
         self._seed = digest(identifier)
         self._body = head(self._request, identifier, event.model, event.created)
@@ -247,6 +250,7 @@ class ResponsesStreamEncoder:
         """Log probabilities come beside the text that they are of: in a delta without any more of it."""
         if event.logprobs.refusal:
             self._losses.append(dropped("logprobs.refusal", "the caller's dialect has them of texts only"))
+        lose_weights(event.logprobs, self._losses, tokens=False)
         tokens = write_tokens(event.logprobs)
         part = next(iter(self._message.open.values()), None) if self._message is not None else None
         if part is None or part.refuses:
@@ -409,7 +413,10 @@ class ResponsesStreamEncoder:
     def _lose(self, event: Event) -> None:
         """What another dialect's answer says that only its own callers would read."""
         extra = event.part.extra if isinstance(event, PartWhole) else event.extra
-        if extra and not self._own:
+        if self._own:
+            texts = isinstance(event, TextDelta | RefusalDelta | ReasoningDelta)
+            extra = {key: value for key, value in (extra or {}).items() if texts and key not in ("id", "phase")}
+        if extra:
             lose_told(extra, self._losses)
 
     def _explain(self, blocked: Finish | None) -> bytes:
@@ -428,7 +435,7 @@ class ResponsesStreamEncoder:
     def _end(self, event: ResponseEnd) -> bytes:
         self._tier = event.service_tier or self._tier
         if self._own and self._body is not None:
-            self._body |= event.extra or {}
+            self._body |= own_extra({**self._said, **(event.extra or {})}, self._losses)
         self._lose(event)
         if event.blocked is None or self._finish is not None:
             return b""
