@@ -79,7 +79,7 @@ def find(value: Json, shape: Shape, found: dict[str, Json], at: str = "", own: b
     """
     if type(value) is list:
         for i, item in enumerate(value):
-            if type(item) is dict or type(item) is list:
+            if type(item) is dict:
                 find(item, shape, found, f"{at}[{i}]", own)
         return
     if type(value) is not dict:
