@@ -20,7 +20,7 @@ from providers.dialect import WireResponse
 from providers.wire.eventstream import encode_frame
 
 from .neutral import Json
-from .test_fields import LEAST, Build, Field, Walk
+from .walks import LEAST, Build, Field, Walk
 from .through import CALLERS, NAMES, passed_on, tell
 
 SOURCE: Json = {"type": "url_citation", "start_index": 0, "end_index": 3, "url": "https://a.example", "title": "A"}
@@ -115,8 +115,7 @@ class Answers(Walk):
     """Fields of answers; not the request's way to put requests around them."""
 
     def __init__(self, file: str, *whole: str) -> None:
-        super().__init__(f"{file}.response", "")
-        self.chat = False
+        super().__init__(f"{file}.response")
         self.whole = AS_A_WHOLE | set(whole)
 
     def of(self, name: str, path: str, build: Build) -> Iterator[Field]:
