@@ -22,6 +22,7 @@ from providers.dialect import Dialect
 
 from .meaning import below
 from .through import CALLERS, NAMES, Lost, ask, named
+from .neutral import Json
 from .walks import FIELDS, HI, Field
 
 UPSTREAMS: list[tuple[str, str]] = [
@@ -52,6 +53,7 @@ class Walked(NamedTuple):
     """A field, and what its two requests mean: the same for all upstreams."""
 
     path: str
+    value: Json
     asked: Read
     other: Read
 
@@ -65,7 +67,11 @@ class Sent(NamedTuple):
 
 
 def read(caller: Dialect, field: Field) -> Walked:
-    return Walked(field.path, _read(caller, field.body), _read(caller, field.other))
+    """Where the caller's own language needs the field, the other request has another value."""
+    other = _read(caller, field.other)
+    if isinstance(other, RouterError):
+        other = _read(caller, field.another)
+    return Walked(field.path, field.value, _read(caller, field.body), other)
 
 
 def _read(caller: Dialect, body: object) -> Read:
@@ -97,53 +103,102 @@ def sent(asked: Read, caller: Dialect, upstream: Dialect, model: str) -> Sent:
 def outcome(field: Walked, caller: Dialect, upstream: Dialect, model: str) -> str:
     """carried, named, refused, or why it is nothing of these."""
     asked = sent(field.asked, caller, upstream, model)
-    if asked.error is not None:
-        return _refused(field.path, asked.error)
     other = sent(field.other, caller, upstream, model)
-    if any(below(field.path, loss.field) or below(loss.field, field.path) for loss in asked.losses):
-        return "named"
+    if asked.error is not None:
+        return _refused(field.path, asked.error, other.error)
     if other.error is not None or asked.body != other.body:
         return "carried"
-    if any(re.fullmatch(pattern, field.path) for pattern, _ in SAY_NOTHING):
+    if _names(field.path, asked.losses, other.losses) or _names(field.path, other.losses, asked.losses):
+        return "named"
+    if any(silent(field, caller, one) for one in SAY_NOTHING):
         return "says nothing"
-    return f"vanished: losses {[loss.field for loss in asked.losses]}"
+    return f"vanished: {field.value!r:.40}, losses {[loss.field for loss in asked.losses]}"
 
 
-def _refused(path: str, error: RouterError) -> str:
+def _names(path: str, losses: list[Lost], of_the_other: list[Lost]) -> bool:
+    """What both requests lose is no word about the field, unless it stands at its very place or is gone as a whole."""
+    return any(
+        loss.field == path or loss not in of_the_other or (loss.kind == "dropped" and below(path, loss.field))
+        for loss in losses
+        if below(path, loss.field) or below(loss.field, path)
+    )
+
+
+PAIRING = ("id", "name")
+
+
+def _refused(path: str, error: RouterError, other: RouterError | None) -> str:
     param = error.param or ""
     kind = path.removesuffix(".type")  # a kind that is refused is named with what it is
     whole = param.rpartition(".")[0]  # a part that is refused is named by what is in it
     is_named = below(param, kind) or below(path, param) or below(path, whole)
-    if error.status in (400, 422) and is_named:
+    # An id that has no partner any more is refused at either of the two.
+    is_named |= path.endswith(PAIRING) and re.search(r"answers no tool call|no result for this", error.message) is not None
+    anyway = other is not None and (error.param, error.message) == (other.param, other.message)
+    if error.status in (400, 422) and (is_named or anyway):
         return "refused"
     return f"refused for {param or 'nothing'}: {error.message}"
 
 
-#: Fields that may make no difference, and why.
-SAY_NOTHING: list[tuple[str, str]] = [
-    (r"model", "the route chooses the upstream's model; Gemini's path names it, the body need not"),
-    (r"stream", "decides how the answer comes, and the path that is called; tested with streams"),
-    (r"stream_options(\..*)?", "about the caller's own stream: usage is always asked for, nothing is padded"),
-    (
-        r"response_format\.json_schema\.(name|strict)",
-        "a label; a target that constrains its answers is always as strict",
-    ),
-    (r"(response_format|tools\[0\]|tool_choice|messages.*)\.type", "the kind of its neighbour"),
-    (r"messages\[\d\]\.role", "which kind of message it is: the others are walked on their own"),
-    (r"response_format", "text, its default"),
-    (
-        r"messages.*\.tool_calls\[0\]\.id|messages.*\.tool_call_id",
-        "pairs a result with its call: Gemini pairs by name and order",
-    ),
-    (r"contents.*\.(functionCall|functionResponse)\.id", "pairs a result with its call"),
-    (r".*\.prompt_cache_breakpoint\.(mode|ttl)", "part of a mark that is named as a whole"),
-    (r"systemInstruction\.role", "ignored by the service"),
-    (r"contents\[\d\]\.role", "user, its default"),
-    (r"generationConfig", "empty"),
-    (r".*\.propertyOrdering", "carried as the order of the properties that are there"),
-    (r"(n|modalities|parallel_tool_calls|store|logprobs|tool_choice|service_tier)", "its default"),
-]
+def silent(field: Walked, caller: Dialect, known: Silent) -> bool:
+    return bool(
+        re.fullmatch(known.caller, caller.name)
+        and re.fullmatch(known.path, field.path)
+        and (known.values is None or field.value in known.values)
+    )
 
+
+class Silent(NamedTuple):
+    """Fields that may make no difference, and why: of these callers, at these paths, with these values (None: any)."""
+
+    caller: str
+    path: str
+    values: list[Json] | None
+    why: str
+
+
+ANY = r".*"
+CHAT, RESPONSES, ANTHROPIC, GEMINI, OLLAMA = r"openai\.chat", r"openai\.responses", r"anthropic.*", "gemini", r"ollama.*"
+SAY_NOTHING: list[Silent] = [
+    Silent(ANY, "model", None, "the route chooses the upstream's model; Gemini's path names it, the body need not"),
+    Silent(ANY, "stream", None, "decides how the answer comes, and the path that is called; tested with streams"),
+    Silent(CHAT, r"stream_options\.include_usage", None, "about the caller's own stream: usage is always asked for"),
+    Silent(ANY, r"stream_options\.include_obfuscation", [False], "about the caller's own stream: nothing is padded"),
+    # what is done where nothing is said
+    Silent(ANY, r"(.*\.)?(logprobs|responseLogprobs|store|strict|background)", [False], "its default"),
+    Silent(ANY, r".*\.(thought|nullable|is_error|disable_parallel_tool_use)", [False], "its default"),
+    Silent(ANY, "parallel_tool_calls", [True], "its default"),
+    Silent(ANY, r".*\.detail|service_tier", ["auto"], "its default"),
+    Silent(ANY, "tool_choice", ["auto", {"type": "auto"}], "its default"),
+    Silent(CHAT, "modalities", [["text"]], "its default"),
+    Silent(ANY, "response_format|text(.format)?", [{"type": "text"}, {"format": {"type": "text"}}], "its default"),
+    Silent(OLLAMA, "format", [""], "its default"),
+    Silent(RESPONSES, "truncation", ["disabled"], "its default"),
+    Silent(RESPONSES, r"input\[\d\]\.status", ["completed"], "its default: what is sent back is whole"),
+    Silent(RESPONSES, r"input\[1\]\.type", ["message"], "its default"),
+    Silent(ANTHROPIC, r"tools\[0\]\.type", ["custom"], "its default"),
+    Silent(GEMINI, r"contents\[1\]\.role", ["user"], "its default"),
+    Silent(GEMINI, r"systemInstruction\.role", None, "ignored by the service"),
+    Silent(ANY, r"options|generationConfig|.*\.properties", [{}], "empty"),
+    # thinking
+    Silent(CHAT, "reasoning_effort", ["none"], "models that do not think unless they are asked to"),
+    Silent(RESPONSES, r"reasoning\.effort", ["none"], "models that do not think unless they are asked to"),
+    Silent(OLLAMA, "think", [False], "models that do not think unless they are asked to"),
+    Silent(ANTHROPIC, "thinking", [{"type": "disabled"}], "models that do not think unless they are asked to"),
+    Silent(ANTHROPIC, "thinking", [{"type": "adaptive"}], "the model decides, as it does where nothing is said"),
+    Silent(ANTHROPIC, r"thinking\.display", ["omitted"], "what an upstream does that does not show its thoughts"),
+    Silent(ANTHROPIC, r"thinking\.display", ["summarized"], "thoughts are shown where they are asked for"),
+    Silent(GEMINI, r".*\.includeThoughts", [False], "its default"),
+    # schemas
+    Silent(ANY, r"(response_format\.json_schema|text\.format)\.name", None, "a label of the caller's own"),
+    Silent(ANY, r"(response_format\.json_schema|text\.format)\.strict", None, "a constraint is always kept in full"),
+    Silent(GEMINI, r".*\.propertyOrdering", None, "carried as the order of the properties that are there"),
+    Silent(GEMINI, r".*\.parametersJsonSchema", [{"type": "object"}], "no parameters, as where nothing is said"),
+    # what others say
+    Silent(ANY, r".*\.(tool_calls\[0\]\.id|functionCall\.id|call_id|content\[0\]\.id)", None, "pairs a call with its result"),
+    Silent(ANY, r".*\.functionResponse\.id|messages\[2\]\.tool_name", ["call_1", "look"], "pairs a call with its result"),
+    Silent(ANY, r".*\.(inlineData\.mimeType|source\.media_type|output_format)", None, "the first bytes of a picture say what it is"),
+]
 
 
 # ── the rule ───────────────────────────────────────────────────────────────────────────

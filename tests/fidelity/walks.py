@@ -18,9 +18,13 @@ Build = Callable[[Json], Json]
 
 
 class Field(NamedTuple):
+    """`other` is the same body without it, `another` with another value: where it must be there the two are one."""
+
     path: str  # where it stands in the body
     body: Json
-    other: Json  # the same without it, or with another value where it must be there
+    other: Json
+    another: Json = None
+    value: Json = None
 
 
 # ── what a value of a type looks like ──────────────────────────────────────────────────
@@ -139,6 +143,7 @@ VALUES: dict[str, tuple[Json, Json]] = {
 #: The same, where a language means something else by the name.
 OWN_VALUES: dict[str, dict[str, tuple[Json, Json]]] = {
     "openai.chat.request": {"mode": ("required", "auto")},
+    "gemini.v1beta.request": {"id": ("call_1", "call_2")},
     "anthropic.messages.request": {
         "budget_tokens": (2048, 9000),
         "max_tokens": (20000, 30000),
@@ -156,10 +161,13 @@ OWN_VALUES: dict[str, dict[str, tuple[Json, Json]]] = {
         "image_url": ("https://files.example/a.png", "https://files.example/b.png"),
         "file_url": ("https://files.example/a.pdf", "https://files.example/b.pdf"),
         "top_logprobs": (3, 4),
+        "output_schema": (SCHEMA, OTHER_SCHEMA),
     },
     "ollama.chat.request": {
         "think": ("high", "low"),
         "format": (SCHEMA, OTHER_SCHEMA),
+        "$defs": ({"d": {"type": "string"}}, {"d": {"type": "integer"}}),
+        "items": ({"type": "string"}, {"type": "integer"}),
         "arguments": ({"a": "b"}, {"a": "c"}),
         "role": ("user", "system"),
         "tool_name": ("look", "see"),
@@ -202,9 +210,12 @@ class Walk:
     ) -> Iterator[Field]:
         value, another = self.two(choice, key)
         rest = self.alone({name: item for name, item in base.items() if name != key}, key)
-        with_it = build({**rest, key: value})
-        without = build({**rest, key: another} if required else rest)
-        yield Field(at, with_it, without)
+        bodies = [(one, build({**rest, key: one})) for one in [value, another, *self.words(choice, value, another)]]
+        for place, (one, body) in enumerate(bodies):
+            changed = bodies[place - 1][1]
+            without = changed if required else build(rest)
+            if without != body and (place != 1 or another not in ({}, [])):  # what must be there, and is always the same
+                yield Field(at, body, without, changed, one)
         inner, _ = self.resolved(choice)
         if inner.get("type") == "array":
             for item in self.choices(inner["items"]):
@@ -254,6 +265,11 @@ class Walk:
             return value, value + 1
         return value, [] if isinstance(value, list) else {}
 
+    def words(self, node: Json, *known: Json) -> list[Json]:
+        """The other words of an enumeration; of very long ones, which name models, the first."""
+        words = self.resolved(node)[0].get("enum", ())[:12]
+        return [word for word in words if word not in known and not str(word).endswith("UNSPECIFIED")]
+
     def value(self, node: Json, name: str = "") -> Json:
         if name in self.least:
             return copy.deepcopy(self.least[name])
@@ -298,14 +314,33 @@ TOOL: Json = {
 }
 
 
+#: What makes no sense without tools, and is walked with some.
+CHOICES = ("tool_choice", "parallel_tool_calls", "toolConfig")
+
+
+def without(node: Json, *names: str) -> Json:
+    """An object without some of its properties, of which only the model must be there."""
+    rest = {key: value for key, value in node["properties"].items() if key not in names}
+    return {"properties": rest, "required": ["model"] if "model" in rest else ["stream"]}
+
+
+def apart(node: Json, tools: Json, functions: Json | None = None) -> Iterator[tuple[Json, Json]]:
+    """(fields, what stands beside each): those that choose among tools with the tools."""
+    found = node["properties"]
+    yield without(node, *CHOICES, *(("function_call",) if functions else ())), {}
+    yield {"properties": {key: found[key] for key in CHOICES if key in found}, "required": ["model"]}, tools
+    if functions:
+        yield {"properties": {"function_call": found["function_call"]}, "required": ["model"]}, functions
+
+
 def chat_fields() -> Iterator[Field]:
     walk = Walk("openai.chat.request")
     for kind in ("CompletionCreateParamsNonStreaming", "CompletionCreateParamsStreaming"):
-        node = dict(walk.defs[kind])
-        node["properties"] = {key: value for key, value in node["properties"].items() if key != "messages"}
-        streaming = {"stream": True} if kind.endswith("Params" + "Streaming") else {}
-        walk.least[kind] = {"model": "m"}
-        yield from walk.fields({**node}, "", lambda v, streaming=streaming: _chat({**streaming, **v}))
+        node = without(walk.defs[kind], "messages")
+        streaming = {"stream": True} if kind == "CompletionCreateParamsStreaming" else {}
+        for names, more in apart(node, {"tools": [TOOL]}, {"functions": [TOOL["function"]]}):
+            least = {"model": "m", "messages": [HI], **streaming, **more}
+            yield from walk.fields(names, "", lambda v, least=least: _chat({**least, **v}))
     for message in walk.choices(walk.defs["CompletionCreateParamsNonStreaming"]["properties"]["messages"]["items"]):
         _, name = walk.resolved(message)
         before: list[Json] = [HI]
@@ -322,16 +357,10 @@ def chat_fields() -> Iterator[Field]:
         )
 
 
-def _chat(rest: Json) -> Json:
-    """A chat request around some fields: a tool to choose where one is chosen."""
-    body = {"model": "m", "messages": [HI], **rest}
-    if "tool_choice" in rest or "parallel_tool_calls" in rest:
-        body["tools"] = [TOOL]
-    if "function_call" in rest:
-        body["functions"] = [{"name": "look"}]
-    if "top_logprobs" in rest:
+def _chat(body: Json) -> Json:
+    if "top_logprobs" in body:
         body["logprobs"] = True
-    if "audio" in rest:
+    if "audio" in body:
         body["modalities"] = ["text", "audio"]
     return body
 
@@ -340,22 +369,30 @@ def gemini_fields() -> Iterator[Field]:
     walk = Walk("gemini.v1beta.request")
     hello: Json = {"role": "user", "parts": [{"text": "Hi"}]}
     node = walk.defs["GenerateContentRequest"]
-    rest = {key: value for key, value in node["properties"].items() if key != "contents"}
-    walk.least["GenerateContentRequest"] = {}
-    yield from walk.fields({"properties": rest}, "", lambda v: _gemini({"contents": [hello], **v}))
-    called: Json = {"role": "model", "parts": [{"functionCall": {"name": "look", "args": {}}}]}
+    look: Json = {"tools": [{"functionDeclarations": [{"name": name} for name in ("look", "some allowedFunctionNames")]}]}
+    for names, more in apart(without(node, "contents"), look):
+        yield from walk.fields(names, "", lambda v, more=more: _gemini({"contents": [hello], **more, **v}))
+    called: Json = {"role": "model", "parts": [{"functionCall": {"id": "call_1", "name": "look", "args": {}}}]}
     for role, before in (("user", [hello]), ("model", [hello]), ("user", [hello, called])):
         walk.least["Content"] = {"role": role, "parts": [{"text": "Hello."}]}
         at = f"contents[{len(before)}]"
-        for field in walk.fields({"$ref": "#/$defs/Content"}, at, lambda v, before=before: {"contents": [*before, v]}):
+        for field in walk.fields({"$ref": "#/$defs/Content"}, at, lambda v, before=before: _content(before, v)):
             if ("functionResponse" in field.path) == (called in before):
                 yield field
     walk.least["Content"] = {"parts": [{"text": "Hello."}]}
 
 
+def _content(before: list[Json], content: Json) -> Json:
+    """Contents with this one, and what must stand around it."""
+    if content.get("role") != "model":
+        return {"contents": [*before, content]}
+    calls = [part["functionCall"] for part in content.get("parts") or () if part.get("functionCall")]
+    results = [{**call, "response": {"output": "seen"}} for call in calls]
+    after = [{"functionResponse": {key: one[key] for key in one if key != "args"}} for one in results]
+    return {"contents": [*before, content, {"role": "user", "parts": after or [{"text": "So?"}]}]}
+
+
 def _gemini(body: Json) -> Json:
-    if "toolConfig" in body:
-        body = {**body, "tools": [{"functionDeclarations": [{"name": "look"}, {"name": "some allowedFunctionNames"}]}]}
     config = body.get("generationConfig") or {}
     if "logprobs" in config:
         body = {**body, "generationConfig": {**config, "responseLogprobs": True}}
@@ -372,9 +409,9 @@ CLAUDE_HI: Json = {"model": "m", "max_tokens": 50, "messages": [HI]}
 def anthropic_fields() -> Iterator[Field]:
     """Top level first, then messages of each role with every block that may stand in them."""
     walk = Walk("anthropic.messages.request")
-    node = walk.defs["MessageCreateParamsNonStreaming"]
-    rest = {key: value for key, value in node["properties"].items() if key != "messages"}
-    yield from walk.fields({"properties": rest, "required": ["model"]}, "", _anthropic)
+    look: Json = {"tools": [{"name": name, "input_schema": SCHEMA} for name in ("look", "see")]}
+    for names, more in apart(without(walk.defs["MessageCreateParamsNonStreaming"], "messages"), look):
+        yield from walk.fields(names, "", lambda v, more=more: {**CLAUDE_HI, **more, **v})
     for role, definition in (("user", "UserMessageParam"), ("assistant", "AssistantMessageParam")):
         yield from walk.fields(
             {"properties": {"role": {"const": role}, "content": {"type": "string"}}, "required": ["role"]},
@@ -410,14 +447,6 @@ def _block(before: list[Json], role: str, block: Json) -> Json:
     return {**CLAUDE_HI, "messages": [*before, said, *after]}
 
 
-def _anthropic(rest: Json) -> Json:
-    """A request around some fields: a tool to choose where one is chosen."""
-    body = {**CLAUDE_HI, **rest}
-    if "tool_choice" in rest:
-        body["tools"] = [{"name": name, "input_schema": SCHEMA} for name in ("look", "see")]
-    return body
-
-
 # ── Responses ──────────────────────────────────────────────────────────────────────────
 
 
@@ -425,11 +454,10 @@ def responses_fields() -> Iterator[Field]:
     """Top level first, then every item of the input."""
     walk = Walk("openai.responses.request")
     for kind in ("ResponseCreateParamsNonStreaming", "ResponseCreateParamsStreaming"):
-        node = walk.defs[kind]
-        rest = {key: value for key, value in node["properties"].items() if key != "input"}
         streaming = {"stream": True} if kind == "ResponseCreateParamsStreaming" else {}
-        top = {"properties": rest, "required": ["model"]}
-        yield from walk.fields(top, "", lambda v, streaming=streaming: _responses({**streaming, **v}))
+        for names, more in apart(without(walk.defs[kind], "input"), {"tools": [walk.least["FunctionToolParam"]]}):
+            least = {"model": "m", "input": "Hi", **streaming, **more}
+            yield from walk.fields(names, "", lambda v, least=least: {**least, **v})
     _, items = walk.choices(walk.defs["ResponseCreateParamsNonStreaming"]["properties"]["input"])
     yield Field("input", {"model": "m", "input": "Hi"}, {"model": "m", "input": "Ho"})
     for item in walk.choices(items["items"]):
@@ -451,17 +479,6 @@ def _item(before: list[Json], item: Json) -> Json:
     return {"model": "m", "input": [*before, item, *after]}
 
 
-def _responses(rest: Json) -> Json:
-    """A request around some fields: a tool to choose where one is chosen."""
-    body = {"model": "m", "input": "Hi", **rest}
-    choice = rest.get("tool_choice")
-    if choice is not None or "parallel_tool_calls" in rest:
-        body["tools"] = [{"type": "function", "name": "look", "parameters": SCHEMA, "strict": False}]
-    if isinstance(choice, dict) and choice.get("type") == "custom":
-        body["tools"] = [{"type": "custom", "name": "look"}]
-    return body
-
-
 # ── Ollama ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -469,9 +486,7 @@ def ollama_fields() -> Iterator[Field]:
     """Top level first, then messages of each role."""
     walk = Walk("ollama.chat.request")
     walk.defs["Image"] = {"type": "string"}  # the client's type; on the wire it is plain base64
-    node = walk.defs["ChatRequest"]
-    rest = {key: value for key, value in node["properties"].items() if key != "messages"}
-    yield from walk.fields({"properties": rest, "required": ["model"]}, "", _ollama)
+    yield from walk.fields(without(walk.defs["ChatRequest"], "messages"), "", _ollama)
     call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "look", "arguments": {}}}]}
     message = walk.defs["Message"]["properties"]
     for role, before, keys in (
