@@ -24,6 +24,7 @@ from providers.canonical.chat import (
     Opaque,
     Part,
     ResponseFormat,
+    ToolCall,
     ToolResult,
     Value,
 )
@@ -156,13 +157,19 @@ def lose_extras(request: ChatRequest, dialect: str, losses: Losses) -> None:
 
 
 def _lose_said(messages: Sequence[Message], losses: Losses) -> None:
+    """A result's own name is lost where it is not that of the call: elsewhere ids pair the two."""
+    called: dict[str, str] = {}
     for message in messages:
         if message.extra:
             lose_extra(message, losses)
         for part in message.parts:
             if part.extra:
                 lose_extra(part, losses)
-            if type(part) is ToolResult:
+            if type(part) is ToolCall:
+                called[part.id] = part.name
+            elif type(part) is ToolResult:
+                if part.name is not None and called.get(part.call_id, part.name) != part.name:
+                    losses.append(dropped(join(part.at, "named"), "the result is that of the call with its id"))
                 for inner in part.parts:
                     lose_extra(inner, losses)
 

@@ -121,13 +121,12 @@ class Answers(Walk):
     def of(self, name: str, path: str, build: Build) -> Iterator[Field]:
         yield from self.fields({"$ref": f"#/$defs/{name}"}, path, build)
 
-    def field(
-        self, choice: Json, key: str, at: str, base: Json, build: Build, seen: tuple[str, ...], required: bool
-    ) -> Iterator[Field]:
-        fields = super().field(choice, key, at, base, build, seen, required)
-        yield next(fields)
-        if key not in self.whole:
-            yield from fields
+    def opens(self, key: str) -> bool:
+        return key not in self.whole
+
+    def here(self, choice: Json, key: str, at: str, rest: Json, build: Build, required: bool) -> Iterator[Field]:
+        value, another = self.two(choice, key)
+        yield Field(at, build({**rest, key: value}), build({**rest, key: another} if required else rest))
 
     def two(self, node: Json, key: str) -> tuple[Json, Json]:
         kind = self.resolved(node)[0].get("type")

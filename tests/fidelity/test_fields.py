@@ -133,7 +133,9 @@ def _refused(path: str, error: RouterError, other: RouterError | None) -> str:
     whole = param.rpartition(".")[0]  # a part that is refused is named by what is in it
     is_named = below(param, kind) or below(path, param) or below(path, whole)
     # An id that has no partner any more is refused at either of the two.
-    is_named |= path.endswith(PAIRING) and re.search(r"answers no tool call|no result for this", error.message) is not None
+    is_named |= (
+        path.endswith(PAIRING) and re.search(r"answers no tool call|no result for this", error.message) is not None
+    )
     anyway = other is not None and (error.param, error.message) == (other.param, other.message)
     if error.status in (400, 422) and (is_named or anyway):
         return "refused"
@@ -158,7 +160,20 @@ class Silent(NamedTuple):
 
 
 ANY = r".*"
-CHAT, RESPONSES, ANTHROPIC, GEMINI, OLLAMA = r"openai\.chat", r"openai\.responses", r"anthropic.*", "gemini", r"ollama.*"
+ALL_ALLOWED: list[Json] = [
+    {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "look"}]},
+    {"type": "allowed_tools"}
+    | {"allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "look"}}]}},
+]
+CHAT, RESPONSES, ANTHROPIC, GEMINI, OLLAMA = (
+    r"openai\.chat",
+    r"openai\.responses",
+    r"anthropic.*",
+    "gemini",
+    r"ollama.*",
+)
+#: Also of a custom tool's name: the only one there is.
+OFF = "numa|low_vram|logits_all|vocab_only|use_mlock|embedding_only"
 SAY_NOTHING: list[Silent] = [
     Silent(ANY, "model", None, "the route chooses the upstream's model; Gemini's path names it, the body need not"),
     Silent(ANY, "stream", None, "decides how the answer comes, and the path that is called; tested with streams"),
@@ -169,7 +184,8 @@ SAY_NOTHING: list[Silent] = [
     Silent(ANY, r".*\.(thought|nullable|is_error|disable_parallel_tool_use)", [False], "its default"),
     Silent(ANY, "parallel_tool_calls", [True], "its default"),
     Silent(ANY, r".*\.detail|service_tier", ["auto"], "its default"),
-    Silent(ANY, "tool_choice", ["auto", {"type": "auto"}], "its default"),
+    Silent(ANY, "tool_choice|function_call", ["auto", {"type": "auto"}], "its default"),
+    Silent(ANY, "tool_choice", ALL_ALLOWED, "its default, of all tools that there are"),
     Silent(CHAT, "modalities", [["text"]], "its default"),
     Silent(ANY, "response_format|text(.format)?", [{"type": "text"}, {"format": {"type": "text"}}], "its default"),
     Silent(OLLAMA, "format", [""], "its default"),
@@ -179,6 +195,7 @@ SAY_NOTHING: list[Silent] = [
     Silent(ANTHROPIC, r"tools\[0\]\.type", ["custom"], "its default"),
     Silent(GEMINI, r"contents\[1\]\.role", ["user"], "its default"),
     Silent(GEMINI, r"systemInstruction\.role", None, "ignored by the service"),
+    Silent(OLLAMA, rf"options\.({OFF})", [False], "its default"),
     Silent(ANY, r"options|generationConfig|.*\.properties", [{}], "empty"),
     # thinking
     Silent(CHAT, "reasoning_effort", ["none"], "models that do not think unless they are asked to"),
@@ -189,15 +206,30 @@ SAY_NOTHING: list[Silent] = [
     Silent(ANTHROPIC, r"thinking\.display", ["omitted"], "what an upstream does that does not show its thoughts"),
     Silent(ANTHROPIC, r"thinking\.display", ["summarized"], "thoughts are shown where they are asked for"),
     Silent(GEMINI, r".*\.includeThoughts", [False], "its default"),
+    Silent(RESPONSES, r".*\.role", ["developer"], "the newer name of `system`"),
     # schemas
+    Silent("gemini|ollama.*", r".*\.parameters\.type", ["object", "OBJECT"], "what arguments are"),
+    Silent("gemini|ollama.*", r".*\.(\$defs|defs)", None, "definitions that nothing refers to"),
+    Silent(GEMINI, r".*\.ref", None, "named as $ref, which is how JSON Schema spells it"),
     Silent(ANY, r"(response_format\.json_schema|text\.format)\.name", None, "a label of the caller's own"),
     Silent(ANY, r"(response_format\.json_schema|text\.format)\.strict", None, "a constraint is always kept in full"),
     Silent(GEMINI, r".*\.propertyOrdering", None, "carried as the order of the properties that are there"),
     Silent(GEMINI, r".*\.parametersJsonSchema", [{"type": "object"}], "no parameters, as where nothing is said"),
     # what others say
-    Silent(ANY, r".*\.(tool_calls\[0\]\.id|functionCall\.id|call_id|content\[0\]\.id)", None, "pairs a call with its result"),
-    Silent(ANY, r".*\.functionResponse\.id|messages\[2\]\.tool_name", ["call_1", "look"], "pairs a call with its result"),
-    Silent(ANY, r".*\.(inlineData\.mimeType|source\.media_type|output_format)", None, "the first bytes of a picture say what it is"),
+    Silent(
+        ANY,
+        r".*\.(tool_calls\[0\]\.id|functionCall\.id|call_id|content\[0\]\.id)",
+        None,
+        "pairs a call with its result",
+    ),
+    Silent(GEMINI, r".*\.functionResponse\.id", ["call_1"], "pairs a result with its call"),
+    Silent("ollama.*|.*responses", r"messages\[2\]\.tool_name|input\[2\]\.name", ["look"], "the name of its call"),
+    Silent(
+        ANY,
+        r".*\.(inlineData\.mimeType|source\.media_type|output_format)",
+        None,
+        "the first bytes of a picture say what it is",
+    ),
 ]
 
 

@@ -145,7 +145,7 @@ OWN_VALUES: dict[str, dict[str, tuple[Json, Json]]] = {
     "openai.chat.request": {"mode": ("required", "auto")},
     "gemini.v1beta.request": {"id": ("call_1", "call_2")},
     "anthropic.messages.request": {
-        "budget_tokens": (2048, 9000),
+        "budget_tokens": (1024, 9000),
         "max_tokens": (20000, 30000),
         "tool_use_id": ("toolu_1", "toolu_2"),
         "input_schema": (SCHEMA, OTHER_SCHEMA),
@@ -208,20 +208,30 @@ class Walk:
     def field(
         self, choice: Json, key: str, at: str, base: Json, build: Build, seen: tuple[str, ...], required: bool
     ) -> Iterator[Field]:
-        value, another = self.two(choice, key)
         rest = self.alone({name: item for name, item in base.items() if name != key}, key)
-        bodies = [(one, build({**rest, key: one})) for one in [value, another, *self.words(choice, value, another)]]
-        for place, (one, body) in enumerate(bodies):
-            changed = bodies[place - 1][1]
-            without = changed if required else build(rest)
-            if without != body and (place != 1 or another not in ({}, [])):  # what must be there, and is always the same
-                yield Field(at, body, without, changed, one)
+        yield from self.here(choice, key, at, rest, build, required)
+        if not self.opens(key):
+            return
         inner, _ = self.resolved(choice)
         if inner.get("type") == "array":
             for item in self.choices(inner["items"]):
                 yield from self.fields(item, f"{at}[0]", lambda v: build({**rest, key: [v]}), seen)
         else:
             yield from self.fields(choice, at, lambda v: build({**rest, key: v}), seen)
+
+    def opens(self, key: str) -> bool:
+        """Is what is inside walked, too?"""
+        return True
+
+    def here(self, choice: Json, key: str, at: str, rest: Json, build: Build, required: bool) -> Iterator[Field]:
+        """The field with each value that it may have; not one that must be there and has no other."""
+        value, another = self.two(choice, key)
+        bodies = [(one, build({**rest, key: one})) for one in [value, another, *self.words(choice, value, another)]]
+        for place, (one, body) in enumerate(bodies):
+            changed = bodies[place - 1][1]
+            without = changed if required else build(rest)
+            if without != body and (place != 1 or another not in ({}, [])):
+                yield Field(at, body, without, changed, one)
 
     def alone(self, rest: Json, key: str) -> Json:
         """What may stand beside a field."""
@@ -367,9 +377,13 @@ def _chat(body: Json) -> Json:
 
 def gemini_fields() -> Iterator[Field]:
     walk = Walk("gemini.v1beta.request")
+    walk.defs["Arguments"], walk.least["Arguments"] = walk.defs["Schema"], {"type": "OBJECT"}
+    walk.defs["FunctionDeclaration"]["properties"]["parameters"] = {"$ref": "#/$defs/Arguments"}
     hello: Json = {"role": "user", "parts": [{"text": "Hi"}]}
     node = walk.defs["GenerateContentRequest"]
-    look: Json = {"tools": [{"functionDeclarations": [{"name": name} for name in ("look", "some allowedFunctionNames")]}]}
+    look: Json = {
+        "tools": [{"functionDeclarations": [{"name": name} for name in ("look", "some allowedFunctionNames")]}]
+    }
     for names, more in apart(without(node, "contents"), look):
         yield from walk.fields(names, "", lambda v, more=more: _gemini({"contents": [hello], **more, **v}))
     called: Json = {"role": "model", "parts": [{"functionCall": {"id": "call_1", "name": "look", "args": {}}}]}

@@ -311,14 +311,18 @@ class Conversation:
             return self._marked({"type": "image", "source": self._image(part, at)}, part)
         if part.kind != "file":
             raise refuse(at, f"the target reads no {part.kind}")
+        self._lose_detail(part)
         block: Object = {"type": "document", "source": self._document(part, at)}
         if part.name:
             block["title"] = part.name
         return self._marked(block, part)
 
-    def _image(self, part: Media, at: str) -> Object:
+    def _lose_detail(self, part: Media) -> None:
         if part.detail not in (None, "auto"):
             self._losses.append(dropped(join(part.at, "detail"), "the target has no levels of detail"))
+
+    def _image(self, part: Media, at: str) -> Object:
+        self._lose_detail(part)
         if part.name is not None:
             self._losses.append(dropped(name_place(part), "the target takes no names of images"))
         if part.base64 is None:

@@ -249,6 +249,8 @@ def _tools(request: ChatRequest, talk: Conversation, model: Family, losses: Loss
         offered = [tool for tool in request.tools if not _is_left_out(tool, choice.names)]
     specs = once(offered, "bedrock.converse: written", losses, _write_each, offered)
     if choice.mode == "none" and not talk.called:
+        if specs:
+            losses.append(approximated("tool_choice", "the target knows no such choice: it is told of no tools"))
         return {}
     if not specs:
         if choice.mode == "required":

@@ -39,6 +39,7 @@ PATHS: Mapping[str, str] = {
     "include_usage": "stream_options.include_usage",
     "messages[].tool_calls[].called": "messages[].tool_calls[].id",
     "messages[].answered": "messages[].tool_call_id",
+    "messages[].named": "messages[].name",
 }
 
 # Parameters that are the same value on both sides: (canonical, wire).

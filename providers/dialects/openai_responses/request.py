@@ -46,6 +46,7 @@ PATHS: Mapping[str, str] = {
     "tools[].response": "tools[].output_schema",
     "input[].called": "input[].call_id",
     "input[].answered": "input[].call_id",
+    "input[].named": "input[].name",
 }
 
 # Parameters that are the same value on both sides: (canonical, wire).
