@@ -7,7 +7,6 @@ and that is named nowhere, has silently vanished.
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache
 from typing import NamedTuple
@@ -21,8 +20,8 @@ from providers.canonical.loss import Losses, blame
 from providers.dialect import Dialect
 
 from .meaning import below
-from .through import CALLERS, NAMES, Lost, ask, named
 from .neutral import Json
+from .through import CALLERS, NAMES, Lost, ask, named
 from .walks import FIELDS, HI, Field
 
 UPSTREAMS: list[tuple[str, str]] = [
@@ -33,6 +32,7 @@ UPSTREAMS: list[tuple[str, str]] = [
     ("anthropic.messages", "claude-3-7-sonnet-latest"),
     ("anthropic.messages", "claude-haiku-4-5"),
     ("anthropic.messages", "claude-opus-5"),
+    ("anthropic.messages", "claude-opus-5-5"),
     ("gemini", "gemini-2.5-flash"),
     ("gemini", "gemini-3-pro-preview"),
     ("ollama.chat", "llama3.1"),

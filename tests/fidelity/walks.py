@@ -14,6 +14,7 @@ PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAW
 SCHEMA: Json = {"type": "object", "properties": {"a": {"type": "string"}}}
 OTHER_SCHEMA: Json = {"type": "object", "properties": {"b": {"type": "integer"}}}
 FILE: Json = {"file_data": "data:application/pdf;base64,JVBERi0=", "filename": "a.pdf"}
+UNKNOWN = "unheard"
 Build = Callable[[Json], Json]
 
 
@@ -200,6 +201,7 @@ class Walk:
             return
         inside = (*seen, name) if name else seen
         base = self.value(node, name)
+        yield from self.unknown(base, path, build)
         for key, schema in node["properties"].items():
             at = f"{path}.{key}" if path else key
             for choice in self.choices(schema):
@@ -218,6 +220,10 @@ class Walk:
                 yield from self.fields(item, f"{at}[0]", lambda v: build({**rest, key: [v]}), seen)
         else:
             yield from self.fields(choice, at, lambda v: build({**rest, key: v}), seen)
+
+    def unknown(self, base: Json, path: str, build: Build) -> Iterator[Field]:
+        """A key that no schema has, in every object."""
+        yield Field(f"{path}.{UNKNOWN}" if path else UNKNOWN, build({**base, UNKNOWN: "x"}), build(base))
 
     def opens(self, key: str) -> bool:
         """Is what is inside walked, too?"""
