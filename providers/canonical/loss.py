@@ -15,6 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from providers.canonical.chat import (
+    CacheMark,
     ChatRequest,
     ChatResponse,
     Finish,
@@ -175,12 +176,27 @@ def _lose_said(messages: Sequence[Message], losses: Losses) -> None:
 
 
 def lose_extra(value: Value, losses: Losses) -> None:
-    """Declares each key of a value's `extra` as dropped."""
+    """Declares each key of a value's `extra` as dropped. Of an object that is understood (`form["inner"]`: where it
+    stood) each key that is left.
+    """
     if value.extra:
-        outer = value.form.get("outer", ()) if value.form else ()
-        for key in value.extra:
+        form = value.form or {}
+        outer, inner = form.get("outer", ()), form.get("inner", {})
+        for key, left in value.extra.items():
+            if key in inner:
+                losses.extend(Loss(join(inner[key], one), "dropped", _NO_FIELD, literal=True) for one in left)
+                continue
             at = value.at.rpartition(".")[0] if key in outer else value.at
-            losses.append(Loss(join(at, key), "dropped", "the target has no such field", literal=not at))
+            losses.append(Loss(join(at, key), "dropped", _NO_FIELD, literal=not at))
+
+
+_NO_FIELD = "the target has no such field"
+
+
+def lose_beside(mark: CacheMark, losses: Losses) -> None:
+    """Declares what a cache mark that is carried says beside its time."""
+    for key in mark.beside:
+        losses.append(dropped(join(mark.at, key), _NO_FIELD))
 
 
 def lose_marks(part: Part, losses: Losses, *, origin: str | None = None) -> None:

@@ -30,7 +30,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import MalformedRequest
-from providers.canonical.loss import Losses, approximated, dropped, invented, join, name_place
+from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_beside, name_place
 from providers.canonical.turns import Talk, plain_text, whole_turns
 from providers.dialects.anthropic.blocks import source_of
 from providers.dialects.anthropic.models import Family
@@ -222,6 +222,7 @@ class Conversation:
             mark["ttl"] = cache.ttl
         elif cache.ttl is not None:
             self._losses.append(approximated(where, "the target keeps a cache for 5m or 1h"))
+        lose_beside(cache, self._losses)
         block["cache_control"] = mark
         self.marks.append((block, where))
 

@@ -289,7 +289,7 @@ def _tool(tool: Tool | ServerTool, at: str, losses: Losses) -> list[Object]:
     if tool.response is not None:
         losses.append(dropped(join(at, "response"), "the target takes no schema of results"))
     mark = tool.cache
-    return [{"toolSpec": spec}, *([cache_point(mark.ttl, mark.at or at, losses)] if mark is not None else [])]
+    return [{"toolSpec": spec}, *([cache_point(mark, at, losses)] if mark is not None else [])]
 
 
 def _rooted(schema: Mapping[str, Json]) -> Object:
