@@ -22,7 +22,7 @@ from providers.dialect import Dialect
 from .meaning import below
 from .neutral import Json
 from .through import CALLERS, NAMES, Lost, ask, named
-from .walks import FIELDS, HI, Field
+from .walks import FIELDS, FILE, HI, MAKES, PNG, TOOL, UNKNOWN, Field
 
 UPSTREAMS: list[tuple[str, str]] = [
     ("openai.chat", "gpt-4.1"),
@@ -273,3 +273,139 @@ def test_a_field_that_vanishes_is_found() -> None:
     field = read(NAMES["openai.chat"], Field("user", {**body, "user": None}, body))
 
     assert outcome(field, NAMES["openai.chat"], NAMES["gemini"], "gemini-2.5-flash").startswith("vanished")
+
+
+def test_the_walk_puts_an_unknown_key_everywhere() -> None:
+    """In the body, in messages, parts, calls, results, tools, choices and whatever is configured."""
+    places = {caller: {field.path for field in walked(caller) if field.path.endswith(UNKNOWN)} for caller in CALLERS}
+
+    assert {
+        *("unheard", "messages[1].unheard", "messages[1].content[0].unheard", "messages[1].tool_calls[0].unheard"),
+        *("tools[0].function.unheard", "tool_choice.unheard", "response_format.json_schema.unheard"),
+    } <= places["openai.chat"]
+    assert {"input[1].unheard", "input[1].content[0].unheard", "text.format.unheard"} <= places["openai.responses"]
+    assert {
+        *("messages[1].content[0].unheard", "messages[2].content[0].content[0].source.unheard", "thinking.unheard"),
+        *("tools[0].cache_control.unheard", "output_config.format.unheard"),
+    } <= places["anthropic.messages"]
+    assert {
+        *("contents[1].unheard", "contents[1].parts[0].inlineData.unheard", "generationConfig.thinkingConfig.unheard"),
+        *("tools[0].functionDeclarations[0].unheard", "toolConfig.functionCallingConfig.unheard"),
+    } <= places["gemini"]
+    assert {"options.unheard", "messages[1].tool_calls[0].function.unheard"} <= places["ollama.chat"]
+
+
+def chat(*more: Json, **fields: Json) -> Json:
+    return {"model": "m", "messages": [HI, *more], **fields}
+
+
+MARK: Json = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "unheard": 1}}
+TEXT_FILE: Json = {
+    "type": "document",
+    "source": {"type": "text", "media_type": "text/plain", "data": "x", "unheard": 1},
+}
+OFF: Json = {"use_mmap": False, "penalize_newline": False, "numa": False}
+ARGUMENTS: Json = {"type": "OBJECT", "nullable": True, "properties": {"a": {"type": "STRING"}}}
+
+
+@pytest.mark.parametrize(
+    ("caller", "upstream", "body", "expected"),
+    [
+        ("ollama.chat", "openai.chat", chat(options=OFF), ["options.use_mmap", "options.penalize_newline"]),
+        (
+            "gemini",
+            "anthropic.messages",
+            {
+                "contents": [{"parts": [{"text": "x"}]}],
+                "generationConfig": {"maxOutputTokens": 9},
+                "tools": [{"functionDeclarations": [{"name": "f", "parameters": ARGUMENTS}]}],
+            },
+            ["tools[0].functionDeclarations[0].parameters"],
+        ),
+        (
+            "openai.responses",
+            "openai.chat",
+            {
+                "model": "m",
+                "input": [
+                    MAKES,
+                    {"type": "function_call_output", "call_id": "call_1", "name": "see", "output": "x"},
+                    {"role": "user", "content": [{"type": "input_file", **FILE, "detail": "low"}]},
+                ],
+            },
+            ["input[1].name", "input[2].content[0].detail"],
+        ),
+        (
+            "openai.responses",
+            "gemini",
+            {
+                "model": "m",
+                "input": [
+                    {"role": "user", "content": "Hi"},
+                    MAKES,
+                    {
+                        "type": "function_call_output",
+                        "call_id": "call_1",
+                        "output": [
+                            {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}", "detail": "low"}
+                        ],
+                    },
+                ],
+            },
+            ["input[2].output[0].detail", "input[1].thought_signature"],
+        ),
+        (
+            "gemini",
+            "openai.chat",
+            {
+                "contents": [
+                    {"role": "model", "parts": [{"functionCall": {"id": "1", "name": "look"}}]},
+                    {"role": "user", "parts": [{"functionResponse": {"id": "1", "name": "see", "response": {"a": 1}}}]},
+                ]
+            },
+            ["contents[1].parts[0].functionResponse.name"],
+        ),
+        (
+            "openai.chat",
+            "bedrock.converse",
+            chat(
+                {"role": "assistant", "function_call": {"name": "f", "arguments": "{}", "unheard": 1}},
+                {"role": "function", "name": "f", "content": "x"},
+                {"role": "user", "content": [MARK]},
+                tools=[TOOL],
+                tool_choice={"type": "function", "function": {"name": "look", "unheard": 1}},
+            ),
+            [
+                "tool_choice.function.unheard",
+                "messages[1].function_call.unheard",
+                "messages[3].content[0].cache_control.unheard",
+            ],
+        ),
+        (
+            "anthropic.messages",
+            "openai.chat",
+            {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [{**TEXT_FILE, "title": "a"}]}]},
+            ["messages[0].content[0].source.unheard"],
+        ),
+        (
+            "openai.responses",
+            "ollama.chat",
+            {
+                "model": "m",
+                "input": [
+                    HI,
+                    {"type": "reasoning", "summary": [{"type": "summary_text", "text": "x", "unheard": 1}]},
+                    {"role": "assistant", "content": "y"},
+                ],
+            },
+            ["input[1].summary[0].unheard"],
+        ),
+    ],
+)
+def test_what_had_vanished_is_named(caller: str, upstream: str, body: Json, expected: list[str]) -> None:
+    """What the walks found, by the path at which the caller wrote it."""
+    models = {"gemini": "gemini-3-pro-preview", "bedrock.converse": "anthropic.claude-sonnet-4-5-20250929-v1:0"}
+    field = read(NAMES[caller], Field("", body, body))
+    found = sent(field.asked, NAMES[caller], NAMES[upstream], models.get(upstream, "claude-opus-5"))
+
+    assert set(expected) == {loss.field for loss in found.losses}
