@@ -208,7 +208,7 @@ def test_no_tool() -> None:
     assert "toolConfig" not in sent(request(tools=(LOOK,), tool_choice=none), losses)
     assert ["tools"] == list(sent(request(HI, call, result, tools=(LOOK,), tool_choice=none), losses)["toolConfig"])
     assert [("tool_choice", "approximated"), ("tool_choice", "dropped")] == told(losses)
-    assert "toolConfig" not in sent(request(tool_choice=none), losses[:0])
+    assert "toolConfig" not in sent(request(tool_choice=none))
 
 
 def test_a_model_that_cannot_be_made_to_call() -> None:
