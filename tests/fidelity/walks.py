@@ -384,7 +384,9 @@ def _chat(body: Json) -> Json:
 def gemini_fields() -> Iterator[Field]:
     walk = Walk("gemini.v1beta.request")
     walk.defs["Arguments"], walk.least["Arguments"] = walk.defs["Schema"], {"type": "OBJECT"}
-    walk.defs["FunctionDeclaration"]["properties"]["parameters"] = {"$ref": "#/$defs/Arguments"}
+    function = walk.defs["FunctionDeclaration"]
+    properties = {**function["properties"], "parameters": {"$ref": "#/$defs/Arguments"}}
+    walk.defs["FunctionDeclaration"] = {**function, "properties": properties}
     hello: Json = {"role": "user", "parts": [{"text": "Hi"}]}
     node = walk.defs["GenerateContentRequest"]
     look: Json = {
