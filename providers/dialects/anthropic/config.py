@@ -324,7 +324,7 @@ def _written_choice(choice: ToolChoice, model: Family, losses: Losses) -> Object
             losses.append(approximated("tool_choice", "the target forces one tool or any"))
         return {"type": "any"}
     if choice.mode == "required" or choice.names:
-        losses.append(dropped("tool_choice", "the target leaves it to the model which tools it calls"))
+        losses.append(approximated("tool_choice", "the target leaves it to the model which tools it calls"))
     return {"type": "auto"}
 
 
