@@ -57,11 +57,12 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class CacheMark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Ask the upstream to cache everything up to and with this part. `ttl` as the caller wrote it: `5m`, `1h`, `30m`.
 
-    `at`: where the mark stood in the caller's body.
+    `at`: where the mark stood in the caller's body. `beside`: what else it said there.
     """
 
     ttl: str | None = None
     at: str = ""
+    beside: tuple[str, ...] = ()
 
 
 class Citation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from providers.canonical.chat import (
+    CacheMark,
     ChatRequest,
     ChatResponse,
     Finish,
@@ -24,6 +25,7 @@ from providers.canonical.chat import (
     Opaque,
     Part,
     ResponseFormat,
+    ToolCall,
     ToolResult,
     Value,
 )
@@ -156,24 +158,45 @@ def lose_extras(request: ChatRequest, dialect: str, losses: Losses) -> None:
 
 
 def _lose_said(messages: Sequence[Message], losses: Losses) -> None:
+    """A result's own name is lost where it is not that of the call: elsewhere ids pair the two."""
+    called: dict[str, str] = {}
     for message in messages:
         if message.extra:
             lose_extra(message, losses)
         for part in message.parts:
             if part.extra:
                 lose_extra(part, losses)
-            if type(part) is ToolResult:
+            if type(part) is ToolCall:
+                called[part.id] = part.name
+            elif type(part) is ToolResult:
+                if part.name is not None and called.get(part.call_id, part.name) != part.name:
+                    losses.append(dropped(join(part.at, "named"), "the result is that of the call with its id"))
                 for inner in part.parts:
                     lose_extra(inner, losses)
 
 
 def lose_extra(value: Value, losses: Losses) -> None:
-    """Declares each key of a value's `extra` as dropped."""
+    """Declares each key of a value's `extra` as dropped. Of an object that is understood (`form["inner"]`: where it
+    stood) each key that is left.
+    """
     if value.extra:
-        outer = value.form.get("outer", ()) if value.form else ()
-        for key in value.extra:
+        form = value.form or {}
+        outer, inner = form.get("outer", ()), form.get("inner", {})
+        for key, left in value.extra.items():
+            if key in inner:
+                losses.extend(Loss(join(inner[key], one), "dropped", _NO_FIELD, literal=True) for one in left)
+                continue
             at = value.at.rpartition(".")[0] if key in outer else value.at
-            losses.append(Loss(join(at, key), "dropped", "the target has no such field", literal=not at))
+            losses.append(Loss(join(at, key), "dropped", _NO_FIELD, literal=not at))
+
+
+_NO_FIELD = "the target has no such field"
+
+
+def lose_beside(mark: CacheMark, losses: Losses) -> None:
+    """Declares what a cache mark that is carried says beside its time."""
+    for key in mark.beside:
+        losses.append(dropped(join(mark.at, key), _NO_FIELD))
 
 
 def lose_marks(part: Part, losses: Losses, *, origin: str | None = None) -> None:

@@ -51,6 +51,8 @@ def restore(out: Object, form: Mapping[str, Json] | None) -> Object:
 # ── cache marks ────────────────────────────────────────────────────────────────────────
 
 _MARKS = ("prompt_cache_breakpoint", "cache_control")  # OpenAI's; that of Anthropic's models behind routers
+#: What a mark says: its kind is the same everywhere.
+_OF_MARKS = frozenset({"type", "mode", "ttl"})
 
 
 def take_mark(rest: Object, at: str) -> tuple[CacheMark | None, Object | None]:
@@ -61,7 +63,24 @@ def take_mark(rest: Object, at: str) -> tuple[CacheMark | None, Object | None]:
     mark = rest.pop(key)
     written = {key: mark}  # a second mark stays where it is, and is named on its own
     ttl = mark.get("ttl")
-    return CacheMark(ttl=ttl if isinstance(ttl, str) else None, at=f"{at}.{key}"), written
+    beside = tuple(name for name in mark if name not in _OF_MARKS)
+    return CacheMark(ttl=ttl if isinstance(ttl, str) else None, at=f"{at}.{key}", beside=beside), written
+
+
+_OF_CHOICES = frozenset({"type", "name", "mode", "tools"})
+
+
+def beyond_choice(raw: Json) -> Object | None:
+    """What a choice of tools says beside names and mode, by the path in it."""
+    if type(raw) is not dict:
+        return None
+    found: Object = {}
+    for key, value in raw.items():
+        if key in ("function", "custom", "allowed_tools") and type(value) is dict:
+            found |= {f"{key}.{inner}": one for inner, one in value.items() if inner not in _OF_CHOICES}
+        elif key not in _OF_CHOICES:
+            found[key] = value
+    return leftovers(found)[0]
 
 
 # ── media ──────────────────────────────────────────────────────────────────────────────

@@ -114,7 +114,8 @@ def _read_media(raw: Object, at: str, kind: str) -> AnyPart | None:
     extra, keep = leftovers(rest)
     if inner:
         extra = {**(extra or {}), "source": inner}
-    form = make_form(keep=keep, cache=written, source=found.form and found.form["source"])
+    where = {"source": f"{at}.source"} if inner else None
+    form = make_form(keep=keep, cache=written, source=found.form and found.form["source"], inner=where)
     return msgspec.structs.replace(found, name=name, cache=cache, extra=extra, form=form, at=at)
 
 
@@ -133,8 +134,8 @@ def _located(kind: Json, inner: Object, media: str) -> Media | None:
         return None
     source = {"type": kind, **inner}
     beyond = _beyond_text(inner.get("content"))
-    inner.clear()
-    inner |= {"content": source["content"]} if beyond else {}
+    for key in ("data", "media_type") if kind == "text" else () if beyond else ("content",):
+        inner.pop(key, None)
     data = b64encode(text.encode("utf-8", "replace")).decode()
     return Media(kind=which, base64=data, mime_type="text/plain", form={"source": source})
 

@@ -230,6 +230,7 @@ def _rooted(schema: Object, at: str, losses: Losses) -> Object:
     if not unions:
         if schema.get("type") == "object":
             return {"properties": {}, **schema} if "properties" not in schema else schema
+        _lose_type(schema, at, losses)
         return {**schema, "type": "object", "properties": schema.get("properties", {})}
     properties: Object = dict(schema.get("properties") or {})
     notes = []
@@ -250,12 +251,19 @@ def _rooted(schema: Object, at: str, losses: Losses) -> Object:
     }
 
 
+def _lose_type(schema: Mapping[str, Json], at: str, losses: Losses) -> None:
+    """Arguments that may be something else than an object, or nothing."""
+    if "type" in schema:
+        losses.append(approximated(at, "the target takes arguments as an object only"))
+
+
 def _strict_schema(schema: Mapping[str, Json], at: str, losses: Losses) -> Object:
     """The schema in the subset that is kept to: objects are closed, some bounds move into descriptions."""
     compiled, relaxed = compile_schema(schema, STRUCTURED)
     losses.extend(approximated(join(at, one.path), one.reason) for one in relaxed)
     closed: Object = _closed(compiled, at, losses)
     if closed.get("type") != "object" and "$ref" not in closed:
+        _lose_type(closed, at, losses)
         closed = {**closed, "type": "object"}
     closed.setdefault("properties", {})
     closed.setdefault("additionalProperties", False)

@@ -30,7 +30,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import MalformedRequest
-from providers.canonical.loss import Losses, approximated, dropped, invented, join, name_place
+from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_beside, name_place
 from providers.canonical.turns import Talk, plain_text, whole_turns
 from providers.dialects.anthropic.blocks import source_of
 from providers.dialects.anthropic.models import Family
@@ -222,6 +222,7 @@ class Conversation:
             mark["ttl"] = cache.ttl
         elif cache.ttl is not None:
             self._losses.append(approximated(where, "the target keeps a cache for 5m or 1h"))
+        lose_beside(cache, self._losses)
         block["cache_control"] = mark
         self.marks.append((block, where))
 
@@ -311,14 +312,18 @@ class Conversation:
             return self._marked({"type": "image", "source": self._image(part, at)}, part)
         if part.kind != "file":
             raise refuse(at, f"the target reads no {part.kind}")
+        self._lose_detail(part)
         block: Object = {"type": "document", "source": self._document(part, at)}
         if part.name:
             block["title"] = part.name
         return self._marked(block, part)
 
-    def _image(self, part: Media, at: str) -> Object:
+    def _lose_detail(self, part: Media) -> None:
         if part.detail not in (None, "auto"):
             self._losses.append(dropped(join(part.at, "detail"), "the target has no levels of detail"))
+
+    def _image(self, part: Media, at: str) -> Object:
+        self._lose_detail(part)
         if part.name is not None:
             self._losses.append(dropped(name_place(part), "the target takes no names of images"))
         if part.base64 is None:

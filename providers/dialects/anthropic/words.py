@@ -221,7 +221,8 @@ def take_mark(rest: Object, at: str) -> tuple[CacheMark | None, Json]:
         return None, None
     del rest["cache_control"]
     ttl = mark.get("ttl")
-    return CacheMark(ttl=ttl if isinstance(ttl, str) else None, at=f"{at}.cache_control"), [mark]
+    beside = tuple(key for key in mark if key not in ("type", "ttl"))
+    return CacheMark(ttl=ttl if isinstance(ttl, str) else None, at=f"{at}.cache_control", beside=beside), [mark]
 
 
 # ── citations ──────────────────────────────────────────────────────────────────────────

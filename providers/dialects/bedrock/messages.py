@@ -16,6 +16,7 @@ import msgspec
 
 from providers.canonical.chat import (
     AnyPart,
+    CacheMark,
     ChatRequest,
     Media,
     Message,
@@ -28,7 +29,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import MalformedRequest, UnsupportedParameter
-from providers.canonical.loss import Losses, approximated, dropped, invented, join, name_place
+from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_beside, name_place
 from providers.canonical.turns import MOST_TURNS, SPEAKERS, Talk, plain_text, whole_turns
 from providers.dialects.bedrock.words import (
     FAMILY,
@@ -168,7 +169,7 @@ class Conversation:
         if mark is None:
             return
         if written:
-            blocks.append(cache_point(mark.ttl, mark.at or part.at, self._losses))
+            blocks.append(cache_point(mark, part.at, self._losses))
         else:
             self._losses.append(dropped(mark.at or part.at, "what was to be cached up to here is not sent"))
 
@@ -290,13 +291,14 @@ class Conversation:
         return {kind: {"format": format_, "source": source}}
 
 
-def cache_point(ttl: str | None, at: str, losses: Losses) -> Object:
+def cache_point(mark: CacheMark, at: str, losses: Losses) -> Object:
     """A block that asks to cache what stands before it."""
     point: Object = {"type": "default"}
-    if ttl in _TTLS:
-        point["ttl"] = ttl
-    elif ttl is not None:
-        losses.append(approximated(at, f"the target keeps for {' or '.join(_TTLS)}: for 5m"))
+    lose_beside(mark, losses)
+    if mark.ttl in _TTLS:
+        point["ttl"] = mark.ttl
+    elif mark.ttl is not None:
+        losses.append(approximated(mark.at or at, f"the target keeps for {' or '.join(_TTLS)}: for 5m"))
     return {"cachePoint": point}
 
 

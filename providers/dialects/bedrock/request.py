@@ -249,6 +249,8 @@ def _tools(request: ChatRequest, talk: Conversation, model: Family, losses: Loss
         offered = [tool for tool in request.tools if not _is_left_out(tool, choice.names)]
     specs = once(offered, "bedrock.converse: written", losses, _write_each, offered)
     if choice.mode == "none" and not talk.called:
+        if specs:
+            losses.append(approximated("tool_choice", "the target knows no such choice: it is told of no tools"))
         return {}
     if not specs:
         if choice.mode == "required":
@@ -287,7 +289,7 @@ def _tool(tool: Tool | ServerTool, at: str, losses: Losses) -> list[Object]:
     if tool.response is not None:
         losses.append(dropped(join(at, "response"), "the target takes no schema of results"))
     mark = tool.cache
-    return [{"toolSpec": spec}, *([cache_point(mark.ttl, mark.at or at, losses)] if mark is not None else [])]
+    return [{"toolSpec": spec}, *([cache_point(mark, at, losses)] if mark is not None else [])]
 
 
 def _rooted(schema: Mapping[str, Json]) -> Object:

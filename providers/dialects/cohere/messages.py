@@ -139,6 +139,8 @@ class Writer:
         text = _text_of(part)
         if text is None:
             raise refuse(at, "the target reads files only where they are text")
+        if part.detail not in (None, "auto"):
+            self._losses.append(dropped(join(at, "detail"), "the target has no levels of detail of files"))
         title = {"title": part.name} if part.name is not None else {}
         self.documents.append({"data": {**title, "text": text}})
         self._losses.append(approximated(at, "a file is one of the documents of the whole request"))

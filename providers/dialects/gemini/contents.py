@@ -369,7 +369,8 @@ class Contents:
             return self._opaque(part)
         lose_marks(part, self._losses, origin=FAMILY)
         written = self._media(part)
-        written.pop("mediaResolution", None)
+        if written.pop("mediaResolution", None) is not None:
+            self._losses.append(dropped(join(part.at, "detail"), "the target has no resolution of parts of results"))
         return written
 
     def _response(self, part: ToolResult, text: str) -> Json:

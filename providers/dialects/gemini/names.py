@@ -53,6 +53,7 @@ PATHS: Mapping[str, str] = {
     "task": "taskType",
     "contents[].parts[].called": "contents[].parts[].functionCall.id",
     "contents[].parts[].answered": "contents[].parts[].functionResponse.id",
+    "contents[].parts[].named": "contents[].parts[].functionResponse.name",
     "contents[].parts[].detail": "contents[].parts[].mediaResolution",
     "systemInstruction.parts[].detail": "systemInstruction.parts[].mediaResolution",
     "contents[].parts[].functionResponse.parts[].detail": "contents[].parts[].functionResponse.parts[].mediaResolution",

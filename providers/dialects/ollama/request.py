@@ -123,12 +123,17 @@ def _options(rest: Object) -> tuple[Object, Object, bool]:
         fields["others"] = {}
         return fields, {}, True
     others, keep = leftovers(left)
+    for key in _ON if keep else ():
+        if keep is not None and keep.get(key) is False:
+            others = {**(others or {}), key: keep.pop(key)}
     quiet = {**(keep or {}), **({"num_predict": -1} if left.get("num_predict") == -1 else {})}
     fields["others"] = {key: value for key, value in (others or {}).items() if key not in quiet}
     return fields, quiet, True
 
 
 _WHOLE = frozenset({"num_predict", "top_k", "seed"})
+#: Options that are on where nothing is said: of these `false` says something.
+_ON = ("f16_kv", "use_mmap", "penalize_newline")
 
 
 def _as_integer(value: Json) -> int:
@@ -270,7 +275,11 @@ def _write_tools(request: ChatRequest, body: Object, losses: Losses, own: bool) 
                 losses.append(approximated("tool_choice", "the target knows no choice: it is told of no tools"))
         elif choice.names:
             tools = tuple(tool for tool in tools if isinstance(tool, ServerTool) or tool.name in choice.names)
-            losses.append(approximated("tool_choice", "the target cannot be made to call: it is told of these alone"))
+            if choice.mode == "required":
+                reason = "the target cannot be made to call: it is told of these alone"
+                losses.append(approximated("tool_choice", reason))
+            elif choice.validated:
+                losses.append(approximated("tool_choice", "the target checks no arguments"))
         elif choice.mode == "required":
             losses.append(dropped("tool_choice", "the target cannot be made to call a tool"))
         else:

@@ -49,6 +49,7 @@ PATHS: Mapping[str, str] = {name: f"options.{key}" for key, name in OPTIONS.item
     "inputs": "input",
     "messages[].tool_calls[].called": "messages[].tool_calls[].id",
     "messages[].answered": "messages[].tool_call_id",
+    "messages[].named": "messages[].tool_name",
 }
 
 #: Counts and times (nanoseconds) in the last line of an answer.

@@ -29,6 +29,7 @@ from providers.canonical.chat import (
     ToolCall,
     ToolResult,
 )
+from providers.canonical.loss import join
 from providers.canonical.turns import Places, as_talk
 from providers.dialects._openai.values import Json, Object, from_url, leftovers, make_form, take_mark
 
@@ -291,9 +292,10 @@ def read_spoken(rest: Object, at: str, fallback_id: str) -> tuple[tuple[AnyPart,
             return tuple(parts), content
         raw = {"type": "function", "function": legacy}
         call = read_call(raw, at, fallback_id)
-        parts.append(
-            msgspec.structs.replace(call, at=at + ".function_call", form={**(call.form or {}), "legacy": True})
-        )
+        form = {**(call.form or {}), "legacy": True}
+        if "inner" in form:
+            form["inner"] = {"function": at + ".function_call"}
+        parts.append(msgspec.structs.replace(call, at=at + ".function_call", form=form))
     return tuple(parts), content
 
 
@@ -400,7 +402,8 @@ def read_call(raw: Object, at: str, fallback_id: str) -> ToolCall:
     call_id = _take_text(rest, "id")
     kind = rest.pop("type", None)
     custom = kind == "custom" or (kind is None and "custom" in rest)
-    inner = dict(rest.pop("custom" if custom else "function"))
+    container = "custom" if custom else "function"
+    inner = dict(rest.pop(container))
     name = inner.pop("name", None)
     arguments = inner.pop("input" if custom else "arguments", None)
     seal = take_seal(rest)
@@ -411,6 +414,7 @@ def read_call(raw: Object, at: str, fallback_id: str) -> ToolCall:
     spelled = make_form(
         keep=keep,
         inside=inside_keep,
+        inner={"function": join(at, container)} if inside else None,
         kind=None if kind else "absent",
         index=[raw["index"]] if "index" in raw else None,
         arguments=None if type(arguments) is str else [arguments],

@@ -19,7 +19,17 @@ from providers.canonical.chat import (
 from providers.canonical.loss import Losses, approximated, at_least_one, dropped, invented, join, lose_extras
 from providers.canonical.turns import COMMON, says_more
 from providers.dialect import PLAIN, Asked, Traits, WireRequest
-from providers.dialects._openai.values import TIER_WORDS, TIERS, Json, Object, leftovers, make_form, restore, take_mark
+from providers.dialects._openai.values import (
+    TIER_WORDS,
+    TIERS,
+    Json,
+    Object,
+    beyond_choice,
+    leftovers,
+    make_form,
+    restore,
+    take_mark,
+)
 from providers.wire.json import encode, splice
 from providers.wire.memory import once, read_once
 
@@ -39,6 +49,7 @@ PATHS: Mapping[str, str] = {
     "include_usage": "stream_options.include_usage",
     "messages[].tool_calls[].called": "messages[].tool_calls[].id",
     "messages[].answered": "messages[].tool_call_id",
+    "messages[].named": "messages[].name",
 }
 
 # Parameters that are the same value on both sides: (canonical, wire).
@@ -225,7 +236,7 @@ def _tool_choice(rest: Object) -> ToolChoice | None:
         return None  # a form that we do not know stays in `extra`
     del rest[key]
     mode, names = read
-    return ToolChoice(mode=mode, names=names, form={"raw": raw, "key": key}, at=key)
+    return ToolChoice(mode=mode, names=names, extra=beyond_choice(raw), form={"raw": raw, "key": key}, at=key)
 
 
 def _choice_word(word: str) -> tuple[Any, tuple[str, ...]] | None:

@@ -21,7 +21,7 @@ from providers.canonical.chat import (
     ToolResult,
 )
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.loss import Losses, approximated, dropped, invented, lose_marks, name_place
+from providers.canonical.loss import Losses, approximated, dropped, invented, join, lose_beside, lose_marks, name_place
 from providers.canonical.turns import Talk, plain_text, whole_turns
 from providers.dialect import Traits
 from providers.dialects._openai.values import Json, Object, restore, to_url
@@ -213,6 +213,7 @@ class Writer:
         elif part.cache is not None and "cache_control" in self._traits.own:
             ttl = {"ttl": part.cache.ttl} if part.cache.ttl else {}
             out["cache_control"] = {"type": "ephemeral", **ttl}
+            lose_beside(part.cache, self._losses)
         elif not self._own:
             lose_marks(part, self._losses)
             return
@@ -262,6 +263,8 @@ class Writer:
     def _file(self, media: Media, at: str) -> Object:
         if media.base64 is None and not (self._own and (media.file_id or media.url)):
             raise refuse(at, "the target reads files only as data")
+        if media.detail not in (None, "auto") and not self._own:
+            self._losses.append(dropped(join(at, "detail"), "the target has no levels of detail of files"))
         url = to_url(media, self._own)
         out: Object = {"file_data": url} if url is not None else {"file_id": media.file_id}
         if media.name is not None:

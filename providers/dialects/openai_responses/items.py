@@ -452,7 +452,19 @@ def read_reasoning(raw: Object, at: str) -> AnyPart:
     if not text and seal is None:
         return opaque_item(raw, at)
     form = {"item": {}, "raw": raw}
-    return Reasoning(text=text, redacted=not text, seal=seal, extra=_beside(raw, _REASONED), form=form, at=at)
+    extra = {**(_beside(raw, _REASONED) or {}), **_beside_texts(raw)} or None
+    return Reasoning(text=text, redacted=not text, seal=seal, extra=extra, form=form, at=at)
+
+
+def _beside_texts(raw: Object) -> Object:
+    """What the texts of a reasoning item say beside the text, by the path in it."""
+    found: Object = {}
+    for key in ("summary", "content"):
+        for i, one in enumerate(raw.get(key) or ()):
+            if isinstance(one, dict):
+                beside = leftovers({name: value for name, value in one.items() if name not in ("type", "text")})[0]
+                found |= {f"{key}[{i}].{name}": value for name, value in (beside or {}).items()}
+    return found
 
 
 _REASONED = frozenset({"type", "summary", "content", "encrypted_content"})

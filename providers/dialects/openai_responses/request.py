@@ -22,7 +22,7 @@ from providers.canonical.errors import UnsupportedParameter
 from providers.canonical.loss import Losses, approximated, at_least_one, dropped, invented, join, lose_extras
 from providers.canonical.turns import COMMON, says_more
 from providers.dialect import PLAIN, Asked, Traits, WireRequest
-from providers.dialects._openai.values import TIERS, Json, Object, leftovers, make_form, restore
+from providers.dialects._openai.values import TIERS, Json, Object, beyond_choice, leftovers, make_form, restore
 from providers.wire.json import encode, splice
 from providers.wire.memory import once, read_once
 
@@ -46,6 +46,7 @@ PATHS: Mapping[str, str] = {
     "tools[].response": "tools[].output_schema",
     "input[].called": "input[].call_id",
     "input[].answered": "input[].call_id",
+    "input[].named": "input[].name",
 }
 
 # Parameters that are the same value on both sides: (canonical, wire).
@@ -240,7 +241,8 @@ def _tool_choice(rest: Object) -> ToolChoice | None:
             return None
     if not mode:
         return None
-    return ToolChoice(mode=mode, names=names, form={"raw": rest.pop("tool_choice")}, at="tool_choice")
+    extra = beyond_choice(raw)
+    return ToolChoice(mode=mode, names=names, extra=extra, form={"raw": rest.pop("tool_choice")}, at="tool_choice")
 
 
 def _reasoning(rest: Object, paths: dict[str, str]) -> ReasoningConfig | None:

@@ -11,11 +11,8 @@ from hypothesis import strategies as st
 
 from providers.canonical.chat import ChatRequest, Message, ReasoningConfig, Text, Tool, ToolCall, ToolChoice, ToolResult
 from providers.canonical.errors import UnsupportedParameter
-from providers.canonical.loss import in_callers_words
 from providers.dialect import Traits
-from providers.dialects import DIALECTS
 from providers.dialects.gemini.encode import url_path
-from tests.corpus import definitions
 from tests.providers.dialects.gemini.spoken import GEMINI, HI, Json, asked, decoded, request, sent, without
 
 
@@ -197,111 +194,6 @@ def test_every_choice_survives_both_halves() -> None:
         again = decoded(sent(request(tools=tools, tool_choice=choice))).tool_choice
 
         assert choice == without(again, form=None, at="")
-
-
-# ── every field, towards another dialect ───────────────────────────────────────────────
-
-DOCUMENT = definitions("gemini.v1beta.request")["$defs"]
-#: Fields that say nothing that another dialect could need.
-MEANINGLESS = {
-    "model": "names the model of the path again",
-    "generationConfig.candidateCount": "1 is what everybody gives",
-    "generationConfig.responseMimeType": "text/plain is what everybody gives",
-    "systemInstruction.role": "the role of a system instruction is not read",
-    "contents[].role": "user is what is meant without it",
-    "contents[].parts[].thought": "false is what is meant without it",
-    "toolConfig.functionCallingConfig.mode": "carried: see test_config",
-}
-SAMPLES = {"integer": 1, "number": 1, "boolean": True, "string": "text"}
-
-
-def sample(rule: Json, depth: int) -> Json:
-    """The smallest value that fits a rule of the schema."""
-    if "$ref" in rule:
-        return sample(DOCUMENT[rule["$ref"].rpartition("/")[2]], depth)
-    if "enum" in rule:
-        return rule["enum"][-1] if "UNSPECIFIED" in str(rule["enum"][0]).upper() else rule["enum"][0]
-    if "anyOf" in rule:
-        return sample(next(one for one in rule["anyOf"] if one.get("type") != "null"), depth)
-    kind = rule.get("type")
-    if kind == "array":
-        return [sample(rule["items"], depth)]
-    if kind == "object" or "properties" in rule:
-        required = rule.get("required", ())
-        return {name: sample(one, depth + 1) for name, one in rule.get("properties", {}).items() if name in required}
-    return SAMPLES.get(str(kind), {"type": "object", "properties": {"a": {"type": "string"}}})
-
-
-def fields_of(name: str) -> list[tuple[str, Json]]:
-    return [(key, sample(rule, 0)) for key, rule in DOCUMENT[name]["properties"].items()]
-
-
-FUNCTION = {"name": "f", "parametersJsonSchema": {"type": "object", "properties": {"a": {"type": "string"}}}}
-IMAGE = {"inlineData": {"mimeType": "image/png", "data": "AA=="}}
-
-
-def bodies() -> list[tuple[str, Json, Json]]:
-    """(path of a field, a request without it, the same with it) for every field of a request."""
-    found: list[tuple[str, Json, Json]] = []
-    for key, value in fields_of("GenerateContentRequest"):
-        if key not in ("contents", "generationConfig", "toolConfig", "systemInstruction", "tools"):
-            value = [{"category": "HARM_CATEGORY_HARASSMENT"}] if key == "safetySettings" else value
-            found.append((key, HI, {**HI, key: value}))
-    for key, value in fields_of("GeminiGenerationConfig"):
-        if key != "thinkingConfig":  # field by field below
-            found.append((f"generationConfig.{key}", HI, {**HI, "generationConfig": {key: value}}))
-    for key, value in fields_of("ThinkingConfig"):
-        found.append(
-            (f"generationConfig.thinkingConfig.{key}", HI, {**HI, "generationConfig": {"thinkingConfig": {key: value}}})
-        )
-    for key, value in fields_of("ToolConfig"):
-        found.append((f"toolConfig.{key}", HI, {**HI, "toolConfig": {key: value or {"mode": "ANY"}}}))
-    for key, value in fields_of("Tool"):
-        entry = {key: value} if key != "functionDeclarations" else {key: [FUNCTION]}
-        found.append((f"tools[].{key}", HI, {**HI, "tools": [entry]}))
-    for key, value in fields_of("FunctionDeclaration"):
-        if key != "name":
-            plain = {"name": "f"}
-            found.append(
-                (
-                    f"tools[].functionDeclarations[].{key}",
-                    {**HI, "tools": [{"functionDeclarations": [plain]}]},
-                    {**HI, "tools": [{"functionDeclarations": [{**plain, key: value}]}]},
-                )
-            )
-    for key, value in fields_of("Part"):
-        if key in ("text", "functionCall", "functionResponse", "fileData", "inlineData"):
-            continue
-        base = {"text": "x"} if key in ("thought", "thoughtSignature", "partMetadata", "speechMetadata") else IMAGE
-        alone = key in ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
-        part = {key: value} if alone else {**base, key: value}
-        before = HI["contents"][0]["parts"]
-        found.append(
-            (
-                f"contents[].parts[].{key}",
-                {"contents": [{"parts": [*before, *([] if alone else [base])]}]},
-                {"contents": [{"parts": [*before, part]}]},
-            )
-        )
-    return found
-
-
-@pytest.mark.parametrize(("path", "without_it", "with_it"), bodies(), ids=[one[0] for one in bodies()])
-def test_every_field_is_carried_or_named(path: str, without_it: Json, with_it: Json) -> None:
-    """Towards another dialect a field changes what is sent, or is named as lost, or is refused."""
-    chat = DIALECTS["openai.chat"]
-    results = []
-    for body in (without_it, with_it):
-        one = GEMINI.decode_request(asked(body))
-        losses: list[Any] = []
-        try:
-            written = json.loads(chat.encode_request(one, losses).body)
-        except UnsupportedParameter as error:
-            written = {"refused": error.param}
-        named = [loss.field for loss in in_callers_words(losses, one, GEMINI.paths)]
-        results.append((written, named))
-
-    assert results[0] != results[1] or path in MEANINGLESS
 
 
 def test_a_quirk_for_vertex() -> None:

@@ -381,15 +381,20 @@ def test_tools() -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "names"),
-    [(ToolChoice(mode="none"), []), (ToolChoice(mode="required", names=("f",)), ["f"])],
+    ("choice", "names", "expected"),
+    [
+        (ToolChoice(mode="none"), [], ["tool_choice=approximated"]),
+        (ToolChoice(mode="required", names=("f",)), ["f"], ["tool_choice=approximated"]),
+        (ToolChoice(mode="auto", names=("f",), validated=True), ["f"], ["tool_choice=approximated"]),
+        (ToolChoice(mode="auto", names=("f",)), ["f"], []),
+    ],
 )
-def test_a_choice_is_made_by_what_is_offered(choice: ToolChoice, names: list[str]) -> None:
-    """None: no tools; named ones: no others. The model is not made to call, which is named."""
+def test_a_choice_is_made_by_what_is_offered(choice: ToolChoice, names: list[str], expected: list[str]) -> None:
+    """None: no tools; named ones: no others. The model is not made to call, nor held to schemas, which is named."""
     body, losses = sent(foreign(tools=(WEATHER, Tool(name="f")), tool_choice=choice))
 
     assert names == [tool["function"]["name"] for tool in body.get("tools", ())]
-    assert ["tool_choice=approximated"] == losses
+    assert expected == losses
 
 
 def test_a_choice_does_not_hide_what_runs_at_a_provider() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,13 +20,12 @@ from providers.canonical.chat import (
     Tool,
     ToolChoice,
 )
-from providers.canonical.errors import CallerError, UnsupportedParameter
-from providers.canonical.loss import Losses, blame, dropped, in_callers_words
+from providers.canonical.errors import UnsupportedParameter
+from providers.canonical.loss import Losses, dropped, in_callers_words
 from providers.dialect import PLAIN, Traits, WireRequest
 from providers.dialects import DIALECTS
 from providers.dialects.openai_responses.request import thinks
 from providers.dialects.openai_responses.words import carry, made_id
-from tests.corpus import definitions
 from tests.providers.dialects.openai_responses.speak import (
     RESPONSES,
     SENT,
@@ -216,92 +214,6 @@ def test_losses_name_what_the_caller_wrote(fields: Any, name: str, path: str) ->
     request = decoded(**fields)
 
     assert [path] == [one.field for one in in_callers_words([dropped(name, "")], request, RESPONSES.paths)]
-
-
-# ── every field has a fate ─────────────────────────────────────────────────────────────
-
-_DEFS = definitions("openai.responses.request")["$defs"]
-_VALUES: dict[str, Any] = {
-    "temperature": 0.5,
-    "top_p": 0.5,
-    "tools": [{"type": "function", "name": "f", "parameters": {"type": "object", "properties": {"a": {}}}}],
-    "tool_choice": "required",
-    "input": "Hello",
-    "stream_options": {"include_obfuscation": True},
-    "truncation": "auto",
-    "include": ["file_search_call.results"],
-    "top_logprobs": 3,
-}
-# What makes no difference to what another dialect is sent, and why that is no loss.
-_SILENT = {"model", "input", "stream"}
-
-
-def values_of(schema: Any, name: str = "x", seen: tuple[str, ...] = ()) -> list[Any]:
-    """Some values that the schema allows, each with one optional field more than it must have."""
-    if "$ref" in schema:
-        ref = schema["$ref"].rpartition("/")[2]
-        return [] if ref in seen else values_of(_DEFS[ref], name, (*seen, ref))
-    if "anyOf" in schema:
-        return [value for one in schema["anyOf"] for value in values_of(one, name, seen)]
-    if "const" in schema:
-        return [schema["const"]]
-    if "enum" in schema:
-        return [schema["enum"][-1]]
-    kind = schema.get("type")
-    if kind == "array":
-        return [[value] for value in values_of(schema["items"], name, seen)]
-    if kind == "object":
-        return list(_objects(schema, seen))
-    return {"string": [name], "integer": [3], "number": [0.25], "boolean": [True], "null": []}[kind]
-
-
-def _objects(schema: Any, seen: tuple[str, ...]) -> Iterator[Any]:
-    properties = schema.get("properties")
-    if properties is None:
-        yield {"k": "v"}
-        return
-    choices = {key: values_of(inner, key, seen) for key, inner in properties.items()}
-    required = {key: choices[key][0] for key in schema.get("required", ()) if choices[key]}
-    yield required
-    for key, found in choices.items():
-        for value in found:
-            yield {**required, key: value}
-
-
-def fields() -> Iterator[tuple[str, Any]]:
-    for key, schema in _DEFS["ResponseCreateParamsNonStreaming"]["properties"].items():
-        if key not in _SILENT:
-            for value in [_VALUES[key]] if key in _VALUES else values_of(schema, key):
-                if value not in ({}, []):
-                    yield key, value
-
-
-def fate(target: str, body: Any) -> tuple[Any, list[str], str | None]:
-    """What another dialect's upstream is sent, which losses are named, what was refused."""
-    losses: Losses = []
-    try:
-        request = decoded(body)
-    except CallerError as error:
-        return None, [], error.param
-    try:
-        wire = DIALECTS[target].encode_request(request, losses)
-    except CallerError as error:
-        blame(error, request, RESPONSES.paths)
-        return None, [], error.param
-    return json.loads(wire.body), [loss.field for loss in in_callers_words(losses, request, RESPONSES.paths)], None
-
-
-@pytest.mark.parametrize("target", ["openai.chat", "gemini"])
-@pytest.mark.parametrize(("key", "value"), list(fields()), ids=str)
-def test_every_field_arrives_or_is_named(target: str, key: str, value: Any) -> None:
-    """A field that makes no difference upstream, and that is named nowhere, would have vanished."""
-    base = {"model": "m", "input": "Hi"}
-    before, _, _ = fate(target, base)
-    after, losses, refused = fate(target, {**base, key: value})
-    heads = [field.partition(".")[0].partition("[")[0] for field in [*losses, refused or ""]]
-    default = (key, value) in (("parallel_tool_calls", True), ("text", {"format": {"type": "text"}}))
-
-    assert key in heads or before != after or default, (value, losses, refused)
 
 
 # ── parameters, written ────────────────────────────────────────────────────────────────
