@@ -230,7 +230,7 @@ def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix:
         role = content.get("role", False)
         form = None if role == "user" or role == "model" else {"role": role}
         extra = None
-        if len(content) > 2:
+        if len(content) > (2 if "role" in content else 1):
             extra = {key: value for key, value in content.items() if key not in ("role", "parts")} or None
         if role == "model":
             messages.append(Message(role="assistant", parts=parts, at=at, form=form, extra=extra))
