@@ -176,18 +176,26 @@ def _lose_said(messages: Sequence[Message], losses: Losses) -> None:
 
 
 def lose_extra(value: Value, losses: Losses) -> None:
-    """Declares each key of a value's `extra` as dropped. Of an object that is understood (`form["inner"]`: where it
-    stood) each key that is left.
+    """Declares each key of a value's `extra` as dropped, as it was spelled (`form["snake"]`, `form["names"]`). Of an
+    object that is understood (`form["inner"]`: where it stood) each key that is left.
     """
     if value.extra:
         form = value.form or {}
         outer, inner = form.get("outer", ()), form.get("inner", {})
+        names = form.get("names") or form.get("snake")
         for key, left in value.extra.items():
             if key in inner:
                 losses.extend(Loss(join(inner[key], one), "dropped", _NO_FIELD, literal=True) for one in left)
                 continue
             at = value.at.rpartition(".")[0] if key in outer else value.at
-            losses.append(Loss(join(at, key), "dropped", _NO_FIELD, literal=not at))
+            written = _spelled(key, names) if names else key
+            losses.append(Loss(join(at, written), "dropped", _NO_FIELD, literal=not at))
+
+
+def _spelled(path: str, names: Mapping[str, str]) -> str:
+    """A path with its steps as the caller wrote them. `names` has them by themselves, or by the path up to them."""
+    steps = path.split(".")
+    return ".".join(names.get(".".join(steps[: i + 1]), names.get(step, step)) for i, step in enumerate(steps))
 
 
 _NO_FIELD = "the target has no such field"

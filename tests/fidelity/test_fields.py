@@ -388,6 +388,20 @@ ARGUMENTS: Json = {"type": "OBJECT", "nullable": True, "properties": {"a": {"typ
             ],
         ),
         (
+            "gemini",
+            "openai.chat",
+            {
+                "contents": [{"parts": [{"text": "x"}], "a_b": 1}],
+                "generation_config": {"c_d": 1, "thinking_config": {"thinking_budget": 3000, "e_f": 1}},
+            },
+            [
+                "contents[0].a_b",
+                "generation_config.c_d",
+                "generation_config.thinking_config",
+                "generation_config.thinking_config.e_f",
+            ],
+        ),
+        (
             "anthropic.messages",
             "openai.chat",
             {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [{**TEXT_FILE, "title": "a"}]}]},

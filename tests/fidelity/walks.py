@@ -394,6 +394,8 @@ def gemini_fields() -> Iterator[Field]:
     }
     for names, more in apart(without(node, "contents"), look):
         yield from walk.fields(names, "", lambda v, more=more: _gemini({"contents": [hello], **more, **v}))
+    said: Json = {"parts": [{"text": "Hi"}]}
+    yield Field(f"contents[0].{UNKNOWN}", {"contents": [{**said, UNKNOWN: "x"}]}, {"contents": [said]})
     called: Json = {"role": "model", "parts": [{"functionCall": {"id": "call_1", "name": "look", "args": {}}}]}
     for role, before in (("user", [hello]), ("model", [hello]), ("user", [hello, called])):
         walk.least["Content"] = {"role": role, "parts": [{"text": "Hello."}]}

@@ -73,6 +73,16 @@ class _Decoding:
             self.snake[f"{at}.{name}" if at else name] = key
         return opened
 
+    def written(self, path: str) -> str:
+        """A path in the words of the caller."""
+        steps = path.split(".")
+        return ".".join(self.snake.get(".".join(steps[: i + 1]), step) for i, step in enumerate(steps))
+
+    def spelled(self, at: str) -> dict[str, Json]:
+        """For the `form` of what stands at a path: its keys that were spelled otherwise."""
+        names = {path[len(at) + 1 :]: key for path, key in self.snake.items() if path.startswith(f"{at}.")}
+        return {"snake": names} if names else {}
+
 
 def decode_request(asked: Asked) -> ChatRequest:
     """The canonical request. MalformedRequest for fields that cannot be understood."""
@@ -191,9 +201,7 @@ def _note_spelling(work: _Decoding, prefix: str) -> None:
     if not work.snake and not prefix:
         return
     for parameter, usual in PATHS.items():
-        steps = usual.split(".")
-        words = [work.snake.get(".".join(steps[: i + 1]), step) for i, step in enumerate(steps)]
-        written = prefix + ".".join(words)
+        written = prefix + work.written(usual)
         if written != usual:
             work.paths[parameter] = written
 
@@ -230,7 +238,7 @@ def _decode_messages(work: _Decoding, body: dict[str, Json], raw: bytes, prefix:
         role = content.get("role", False)
         form = None if role == "user" or role == "model" else {"role": role}
         extra = None
-        if len(content) > 2:
+        if len(content) > (2 if "role" in content else 1):
             extra = {key: value for key, value in content.items() if key not in ("role", "parts")} or None
         if role == "model":
             messages.append(Message(role="assistant", parts=parts, at=at, form=form, extra=extra))
@@ -378,8 +386,8 @@ def _decode_thinking(work: _Decoding, config: dict[str, Json]) -> None:
         budget=wire_json.take_integer(thinking, "thinkingBudget", at),
         show=wire_json.take_bool(thinking, "includeThoughts", at),
         extra=rest or None,
-        form={"level": level} if known else None,
-        at=at,
+        form={**({"level": level} if known else {}), **work.spelled(at)} or None,
+        at=work.written(at),
     )
     del config["thinkingConfig"]
 
@@ -484,9 +492,9 @@ def _decode_tool_config(work: _Decoding, body: dict[str, Json]) -> None:
                 mode=known,  # type: ignore[arg-type]  # the values of _MODES
                 names=tuple(names or ()),
                 validated=mode.upper() == "VALIDATED",
-                form={"mode": mode, "names": names} if names == [] else {"mode": mode},
+                form={"mode": mode, **({"names": names} if names == [] else {}), **work.spelled(at)},
                 extra=rest or None,
-                at=at,
+                at=work.written(at),
             )
             del config["functionCallingConfig"]
     for key, item in config.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from providers.canonical.chat import (
     Seal,
     Text,
     Tool,
+    ToolCall,
     ToolResult,
 )
 from providers.canonical.errors import UnsupportedParameter
@@ -32,6 +34,7 @@ from providers.canonical.loss import (
     in_callers_words,
     invented,
     lose_answer,
+    lose_beside,
     lose_extras,
     lose_marks,
     lose_part,
@@ -105,8 +108,6 @@ def test_what_only_the_callers_dialect_knows_is_declared_for_any_other() -> None
         extra={"w": 1},
         parts=(ToolResult(call_id="1", parts=(inner,), extra={"v": 1}, at="messages[0]"),),
     )
-    import msgspec
-
     whole = msgspec.structs.replace(whole, messages=(message,))
     losses: list[Loss] = []
     lose_extras(whole, "ours", losses)
@@ -123,6 +124,45 @@ def test_what_only_the_callers_dialect_knows_is_declared_for_any_other() -> None
     nothing: list[Loss] = []
     lose_extras(whole, "theirs", nothing)
     assert [] == nothing
+
+
+def test_what_is_left_is_named_where_and_as_it_was_written() -> None:
+    """Spelled as the caller did; of an object that is understood, each key that is left in it."""
+    call = ToolCall(id="1", name="f", arguments="{}", extra={"function": {"odd": 1}, "x": 2}, at="m[0].tool_calls[0]")
+    placed = msgspec.structs.replace(call, form={"inner": {"function": "m[0].tool_calls[0].function"}})
+    tool = Tool(name="f", extra={"xY": 1}, form={"names": {"xY": "x_y"}}, at="tools[0]")
+    losses: list[Loss] = []
+    said = (Message(role="assistant", parts=(placed,), at="m[0]"),)
+    spelled = {"generationConfig": "generation_config", "generationConfig.xY": "x_y"}
+    asked = request(extra={"generationConfig.xY": 1}, form={"snake": spelled}, tools=(tool,))
+    lose_extras(msgspec.structs.replace(asked, messages=said), "ours", losses)
+
+    assert {
+        "generation_config.x_y",
+        "tools[0].x_y",
+        "m[0].tool_calls[0].function.odd",
+        "m[0].tool_calls[0].x",
+    } == {loss.field for loss in losses}
+
+
+def test_a_results_own_name_is_lost_where_it_is_not_its_calls() -> None:
+    """Elsewhere ids pair the two."""
+    call = ToolCall(id="1", name="f", arguments="{}")
+    losses: list[Loss] = []
+    for name in (None, "f", "g"):
+        result = ToolResult(call_id="1", name=name, at="m[1]")
+        said = (Message(role="assistant", parts=(call,)), Message(role="tool", parts=(result,)))
+        lose_extras(msgspec.structs.replace(request(), messages=said), "ours", losses)
+
+    assert ["m[1].named"] == [loss.field for loss in losses]
+
+
+def test_what_a_mark_says_beside_its_time() -> None:
+    """Named within the mark."""
+    losses: list[Loss] = []
+    lose_beside(CacheMark(at="m.cache_control", beside=("odd",)), losses)
+
+    assert ["m.cache_control.odd"] == [loss.field for loss in losses]
 
 
 def test_marks_and_foreign_seals_are_declared() -> None:
