@@ -282,6 +282,10 @@ class Decoder:
     def _complete(self) -> bool:
         return bool(self._choices) and all(choice.word for choice in self._choices.values())
 
+    @property
+    def counted(self) -> Usage | None:
+        return decode_usage(self._usage)
+
     def _end(self, events: list[StreamEvent]) -> list[StreamEvent]:
         if not self._choices and self._blocked is None:
             raise no_candidates()
@@ -292,7 +296,7 @@ class Decoder:
         for choice in self._choices.values():
             finish = finish_of(choice.word, choice.calls, choice.message)
             events.append(ChoiceEnd(choice=choice.index, finish=finish, extra=choice.extra or None))
-        usage = decode_usage(self._usage)
+        usage = self.counted
         if usage is not None:
             events.append(UsageUpdate(usage=usage))
         blocked = self._blocked if not self._choices else None

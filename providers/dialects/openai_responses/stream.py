@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from providers.canonical.chat import Logprobs, Media, Opaque, Reasoning
+from providers.canonical.chat import Logprobs, Media, Opaque, Reasoning, Usage
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated, UpstreamError
 from providers.canonical.stream import (
     ChoiceEnd,
@@ -88,6 +88,7 @@ class ResponsesStreamDecoder:
         self._talking: _Item | None = None  # the message that is open
         self._calls = self._refused = False
         self._patience = _PATIENCE
+        self.counted: Usage | None = None
         self.finished = False
 
     # ── the contract ───────────────────────────────────────────────────────────────
@@ -481,18 +482,19 @@ class ResponsesStreamDecoder:
 
     def _end(self, kind: str, response: Object, out: list[StreamEvent]) -> None:
         status = response.get("status") or kind.rpartition(".")[2]
+        if type(usage := response.get("usage")) is dict and usage:
+            self.counted = read_usage(usage)
         if status in ("failed", "cancelled"):
             raise fault(response.get("error"))
         if not self._started:
             self._start(response, out)
         self._complete(response.get("output") or (), out)
         self._ended = self.finished = True
-        usage = response.get("usage")
         fields, extra = read_head(response)
         finish = finish_of({**response, "status": status}, calls=self._calls, refused=self._refused)
         out.append(ChoiceEnd(finish=finish))
-        if type(usage) is dict and usage:
-            out.append(UsageUpdate(usage=read_usage(usage)))
+        if self.counted is not None:
+            out.append(UsageUpdate(usage=self.counted))
         said = {key: value for key, value in extra.items() if value not in (None, "", [], {})}
         out.append(ResponseEnd(service_tier=fields.get("service_tier"), extra=said or None))
 

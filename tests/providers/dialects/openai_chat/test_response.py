@@ -219,7 +219,10 @@ def test_reasoning_outside_the_completion_count() -> None:
     [
         (  # Mistral's Voxtral, as recorded
             {
-                **{"prompt_audio_seconds": 4, "prompt_tokens": 9, "total_tokens": 585, "completion_tokens": 201},
+                "prompt_audio_seconds": 4,
+                "prompt_tokens": 9,
+                "total_tokens": 585,
+                "completion_tokens": 201,
                 "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 375},
             },
             (384, 201, 585, {"input_audio": 375, "input": 9, "output": 201}),
@@ -235,7 +238,9 @@ def test_reasoning_outside_the_completion_count() -> None:
         ({"prompt_tokens": 9, "total_tokens": 9}, (9, None, 9, {"input": 9})),
         (  # sound and thinking are as many, and the total has one of them: thinking is what servers are known to omit
             {
-                **{"prompt_tokens": 50, "completion_tokens": 2, "total_tokens": 62},
+                "prompt_tokens": 50,
+                "completion_tokens": 2,
+                "total_tokens": 62,
                 "prompt_tokens_details": {"audio_tokens": 10},
                 "completion_tokens_details": {"reasoning_tokens": 10},
             },
