@@ -69,11 +69,12 @@ def fitted(usage: Usage) -> Usage:
         changed |= _within(asked, usage, ("cache_read_tokens", "cache_write_tokens", "tool_prompt_tokens"))
         written = changed.get("cache_write_tokens", usage.cache_write_tokens)
         changed |= _within(written, usage, ("cache_write_1h_tokens",))
-        # Sound and pictures may have come from the cache, but not from tools.
+        # Sound and pictures may have come from the cache, but not from tools; some of what was thought may be sound.
         tool_prompt = changed.get("tool_prompt_tokens", usage.tool_prompt_tokens) or 0
         seen = None if asked is None else asked - tool_prompt
         changed |= _within(seen, usage, ("input_audio_tokens", "input_image_tokens"))
-        changed |= _within(answered, usage, ("reasoning_tokens", "output_audio_tokens", "output_image_tokens"))
+        changed |= _within(answered, usage, ("reasoning_tokens",))
+        changed |= _within(answered, usage, ("output_audio_tokens", "output_image_tokens"))
     if asked == usage.input_tokens and answered == usage.output_tokens and not changed:
         return usage
     return msgspec.structs.replace(usage, input_tokens=asked, output_tokens=answered, **changed)
