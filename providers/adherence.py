@@ -152,13 +152,25 @@ def with_usage_of(first: ChatResponse, second: ChatResponse) -> ChatResponse:
 
 
 def usage_of_both(first: Usage | None, second: Usage | None) -> Usage | None:
-    """What two answers have used; that of the second where one of them is not known."""
+    """What two answers have used; that of the second where one of them is not known. Parts that one of them names are
+    parts of the sum."""
     if first is None or second is None:
         return second
     one, two = msgspec.structs.asdict(first), msgspec.structs.asdict(second)
-    counts = {
-        name: one[name] + two[name] if one[name] is not None and two[name] is not None else two[name]
-        for name in one
-        if name.endswith("_tokens")
-    }
-    return Usage(**counts, estimated=first.estimated)
+    counts: dict[str, Any] = {name: _sum(one[name], two[name]) for name in one if name.endswith("_tokens")}
+    for name in ("input_tokens", "output_tokens"):
+        if one[name] is None or two[name] is None:
+            counts[name] = two[name]
+    totals = [_total(usage) for usage in (first, second)]
+    counts["total_tokens"] = totals[1] if totals[0] is None or totals[1] is None else totals[0] + totals[1]
+    return Usage(**counts, estimated=first.estimated or second.estimated)
+
+
+def _sum(one: int | None, two: int | None) -> int | None:
+    return None if one is None and two is None else (one or 0) + (two or 0)
+
+
+def _total(usage: Usage) -> int | None:
+    if usage.total_tokens is not None or usage.input_tokens is None or usage.output_tokens is None:
+        return usage.total_tokens
+    return usage.input_tokens + usage.output_tokens

@@ -102,10 +102,14 @@ class StreamDecoder(Protocol):
 
     `feed` raises UpstreamError for an error event of the upstream, BadUpstreamBytes for what cannot be read; events
     decoded before the fault in the same chunk are given out first, by the next call at the latest. `close` says that
-    the input has ended: it gives the last events, or raises StreamTruncated.
+    the input has ended: it gives the last events, or raises StreamTruncated. `counted` is the usage that came last, for
+    when a stream breaks off before its events tell; None where they have told all of it.
     """
 
     finished: bool  # the dialect's own end has come: what follows is not read
+
+    @property
+    def counted(self) -> Usage | None: ...
 
     def feed(self, data: bytes, /) -> Sequence[StreamEvent]: ...
     def close(self) -> Sequence[StreamEvent]: ...

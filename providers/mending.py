@@ -28,6 +28,7 @@ from providers.canonical.chat import (
     ResponseFormat,
     Text,
     ToolCall,
+    Usage,
 )
 from providers.canonical.errors import RouterError
 from providers.canonical.stream import (
@@ -411,6 +412,10 @@ class Mended:
     @property
     def settled(self) -> bool:
         return self._stream.settled
+
+    @property
+    def counted(self) -> Usage | None:
+        return self._decoder.counted
 
     def feed(self, data: bytes, /) -> Sequence[StreamEvent]:
         try:

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from providers.canonical.chat import ChatResponse, Finish
+from providers.canonical.chat import ChatResponse, Finish, Usage
 from providers.canonical.errors import Overloaded, RouterError, UpstreamError
 from providers.canonical.stream import ChoiceEnd, StreamEvent
 from providers.dialect import Asked, StreamDecoder, StreamRelay, WireResponse
@@ -418,6 +418,10 @@ class _Heeded:
         self._decoder = decoder
         self._exchange = exchange
         self.finished = decoder.finished
+
+    @property
+    def counted(self) -> Usage | None:
+        return self._decoder.counted
 
     def feed(self, data: bytes) -> Sequence[StreamEvent]:
         events = self._looked_at(self._decoder.feed(data))

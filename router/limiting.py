@@ -118,7 +118,7 @@ def used(record: Record, weight: Weight, taken: float) -> float:
         return 0
     outpaced = sum(attempt.error == OUTPACED for attempt in record.attempts)
     beside = outpaced * (weight.input if record.stream else sum(weight))
-    said = None if record.usage is None else _total(record.usage)
+    said = None if record.usage is None else _total(record.usage, weight)
     if said is not None and (record.outcome == "ok" or _went_on(record)):
         return said + beside
     seen = sum(attempt.chunks + (attempt.first_chunk is not None) for attempt in record.attempts)
@@ -138,11 +138,15 @@ def may_have_used(attempt: AttemptRecord) -> bool:
 _USED_NOTHING = frozenset(error.kind for error in (*tree(UpstreamError), *tree(ConnectFailed), *tree(EgressDenied)))
 
 
-def _total(usage: Usage) -> int | None:
-    """Input and output; None where the upstream said neither, nor their sum."""
-    if usage.input_tokens is None and usage.output_tokens is None:
-        return None if usage.total_tokens is None else max(0, usage.total_tokens)
-    return max(0, usage.input_tokens or 0) + max(0, usage.output_tokens or 0)
+def _total(usage: Usage, weight: Weight) -> int | None:
+    """Input and output, or their sum; an input that was not told is as long as it was taken for. None where the
+    upstream said none of them."""
+    asked, answered, total = usage.input_tokens, usage.output_tokens, usage.total_tokens
+    if total is not None and (asked is None or answered is None):
+        return max(0, total, asked or 0, answered or 0)
+    if asked is None and answered is None:
+        return None
+    return max(0, weight.input if asked is None else asked) + max(0, answered or 0)
 
 
 def span(seconds: float) -> str:

@@ -47,7 +47,9 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
 
     def cost(self) -> Decimal | None:
         """US dollars; None where they are not known."""
-        return None if self.price is None or self.operation == "count_tokens" else self.price.cost(self.usage)
+        if self.price is None or self.operation == "count_tokens":
+            return None
+        return self.price.cost(self.usage, writes=self.operation != "embeddings")
 
 
 class Record(msgspec.Struct, kw_only=True):

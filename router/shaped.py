@@ -276,6 +276,10 @@ class _Overheard:
         self._hearing = hearing
         self.finished = decoder.finished
 
+    @property
+    def counted(self) -> Usage | None:
+        return self._decoder.counted
+
     def feed(self, data: bytes) -> Sequence[StreamEvent]:
         events = self._decoder.feed(data)
         self.finished = self._decoder.finished

@@ -74,7 +74,11 @@ class Relayed:
 
     def feed(self, data: bytes) -> bytes:
         relay = self._relay
-        out = relay.feed(data)
+        try:
+            out = relay.feed(data)
+        except RouterError:
+            self._record.usage = relay.usage
+            raise
         if relay.started:
             self.started = True
             _note_chunk(self._attempt, self._clock())
@@ -122,7 +126,11 @@ class Translated:
         return self._decoder.finished
 
     def feed(self, data: bytes) -> bytes:
-        events = self._decoder.feed(data)
+        try:
+            events = self._decoder.feed(data)
+        except RouterError:
+            self._count()
+            raise
         return self._encoded(events) if events else b""
 
     def _encoded(self, events: Sequence[StreamEvent]) -> bytes:
@@ -159,10 +167,22 @@ class Translated:
         return msgspec.structs.replace(start, id=start.id or self._id, created=created)
 
     def close(self) -> bytes:
-        return self._encoded(self._decoder.close()) + self._encoder.close()
+        try:
+            events = self._decoder.close()
+        except RouterError:
+            self._count()
+            raise
+        return self._encoded(events) + self._encoder.close()
 
     def error(self, error: RouterError) -> bytes:
+        self._count()
         return self._encoder.error(error)
+
+    def _count(self) -> None:
+        """What the upstream counted before its stream broke off."""
+        counted = self._decoder.counted
+        if counted is not None:
+            self._record.usage = counted
 
 
 class Unfolding:
@@ -172,6 +192,7 @@ class Unfolding:
 
     def __init__(self, response: ChatResponse) -> None:
         self._response = response
+        self.counted = response.usage
 
     def feed(self, data: bytes) -> Sequence[StreamEvent]:
         return ()

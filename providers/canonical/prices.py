@@ -16,7 +16,7 @@ from typing import TypeAlias
 import msgspec
 
 from providers.canonical.chat import Usage
-from providers.canonical.tokens import INPUT_PARTS, KINDS, OUTPUT_PARTS, parts
+from providers.canonical.tokens import INPUT_PARTS, KINDS, OUTPUT_PARTS, fitted, parts
 
 Amounts: TypeAlias = Mapping[str, Decimal]  # USD per million tokens, by kind
 
@@ -43,12 +43,11 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     as_of: str | None = None
 
-    def cost(self, usage: Usage | None) -> Decimal | None:
-        """US dollars of one answered call."""
-        found = {} if usage is None else parts(usage)
-        if not found and (usage is None or (usage.input_tokens is None and usage.output_tokens is None)):
+    def cost(self, usage: Usage | None, *, writes: bool = True) -> Decimal | None:
+        """US dollars of one answered call. Half a count makes no cost. `writes`: its answer is made of tokens."""
+        if usage is None or not _is_whole(usage, writes):
             return self._whatever_it_was()
-        return self.of(found)
+        return self.of(parts(fitted(usage)))
 
     def of(self, found: Mapping[str, int]) -> Decimal | None:
         """US dollars of a call with so many tokens of each kind."""
@@ -96,6 +95,12 @@ def written(usd: Decimal) -> str:
     """An amount as text, all its digits and no exponent: `0.00031`."""
     text = f"{usd:f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
+
+
+def _is_whole(usage: Usage, writes: bool) -> bool:
+    """Is it known what was read and written, or their sum and one of them?"""
+    known = sum(count is not None for count in (usage.input_tokens, usage.output_tokens, usage.total_tokens))
+    return known >= 2 or (not writes and usage.input_tokens is not None)
 
 
 def _whole(said: Amounts) -> dict[str, Decimal]:

@@ -346,10 +346,10 @@ def as_number(value: Json) -> float:
 
 
 def as_count(value: Json) -> int | None:
-    """A number of tokens; 9.0 is one, too, as JSON has no integers of its own. None for what is no such number."""
-    if type(value) is int:
-        return value
-    return int(value) if type(value) is float and value.is_integer() else None
+    """A number of tokens; 9.0 is one, too, as JSON has no integers of its own. None for what is none, -1 included."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and value >= 0 else None
 
 
 def path(at: str, key: str) -> str:

@@ -393,6 +393,8 @@ def _usage(raw: Json) -> Usage | None:
     )
     if out.reasoning and out.input + out.output + out.reasoning == out.total:
         out.output += out.reasoning  # xAI counts the reasoning beside the completion
+    elif out.sound[0] and out.input + out.output + out.sound[0] == out.total:
+        out.input += out.sound[0]  # Mistral counts what was spoken beside the prompt
     return out
 
 

@@ -201,7 +201,8 @@ class JsonMutator:
         old = inner[key]
         times = self._dice.choice([2, 5, 50, 600])
         if isinstance(old, str | list) and len(json.dumps(old)) * times < LONGEST:
-            inner[key] = old * times
+            # Each item its own: of items that are one, each later change would grow all, and each of those in them.
+            inner[key] = json.loads(json.dumps(old * times))
 
     def _shuffle(self, inner: Json, key: Any, root: Json) -> None:
         old = inner[key]

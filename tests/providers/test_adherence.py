@@ -148,9 +148,10 @@ def test_where_asking_again_is_no_help() -> None:
 
 
 def test_both_answers_are_paid_for() -> None:
-    """Counts are added where both say them."""
+    """Counts are added where both say them, and the total is theirs; what one of them names is part of the sum."""
     first = ChatResponse(usage=Usage(input_tokens=5, output_tokens=2, reasoning_tokens=1, raw={"x": 1}))
     second = ChatResponse(usage=Usage(input_tokens=9, output_tokens=3, total_tokens=12))
 
-    assert Usage(input_tokens=14, output_tokens=5, total_tokens=12) == with_usage_of(first, second).usage
+    expected = Usage(input_tokens=14, output_tokens=5, total_tokens=19, reasoning_tokens=1)
+    assert expected == with_usage_of(first, second).usage
     assert second == with_usage_of(ChatResponse(), second)

@@ -430,6 +430,8 @@ def _record(outcome: Outcome = "ok", usage: Usage | None = None, **attempt: Any)
         (_record(usage=Usage(input_tokens=4)), 4),
         (_record(usage=Usage(total_tokens=4)), 4),
         (_record(usage=Usage(input_tokens=-4, output_tokens=5)), 5),
+        (_record(usage=Usage(output_tokens=5)), 15),
+        (_record(usage=Usage(output_tokens=5, total_tokens=90)), 90),
         (_record(usage=Usage()), 20),
         (_record(), 20),
         (_record("upstream_error", error=UpstreamFailed.kind), 0),

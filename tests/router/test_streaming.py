@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.answers import to_json as as_json
-from tests.fakes import HANG, HANG_UP, RESET, FakeUpstream, Sleep, flood, gzip_bomb, json_answer
+from tests.fakes import HANG, HANG_UP, RESET, FakeUpstream, Sleep, event, flood, gzip_bomb, json_answer, sse
 from tests.fakes import answer as plain
 from tests.lanes import ANSWERING, ASKING, KEYS, LANES, TABLE, Heard, Lane, as_bytes
 from tests.running import Answer, Running, running
@@ -403,3 +403,97 @@ def _raw(lane: Lane) -> bytes:
     body = json.dumps(lane.body(stream=True)).encode()
     head = f"POST {lane.path(stream=True)} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+_CHAT_HEAD = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+_COUNTED = {
+    "openai": [
+        {
+            **_CHAT_HEAD,
+            "choices": [{"index": 0, "delta": {"role": "assistant", "content": "a"}, "finish_reason": None}],
+        },
+        {
+            **_CHAT_HEAD,
+            "choices": [{"index": 0, "delta": {"content": "b"}, "finish_reason": None}],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12},
+        },
+    ],
+    "gemini": [
+        {
+            "candidates": [{"index": 0, "content": {"role": "model", "parts": [{"text": text}]}}],
+            "usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": count, "totalTokenCount": 9 + count},
+        }
+        for text, count in (("a", 1), ("b", 3))
+    ],
+    "anthropic": [
+        {
+            "type": "message_start",
+            "message": {
+                "id": "m1",
+                "type": "message",
+                "role": "assistant",
+                "model": "m",
+                "content": [],
+                "usage": {"input_tokens": 9, "output_tokens": 1},
+            },
+        },
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "ab"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": None}, "usage": {"output_tokens": 3}},
+    ],
+    "responses": [
+        {"type": "response.created", "response": {"id": "r1", "status": "in_progress", "model": "m", "output": []}},
+        {
+            "type": "response.output_item.added",
+            "output_index": 0,
+            "item": {"id": "i1", "type": "message", "role": "assistant", "content": [], "status": "in_progress"},
+        },
+        {
+            "type": "response.content_part.added",
+            "item_id": "i1",
+            "output_index": 0,
+            "content_index": 0,
+            "part": {"type": "output_text", "text": "", "annotations": []},
+        },
+        {
+            "type": "response.output_text.delta",
+            "item_id": "i1",
+            "output_index": 0,
+            "content_index": 0,
+            "delta": "ab",
+        },
+        {
+            "type": "response.failed",
+            "response": {
+                "id": "r1",
+                "status": "failed",
+                "model": "m",
+                "output": [],
+                "error": {"code": "server_error", "message": "it broke"},
+                "usage": {"input_tokens": 9, "output_tokens": 3, "total_tokens": 12},
+            },
+        },
+    ],
+}
+
+
+@pytest.mark.parametrize("caller", ["itself", "another"])
+@pytest.mark.parametrize("upstream", _COUNTED)
+async def test_what_was_counted_before_a_stream_broke_off_counts(upstream: str, caller: str) -> None:
+    """The last that the upstream told, whether its words are passed on or translated: input 9, output 3."""
+    lane = Lane(upstream if caller == "itself" else {"openai": "gemini"}.get(upstream, "openai"), upstream)
+    events = [to_event(said, lane.upstream) for said in _COUNTED[upstream]]
+    async with between() as (gateway, fake):
+        fake.script(sse(*events, HANG_UP))
+        got = await heard(gateway, lane)
+        line = (await gateway.lines())[0]
+
+        assert got.error is not None
+        assert (9, 3) == (line["usage"]["input"], line["usage"]["output"])
+        assert 9 == gateway.metric("isthmus_tokens_total", token_type="input", source="provider")
+        assert 3 == gateway.metric("isthmus_tokens_total", token_type="output", source="provider")
+
+
+def to_event(said: Any, upstream: str) -> bytes:
+    return event(said, said["type"] if upstream in ("anthropic", "responses") else None)

@@ -10,7 +10,7 @@ from codecs import BOM_UTF8
 from collections.abc import Sequence
 from typing import Any
 
-from providers.canonical.chat import Finish
+from providers.canonical.chat import Finish, Usage
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated
 from providers.canonical.stream import (
     ChoiceEnd,
@@ -33,6 +33,8 @@ _FIELDS = (b":", b"event:", b"id:", b"retry:")
 
 class Decoder:
     """Bytes to events. `finished` after `[DONE]`, or when a fault waits to be raised."""
+
+    counted: Usage | None = None  # its events tell at once
 
     def __init__(self, limit: int = 16 << 20) -> None:
         self._lines = LineDecoder(limit)

@@ -26,6 +26,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest
 from providers.canonical.loss import Losses, approximated, dropped, lose_answer, lose_part
+from providers.canonical.tokens import fitted
 from providers.dialect import Asked, WireResponse
 from providers.dialects.anthropic.blocks import raw_input, raw_inputs, read_block, write_block
 from providers.dialects.anthropic.errors import decode_error
@@ -143,8 +144,10 @@ def read_usage(raw: Json) -> Usage | None:
         return None
     uncached, answered = _count(raw, "input_tokens"), _count(raw, "output_tokens")
     read, wrote = _count(raw, "cache_read_input_tokens"), _count(raw, "cache_creation_input_tokens")
-    asked = None if uncached is None else uncached + (read or 0) + (wrote or 0)
     split, details = raw.get("cache_creation"), raw.get("output_tokens_details")
+    if wrote is None and type(split) is dict:
+        wrote = sum(count for key in _LIFETIMES if (count := _count(split, key))) or None
+    asked = None if uncached is None else uncached + (read or 0) + (wrote or 0)
     return Usage(
         input_tokens=asked,
         output_tokens=answered,
@@ -155,6 +158,9 @@ def read_usage(raw: Json) -> Usage | None:
         reasoning_tokens=_count(details, "thinking_tokens") if type(details) is dict else None,
         raw=raw,
     )
+
+
+_LIFETIMES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 
 
 def _count(raw: Mapping[str, Json], key: str) -> int | None:
@@ -221,16 +227,17 @@ def write_usage(usage: Usage | None, own: bool) -> Object:
         return {"input_tokens": 0, "output_tokens": 0}
     if own and usage.raw is not None:
         return dict(usage.raw)
+    usage = fitted(usage)
     read, wrote = usage.cache_read_tokens, usage.cache_write_tokens
     out: Object = {"input_tokens": max((usage.input_tokens or 0) - (read or 0) - (wrote or 0), 0)}
     if wrote is not None:
         out["cache_creation_input_tokens"] = wrote
     if read is not None:
         out["cache_read_input_tokens"] = read
-    if usage.cache_write_1h_tokens is not None:
-        long = usage.cache_write_1h_tokens
+    long = usage.cache_write_1h_tokens
+    if long is not None and wrote is not None:
         out["cache_creation"] = {
-            "ephemeral_5m_input_tokens": max((wrote or 0) - long, 0),
+            "ephemeral_5m_input_tokens": wrote - long,
             "ephemeral_1h_input_tokens": long,
         }
     out["output_tokens"] = usage.output_tokens or 0

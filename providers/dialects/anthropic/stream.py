@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from providers.canonical.chat import Finish, Opaque, Reasoning
+from providers.canonical.chat import Finish, Opaque, Reasoning, Usage
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated, UpstreamError
 from providers.canonical.stream import (
     ChoiceEnd,
@@ -319,6 +319,10 @@ class Decoder:
         self._end(out)
         self.finished = True
 
+    @property
+    def counted(self) -> Usage | None:
+        return read_usage(dict(self._usage))
+
     def _end(self, out: list[StreamEvent]) -> None:
         if not self._seen:
             raise BadUpstreamBytes("the upstream's stream is empty")
@@ -330,7 +334,7 @@ class Decoder:
         self._blocks.clear()
         finish = settled(self._finish, answered=self._answered, calls=self._calls)
         out.append(ChoiceEnd(finish=finish, extra={"stop_details": self._details} if self._details else None))
-        usage = read_usage(dict(self._usage))
+        usage = self.counted
         if usage is not None:
             out.append(UsageUpdate(usage=usage))
         find(self._usage, USAGE, self._unread, "usage")

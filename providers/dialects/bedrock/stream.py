@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from providers.canonical.chat import Finish, Opaque, Seal
+from providers.canonical.chat import Finish, Opaque, Seal, Usage
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated
 from providers.canonical.stream import (
     ChoiceEnd,
@@ -110,6 +110,8 @@ class _Block:
 
 class Decoder:
     """Frames in, events out."""
+
+    counted: Usage | None = None  # its events tell at once
 
     def __init__(self, limit: int = 16 << 20) -> None:
         self.finished = False

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from providers.canonical.chat import Usage
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated, UpstreamError
 from providers.canonical.stream import (
     ChoiceEnd,
@@ -92,6 +93,7 @@ class Decoder:
         self._argued: set[int] = set()
         self._called = False
         self._unread: Object = {}
+        self.counted: Usage | None = None
         self._strays: list[Json] = []  # citations of what has no place for them
         self._patience = _PATIENCE
         self.finished = False
@@ -277,6 +279,9 @@ class Decoder:
     def _end(self, body: Object, out: list[StreamEvent]) -> None:
         delta = body.get("delta") or {}
         finish = finish_of(delta.get("finish_reason"), calls=self._called)
+        usage = delta.get("usage")
+        if type(usage) is dict and usage:
+            self.counted = read_usage(usage)
         if finish.reason == "error" or delta.get("error"):
             told = {"message": delta.get("error") or "the upstream's model failed"}
             raise decode_error(WireResponse(status=200, body=encode(told)))
@@ -285,9 +290,8 @@ class Decoder:
             self._call_end({"index": index}, out)
         extra = {"message": {"citations": self._strays}} if self._strays else None
         out.append(ChoiceEnd(finish=finish, extra=extra))
-        usage = delta.get("usage")
-        if type(usage) is dict and usage:
-            out.append(UsageUpdate(usage=read_usage(usage)))
+        if self.counted is not None:
+            out.append(UsageUpdate(usage=self.counted))
         out.append(ResponseEnd(extra=self._unread or None))
         self.finished = True
 

@@ -32,6 +32,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest, UpstreamFailed
 from providers.canonical.loss import Losses, approximated, dropped, lose_answer, lose_marks, lose_stop
+from providers.canonical.tokens import fitted
 from providers.dialects.gemini.names import FAMILY, NAME, Json, raw_answer, raw_part
 from providers.dialects.gemini.parts import (
     AnswerIds,
@@ -388,6 +389,7 @@ def encode_usage(usage: Usage | None, *, own: bool) -> dict[str, Json] | None:
         return None
     if own and usage.raw is not None:
         return dict(usage.raw)
+    usage = fitted(usage)
     given, made, thoughts = usage.input_tokens, usage.output_tokens, usage.reasoning_tokens
     counts: dict[str, Json] = {
         "promptTokenCount": None if given is None else max(given - (usage.tool_prompt_tokens or 0), 0),

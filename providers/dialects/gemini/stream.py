@@ -7,8 +7,6 @@ for every candidate and then the end of the input (`]` in an array). Project not
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -78,6 +76,7 @@ from providers.dialects.gemini.contents import read_name
 from providers.dialects.gemini.errors import envelope, read_payload, stray_error
 from providers.dialects.gemini.frames import Frames
 from providers.dialects.gemini.names import FAMILY, NAME, Json, RawPart, raw_answer, raw_part
+from providers.dialects.gemini.partial import PartialCall
 from providers.dialects.gemini.parts import AnswerIds, decode_part, unplaced
 from providers.dialects.unread import find, own_extra
 from providers.wire import json as wire_json
@@ -86,8 +85,6 @@ from providers.wire.sse import LF, encode_event, is_silent, parse
 
 _CANDIDATE = frozenset({"content", "index", "finishReason", "finishMessage", "logprobsResult"})
 _BODY = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId"})
-_STEP = re.compile(r"""\.?([^.\[\]"']+)|\[(\d{1,9})\]|\[["']([^"']*)["']\]""")
-_MOST_ITEMS = 100_000
 
 
 class _UsualPart(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -130,59 +127,7 @@ class _Choice:
         self.word: str | None = None
         self.message: str | None = None
         self.extra: dict[str, Json] = {}
-        self.partial: _PartialCall | None = None
-
-
-class _PartialCall:
-    """A call whose arguments come in pieces by path (Vertex, streamFunctionCallArguments)."""
-
-    def __init__(self, index: int, name: str) -> None:
-        self.index = index
-        self.name = name
-        self.arguments: dict[str, Json] = {}
-        self._last: str | None = None  # the path of a text that goes on
-
-    def add(self, piece: Json) -> None:
-        if type(piece) is not dict or type(piece.get("jsonPath")) is not str:
-            raise BadUpstreamBytes("a piece of arguments without a path")
-        path = piece["jsonPath"]
-        value = next((piece[key] for key in ("stringValue", "numberValue", "boolValue") if key in piece), None)
-        steps = [
-            name or (int(number) if number else quoted)
-            for name, number, quoted in _STEP.findall(path.removeprefix("$"))
-        ]
-        self._set(steps, value, goes_on=path == self._last and type(value) is str)
-        self._last = path if piece.get("willContinue") and type(value) is str else None
-
-    def _set(self, steps: list[str | int], value: Json, *, goes_on: bool) -> None:
-        holder: Any = self.arguments
-        for step, following in itertools.pairwise(steps):
-            inner = _get(holder, step)
-            if type(inner) is not (list if type(following) is int else dict):
-                inner = [] if type(following) is int else {}
-                _put(holder, step, inner)
-            holder = inner
-        if steps:
-            before = _get(holder, steps[-1]) if goes_on else None
-            _put(holder, steps[-1], before + value if type(before) is str else value)
-
-
-def _get(holder: Any, step: str | int) -> Any:
-    if isinstance(step, int):
-        return holder[step] if type(holder) is list and step < len(holder) else None
-    return holder.get(step) if type(holder) is dict else None
-
-
-def _put(holder: Any, step: str | int, value: Json) -> None:
-    if isinstance(step, str):
-        if type(holder) is not dict:
-            raise BadUpstreamBytes("pieces of arguments that do not fit together")
-        holder[step] = value
-        return
-    if type(holder) is not list or step > _MOST_ITEMS:
-        raise BadUpstreamBytes("pieces of arguments that do not fit together")
-    holder.extend([None] * (step + 1 - len(holder)))
-    holder[step] = value
+        self.partial: PartialCall | None = None
 
 
 # ── reading ────────────────────────────────────────────────────────────────────────────
@@ -286,6 +231,10 @@ class Decoder:
     def _complete(self) -> bool:
         return bool(self._choices) and all(choice.word for choice in self._choices.values())
 
+    @property
+    def counted(self) -> Usage | None:
+        return decode_usage(self._usage)
+
     def _end(self, events: list[StreamEvent]) -> list[StreamEvent]:
         if not self._choices and self._blocked is None:
             raise no_candidates()
@@ -296,7 +245,7 @@ class Decoder:
         for choice in self._choices.values():
             finish = finish_of(choice.word, choice.calls, choice.message)
             events.append(ChoiceEnd(choice=choice.index, finish=finish, extra=choice.extra or None))
-        usage = decode_usage(self._usage)
+        usage = self.counted
         if usage is not None:
             events.append(UsageUpdate(usage=usage))
             find(self._usage, USAGE, self._extra, "usageMetadata")
@@ -477,7 +426,7 @@ class Decoder:
             identifier, invented = self._ids.call(name, wire_json.take_string(call, "id") or None, str(choice.next))
             start = ToolCall(id=identifier, name=name, arguments="", invented_id=invented)
             events.append(_call_start(choice.index, choice.next, start))
-            choice.partial = _PartialCall(choice.next, name)
+            choice.partial = PartialCall(choice.next, name)
             choice.next += 1
             choice.useful = choice.calls = True
         partial = choice.partial

@@ -22,6 +22,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import BadUpstreamBytes, MalformedRequest
 from providers.canonical.loss import Losses, approximated, dropped, lose_answer, lose_part, lose_stop
+from providers.canonical.tokens import fitted
 from providers.dialect import WireResponse
 from providers.dialects.unread import lose_weights
 from providers.wire import json as wire_json
@@ -266,6 +267,7 @@ def write_usage(usage: Usage | None, own: bool) -> Object:
         return {}
     if own and usage.raw is not None:
         return dict(usage.raw)
+    usage = fitted(usage)
     counts = {"prompt_eval_count": usage.input_tokens, "eval_count": usage.output_tokens}
     return {key: count for key, count in counts.items() if count is not None}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from providers.canonical.chat import Usage
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated
 from providers.canonical.stream import (
     ChoiceEnd,
@@ -37,6 +38,8 @@ _OF_MESSAGE = frozenset({"role", "content", "thinking", "images", "tool_calls"})
 
 class Decoder:
     """Bytes to events. `finished` after the last line, or when a fault waits to be raised."""
+
+    counted: Usage | None = None  # its events tell at once
 
     def __init__(self, limit: int = 16 << 20) -> None:
         self._lines = LineDecoder(limit)

@@ -22,6 +22,7 @@ from providers.canonical.chat import (
 )
 from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
 from providers.canonical.loss import Losses, approximated, dropped, lose_answer, lose_part, lose_stop
+from providers.canonical.tokens import fitted
 from providers.dialect import Asked, WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import (
@@ -166,29 +167,25 @@ def _choice(raw: Object, number: int, seed: str) -> Choice:
 
 
 def read_usage(raw: Object) -> Usage:
-    """Token counts. xAI's completion count leaves the reasoning out, which shows in the total."""
+    """Token counts. What a server leaves out of prompt and completion shows in its total, which is what it charges."""
     asked, answered, total = (_count(raw, key) for key in ("prompt_tokens", "completion_tokens", "total_tokens"))
     before, after = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
     prompt: Object = before if type(before) is dict else {}
     completion: Object = after if type(after) is dict else {}
     reasoning = _count(completion, "reasoning_tokens")
-    if (
-        asked is not None
-        and answered is not None
-        and total is not None
-        and reasoning
-        and asked + answered + reasoning == total
-    ):
+    cached, audio = _cached(raw, prompt), _count(prompt, "audio_tokens")
+    if asked is not None and total is not None and total > asked + (answered or 0):
+        if answered is not None:
+            asked = _whole_prompt(asked, total - asked - answered, reasoning, audio)
         answered = total - asked
-    cached = _count(prompt, "cached_tokens")
     return Usage(
         input_tokens=asked,
         output_tokens=answered,
         total_tokens=total,
-        cache_read_tokens=cached if cached is not None else _count(raw, "prompt_cache_hit_tokens"),
+        cache_read_tokens=cached,
         cache_write_tokens=_count(prompt, "cache_write_tokens"),
         reasoning_tokens=reasoning,
-        input_audio_tokens=_count(prompt, "audio_tokens"),
+        input_audio_tokens=audio,
         output_audio_tokens=_count(completion, "audio_tokens"),
         input_image_tokens=_count(prompt, "image_tokens"),
         output_image_tokens=_count(completion, "image_tokens"),
@@ -196,6 +193,20 @@ def read_usage(raw: Object) -> Usage:
         rejected_prediction_tokens=_count(completion, "rejected_prediction_tokens"),
         raw=raw,
     )
+
+
+def _whole_prompt(asked: int, rest: int, reasoning: int | None, audio: int | None) -> int:
+    """The prompt with what its server counts beside it. `rest`: what the total has beside prompt and completion.
+
+    Mistral leaves out what was spoken. xAI leaves the reasoning out of the completion, Google all thinking, untold.
+    """
+    return asked + rest if audio and rest == audio and rest != reasoning else asked
+
+
+def _cached(raw: Object, prompt: Object) -> int | None:
+    """What came from a cache: DeepSeek and Moonshot tell it beside the totals."""
+    counts = (_count(prompt, "cached_tokens"), _count(raw, "prompt_cache_hit_tokens"), _count(raw, "cached_tokens"))
+    return next((count for count in counts if count is not None), None)
 
 
 def _count(raw: Object, key: str) -> int | None:
@@ -439,6 +450,7 @@ def write_usage(usage: Usage, own: bool) -> Object:
     """Token counts in this dialect's convention. The three totals are required: what is unknown is written as 0."""
     if own and usage.raw is not None:
         return dict(usage.raw)
+    usage = fitted(usage)
     asked, answered = usage.input_tokens or 0, usage.output_tokens or 0
     out: Object = {
         "prompt_tokens": asked,

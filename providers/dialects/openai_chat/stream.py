@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from providers.canonical.chat import Opaque, Reasoning, Seal
+from providers.canonical.chat import Opaque, Reasoning, Seal, Usage
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated, UpstreamError
 from providers.canonical.stream import (
     ChoiceEnd,
@@ -232,10 +232,14 @@ class ChatStreamDecoder:
         self._ended = True
         for choice in unfinished:
             choice.finish("", {}, out)
-        if type(self._usage) is dict:
-            out.append(UsageUpdate(usage=read_usage(self._usage)))
+        if (usage := self.counted) is not None:
+            out.append(UsageUpdate(usage=usage))
             find(self._usage, USAGE, self._extra, "usage")
         out.append(ResponseEnd(service_tier=self._tier, extra=self._extra or None))
+
+    @property
+    def counted(self) -> Usage | None:
+        return read_usage(self._usage) if type(self._usage) is dict else None
 
     def _said_all(self, unfinished: Sequence[_Choice]) -> bool:
         """`[DONE]` without a finish_reason is an end where something else says so, too: another choice's, or the bill.

@@ -122,10 +122,10 @@ class ResponsesStreamRelay:
             self.started = self._background or (kind not in HEADS and _says_something(data))
 
     def _end(self, kind: str, response: _Response) -> None:
+        if type(response.usage) is dict and response.usage:
+            self.usage = read_usage(response.usage)
         if response.status in ("failed", "cancelled") or kind in ("response.failed", "response.cancelled"):
             raise fault(response.error)
-        if type(response.usage) is dict:
-            self.usage = read_usage(response.usage)
         self.started = self.finished = True
 
     def _rest(self, rest: bytes, out: list[bytes]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from providers.canonical.chat import AnyPart, ChatRequest, ChatResponse, Choice, Finish, Refusal, ToolCall, Usage
 from providers.canonical.errors import BadUpstreamBytes, UpstreamFailed
 from providers.canonical.loss import Losses, approximated, dropped, lose_answer, lose_stop
+from providers.canonical.tokens import fitted
 from providers.dialect import Asked, WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import TIERS, Json, Object, leftovers, make_form, restore
@@ -310,6 +311,7 @@ def write_usage(usage: Usage, own: bool) -> Object:
     """Token counts in this dialect's convention. All of these are required: what is unknown is written as 0."""
     if own and usage.raw is not None:
         return dict(usage.raw)
+    usage = fitted(usage)
     asked, answered = usage.input_tokens or 0, usage.output_tokens or 0
     return {
         "input_tokens": asked,

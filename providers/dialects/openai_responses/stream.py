@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from providers.canonical.chat import Logprobs, Media, Opaque, Reasoning
+from providers.canonical.chat import Logprobs, Media, Opaque, Reasoning, Usage
 from providers.canonical.errors import BadUpstreamBytes, RouterError, StreamTruncated, UpstreamError
 from providers.canonical.stream import (
     ChoiceEnd,
@@ -98,6 +98,7 @@ class ResponsesStreamDecoder:
         self._unread: Object = {}
         self._told: set[str] = set()  # paths of what stands in the `extra` of an item's part
         self._patience = _PATIENCE
+        self.counted: Usage | None = None
         self.finished = False
 
     # ── the contract ───────────────────────────────────────────────────────────────
@@ -501,18 +502,19 @@ class ResponsesStreamDecoder:
 
     def _end(self, kind: str, response: Object, out: list[StreamEvent]) -> None:
         status = response.get("status") or kind.rpartition(".")[2]
+        if type(usage := response.get("usage")) is dict and usage:
+            self.counted = read_usage(usage)
         if status in ("failed", "cancelled"):
             raise fault(response.get("error"))
         if not self._started:
             self._start(response, out)
         self._complete(response.get("output") or (), out)
         self._ended = self.finished = True
-        usage = response.get("usage")
         fields, extra = read_head(response)
         finish = finish_of({**response, "status": status}, calls=self._calls, refused=self._refused)
         out.append(ChoiceEnd(finish=finish))
-        if type(usage) is dict and usage:
-            out.append(UsageUpdate(usage=read_usage(usage)))
+        if self.counted is not None:
+            out.append(UsageUpdate(usage=self.counted))
             find(usage, USAGE, self._unread, "usage")
         find(response.get("output"), ITEM, self._unread, "output")
         said = {key: value for key, value in self._unread.items() if key not in self._told}

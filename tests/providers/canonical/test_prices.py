@@ -72,6 +72,27 @@ def test_what_was_not_counted_has_no_cost(usage: Usage | None) -> None:
     assert Decimal(0) == priced(usd(input="0", output="0")).cost(usage)
 
 
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        (Usage(output_tokens=5), None),
+        (Usage(input_tokens=5), None),
+        (Usage(input_tokens=5, cache_read_tokens=3), None),
+        (Usage(input_tokens=5, total_tokens=9), "0.000013"),
+        (Usage(output_tokens=4, total_tokens=9), "0.000013"),
+        (Usage(input_tokens=9, total_tokens=9), "0.000009"),
+    ],
+)
+def test_half_a_count_makes_no_cost(usage: Usage, cost: str | None) -> None:
+    """What was read or written and not counted is not free, unless the total tells it."""
+    assert (None if cost is None else Decimal(cost)) == priced(usd(input="1", output="2")).cost(usage)
+
+
+def test_what_writes_no_tokens_is_counted_by_its_input() -> None:
+    """Embeddings have no output to be unknown."""
+    assert Decimal("0.000005") == priced(usd(input="1", output="2")).cost(Usage(input_tokens=5), writes=False)
+
+
 def test_an_answer_of_no_tokens_costs_nothing() -> None:
     """Zero is a count."""
     assert Decimal(0) == priced(usd(input="1", output="2")).cost(Usage(input_tokens=0, output_tokens=0))

@@ -83,10 +83,14 @@ def test_a_byte_order_mark_of_upstreams_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "count"), [(9, 9), (9.0, 9), (1e3, 1000), (9.5, None), (float("inf"), None), (True, None), ("9", None)]
+    ("value", "count"),
+    [
+        *[(9, 9), (9.0, 9), (1e3, 1000), (0, 0), (9.5, None), (float("inf"), None), (True, None), ("9", None)],
+        *[(-1, None), (-1.0, None)],
+    ],
 )
 def test_counts(value: Any, count: int | None) -> None:
-    """JSON does not know integers from other numbers."""
+    """JSON does not know integers from other numbers; nobody has used less than nothing."""
     assert count == json.as_count(value)
 
 

@@ -173,13 +173,29 @@ def test_counts_are_inclusive_here_and_exclusive_there() -> None:
         (Usage(output_tokens=3), {"input_tokens": 0, "output_tokens": 3}),
         (
             Usage(input_tokens=9, output_tokens=3, cache_read_tokens=12),
-            {"input_tokens": 0, "cache_read_input_tokens": 12, "output_tokens": 3},
+            {"input_tokens": 0, "cache_read_input_tokens": 9, "output_tokens": 3},
         ),
+        (Usage(total_tokens=12, output_tokens=3), {"input_tokens": 9, "output_tokens": 3}),
+        (Usage(cache_write_1h_tokens=2, output_tokens=3), {"input_tokens": 0, "output_tokens": 3}),
     ],
 )
 def test_counts_that_nobody_knows(usage: Usage | None, expected: Json) -> None:
-    """Both totals are required; they are never negative."""
+    """Both totals are required; they are never negative, and their sum is what the upstream counted."""
     assert expected == write_usage(usage, own=False)
+
+
+def test_what_is_kept_may_be_told_by_its_time_alone() -> None:
+    """Its sum is what went into the cache, and part of the input."""
+    usage = read_usage(
+        {
+            "input_tokens": 5,
+            "output_tokens": 1,
+            "cache_creation": {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 300},
+        }
+    )
+
+    assert usage is not None
+    assert (325, 320, 300) == (usage.input_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens)
 
 
 def test_missing_counts_stay_missing() -> None:

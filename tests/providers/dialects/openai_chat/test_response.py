@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -27,8 +27,12 @@ from providers.canonical.chat import (
 from providers.canonical.errors import BadUpstreamBytes, UpstreamBusy, UpstreamError, UpstreamFailed
 from providers.canonical.loss import Losses
 from providers.canonical.stream import unfold
+from providers.canonical.tokens import parts
+from providers.dialects.openai_chat.response import read_usage
 from tests.corpus import schema
 from tests.providers.dialects.openai_chat.speak import ALL, CHAT, answered, ask, decoded, recorded, told
+
+Json: TypeAlias = Any
 
 ANSWER = schema("openai.chat.response", "ChatCompletion")
 STOP = Finish(reason="stop")
@@ -208,6 +212,63 @@ def test_reasoning_outside_the_completion_count() -> None:
 
     assert found is not None
     assert (342, 340, usage) == (found.output_tokens, found.reasoning_tokens, found.raw)
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (  # Mistral's Voxtral, as recorded
+            {
+                "prompt_audio_seconds": 4,
+                "prompt_tokens": 9,
+                "total_tokens": 585,
+                "completion_tokens": 201,
+                "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 375},
+            },
+            (384, 201, 585, {"input_audio": 375, "input": 9, "output": 201}),
+        ),
+        (  # Gemini behind the door that it has for OpenAI's clients
+            {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 318},
+            (9, 309, 318, {"input": 9, "output": 309}),
+        ),
+        (
+            {"prompt_tokens": 9, "completion_tokens": None, "total_tokens": 30},
+            (9, 21, 30, {"input": 9, "output": 21}),
+        ),
+        ({"prompt_tokens": 9, "total_tokens": 9}, (9, None, 9, {"input": 9})),
+        (  # sound and thinking are as many, and the total has one of them: thinking is what servers are known to omit
+            {
+                "prompt_tokens": 50,
+                "completion_tokens": 2,
+                "total_tokens": 62,
+                "prompt_tokens_details": {"audio_tokens": 10},
+                "completion_tokens_details": {"reasoning_tokens": 10},
+            },
+            (50, 12, 62, {"input_audio": 10, "input": 40, "reasoning": 10, "output": 2}),
+        ),
+    ],
+    ids=["mistral-sound", "google", "no-completion", "no-output", "both"],
+)
+def test_the_total_is_what_counts(usage: Json, expected: Json) -> None:
+    """What a server charges and names in neither prompt nor completion belongs to one of them: the parts sum to its
+    total."""
+    found = read_usage(usage)
+
+    assert expected == (found.input_tokens, found.output_tokens, found.total_tokens, parts(found))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"prompt_tokens_details": {"cached_tokens": 8}, "prompt_cache_hit_tokens": 7},
+        {"prompt_cache_hit_tokens": 8, "prompt_cache_miss_tokens": 2},
+        {"cached_tokens": 8},
+    ],
+    ids=["openai", "deepseek", "moonshot"],
+)
+def test_what_came_from_a_cache_is_told_in_three_places(told: Json) -> None:
+    """OpenAI's details before the words of others."""
+    assert 8 == read_usage({"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11, **told}).cache_read_tokens
 
 
 def test_reads_logprobs() -> None:
