@@ -50,11 +50,18 @@ class Running:
         async with self.session.get(self.url + path, **kwargs) as response:
             return Answer(response.status, dict(response.headers), await response.read())
 
-    async def lines(self) -> list[dict[str, Any]]:
-        """The log lines of exchanges, once the writer has caught up."""
-        await asyncio.sleep(0.05)
-        text = self._log.read_bytes()
-        return [line for line in map(msgspec.json.decode, text.splitlines()) if line["event"] == "exchange"]
+    async def lines(self, least: int = 0) -> list[dict[str, Any]]:
+        """The log lines of exchanges, once the writer has caught up, and there are as many as there will be at `least`;
+        of these those are told that are there after five seconds.
+        """
+        found: list[dict[str, Any]] = []
+        for _ in range(100):
+            await asyncio.sleep(0.05)
+            told = map(msgspec.json.decode, self._log.read_bytes().splitlines())
+            found = [line for line in told if line["event"] == "exchange"]
+            if len(found) >= least:
+                break
+        return found
 
     async def log_text(self) -> str:
         await asyncio.sleep(0.05)
