@@ -49,7 +49,9 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
         """US dollars; None where they are not known."""
         if self.price is None or self.operation == "count_tokens":
             return None
-        return self.price.cost(self.usage, writes=self.operation != "embeddings")
+        # Of what failed later what it told counts; embeddings have no output.
+        whole = self.error is None and self.operation != "embeddings"
+        return self.price.cost(self.usage, whole=whole)
 
 
 class Record(msgspec.Struct, kw_only=True):

@@ -43,9 +43,9 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     as_of: str | None = None
 
-    def cost(self, usage: Usage | None, *, writes: bool = True) -> Decimal | None:
-        """US dollars of one answered call. Half a count makes no cost. `writes`: its answer is made of tokens."""
-        if usage is None or not _is_whole(usage, writes):
+    def cost(self, usage: Usage | None, *, whole: bool = True) -> Decimal | None:
+        """US dollars of one answered call. `whole`: half a count makes no cost; else it is that of what is known."""
+        if usage is None or not _is_enough(usage, whole):
             return self._whatever_it_was()
         return self.of(parts(fitted(usage)))
 
@@ -97,10 +97,11 @@ def written(usd: Decimal) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
 
 
-def _is_whole(usage: Usage, writes: bool) -> bool:
-    """Is it known what was read and written, or their sum and one of them?"""
-    known = sum(count is not None for count in (usage.input_tokens, usage.output_tokens, usage.total_tokens))
-    return known >= 2 or (not writes and usage.input_tokens is not None)
+def _is_enough(usage: Usage, whole: bool) -> bool:
+    """Is it known what was read and written, or their sum and one of them? Else, is one of them?"""
+    asked, answered = usage.input_tokens is not None, usage.output_tokens is not None
+    told = asked + answered
+    return told + (usage.total_tokens is not None) > 1 if whole else told > 0
 
 
 def _whole(said: Amounts) -> dict[str, Decimal]:

@@ -185,7 +185,7 @@ def test_dollars_are_counted_where_they_are_known(metrics: Metrics) -> None:
 def test_an_exchange_costs_what_its_attempts_did() -> None:
     """All of them together; not known as soon as an answer's own cost is not."""
     price = priced({"input": Decimal("0.1")})
-    known, unknown = attempt(price=price, usage=Usage(input_tokens=3)), attempt(price=price)
+    known, unknown = attempt(price=price, usage=Usage(input_tokens=3, output_tokens=0)), attempt(price=price)
     failed = attempt(price=price, error=UpstreamTimeout.kind)
 
     assert Decimal("0.0000006") == exchange(attempts=[known, failed, known]).cost()
@@ -197,7 +197,7 @@ def test_an_exchange_costs_what_its_attempts_did() -> None:
 def test_what_was_cut_off_has_cost_nobody_knows_what(metrics: Metrics) -> None:
     """Its tokens were burned: the whole is not known, what the answer itself cost is."""
     price = priced({"input": Decimal("0.1")})
-    answered = attempt(provider="spare", price=price, usage=Usage(input_tokens=10**7), hedge=True)
+    answered = attempt(provider="spare", price=price, usage=Usage(input_tokens=10**7, output_tokens=0), hedge=True)
     record = exchange(attempts=[attempt(error=OUTPACED), answered], hedges=[("spare", "won")])
     metrics.observe(record)
 

@@ -85,7 +85,10 @@ def _sample(
         if not model.samples:
             losses.append(dropped(parameter, "this model ignores sampling parameters"))
             continue
-        fitting = max(value, 0) if most is None else min(max(value, 0), most)
+        if most is None and value < 1:  # others' way to say that all are taken
+            losses.append(dropped(parameter, "the target takes at least 1"))
+            continue
+        fitting = value if most is None else min(max(value, 0), most)
         if fitting != value:
             losses.append(approximated(parameter, f"the target takes 0 to {most}"))
         config[key] = fitting

@@ -53,6 +53,7 @@ _RANGES: dict[str, tuple[bool, float, float | None]] = {
     "topK": (True, 1, None),
     "maxOutputTokens": (True, 1, None),
     "candidateCount": (True, 1, None),
+    "logprobs": (True, 0, None),
 }
 
 

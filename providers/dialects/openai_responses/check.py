@@ -95,7 +95,7 @@ def _check_item(item: Json, at: str) -> None:
     kind = item.get("type")
     if kind is None and "role" not in item and type(item.get("id")) is str:
         return  # a reference to an item, whose type may be left out
-    if kind is None or kind == "message":
+    if not kind or kind == "message":
         _check_message(item, at)
     elif type(kind) is not str:
         raise wrong(f"{at}.type", "a string", kind)

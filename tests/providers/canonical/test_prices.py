@@ -90,7 +90,7 @@ def test_half_a_count_makes_no_cost(usage: Usage, cost: str | None) -> None:
 
 def test_what_writes_no_tokens_is_counted_by_its_input() -> None:
     """Embeddings have no output to be unknown."""
-    assert Decimal("0.000005") == priced(usd(input="1", output="2")).cost(Usage(input_tokens=5), writes=False)
+    assert Decimal("0.000005") == priced(usd(input="1", output="2")).cost(Usage(input_tokens=5), whole=False)
 
 
 def test_an_answer_of_no_tokens_costs_nothing() -> None:

@@ -38,6 +38,13 @@ def test_nothing_said_is_nothing_sent() -> None:
     assert {"contents"} == set(sent(request()))
 
 
+@pytest.mark.parametrize("said", [0, -1, -2])
+def test_a_choice_among_all_tokens_is_lost(said: int) -> None:
+    """Ollama's way to set no bound; the target refuses it."""
+    assert {} == config(top_k=said)
+    assert ["dropped top_k"] == losses(top_k=said)
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [

@@ -63,6 +63,7 @@ def test_temperature_has_a_range() -> None:
         (configured(maxOutputTokens="9"), "generationConfig.maxOutputTokens"),
         (configured(maxOutputTokens=True), "generationConfig.maxOutputTokens"),
         (configured(candidateCount=0), "generationConfig.candidateCount"),
+        (configured(logprobs=-1), "generationConfig.logprobs"),
         (configured(temperature=-0.1), "generationConfig.temperature"),
         ({**HI, "safetySettings": {}}, "safetySettings"),
         ({**HI, "safetySettings": [1]}, "safetySettings[0]"),

@@ -165,3 +165,10 @@ def test_a_call_has_a_name(item: Any) -> None:
     """No target could say what was called."""
     with pytest.raises(MalformedRequest, match=r"input\[0\].name must be a non-empty string"):
         ask(input=[item])
+
+
+def test_a_message_without_a_type_worth_the_name_is_checked_as_one() -> None:
+    """An empty one is none."""
+    message = {"type": "", "role": "assistant", "status": ["completed"], "content": "x"}
+    with pytest.raises(MalformedRequest, match=r"^input\[0\]\.status must be a string"):
+        ask(input=[message])
