@@ -8,7 +8,7 @@ of the answer's own dialect write nothing of it, for it does not belong there: `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -99,6 +99,13 @@ def find(value: Json, shape: Shape, found: dict[str, Json], at: str = "", own: b
         for key, item in value.items():
             if key not in shape.names and item is not None and item not in ("", [], {}) and len(found) < MOST:
                 found[join(at, key)] = Unread(item, own)
+
+
+def keep(found: dict[str, Json], value: Mapping[str, Json], known: Collection[str]) -> None:
+    """Adds to `found` the fields of an event that are not known, while there is room; one that is there is replaced."""
+    for key, item in value.items():
+        if key not in known and (len(found) < MOST or key in found):
+            found[key] = item
 
 
 def own_extra(extra: Mapping[str, Json] | None, losses: Losses) -> dict[str, Json]:

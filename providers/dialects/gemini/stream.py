@@ -78,7 +78,7 @@ from providers.dialects.gemini.frames import Frames
 from providers.dialects.gemini.names import FAMILY, NAME, Json, RawPart, raw_answer, raw_part
 from providers.dialects.gemini.partial import PartialCall
 from providers.dialects.gemini.parts import AnswerIds, decode_part, unplaced
-from providers.dialects.unread import find, own_extra
+from providers.dialects.unread import find, keep, own_extra
 from providers.wire import json as wire_json
 from providers.wire.halves import Halves
 from providers.wire.sse import LF, encode_event, is_silent, parse
@@ -297,9 +297,8 @@ class Decoder:
         self._rest(body)
 
     def _rest(self, body: dict[str, Json]) -> None:
-        for key, value in body.items():
-            if key not in _BODY and (key != "createTime" or decode_time(value) is None):
-                self._extra[key] = value
+        is_read = decode_time(body.get("createTime")) is not None
+        keep(self._extra, body, _BODY | {"createTime"} if is_read else _BODY)
         if "promptFeedback" in body:
             self._blocked = decode_blocked(body["promptFeedback"]) or self._blocked
 
@@ -312,9 +311,7 @@ class Decoder:
         choice = self._choices.get(index)
         if choice is None:
             choice = self._choices[index] = _Choice(index)
-        for key in candidate:
-            if key not in _CANDIDATE:
-                choice.extra[key] = candidate[key]
+        keep(choice.extra, candidate, _CANDIDATE)
         unread_of(candidate, choice.extra)
         content = candidate.get("content")
         if content:

@@ -21,6 +21,7 @@ from providers.canonical.stream import (
     UsageUpdate,
 )
 from providers.dialect import WireResponse
+from providers.dialects.unread import keep
 from providers.wire.halves import Halves
 from providers.wire.json import as_text, decode_upstream
 from providers.wire.lines import LineDecoder
@@ -103,7 +104,7 @@ class Decoder:
         if not self._started:
             self._start(body, out)
         if not _KNOWN.issuperset(body):
-            self._beside.update((key, value) for key, value in body.items() if key not in _KNOWN)
+            keep(self._beside, body, _KNOWN)
         message = body.get("message")
         spoken: Object = message if message is not None else body
         thinking = spoken.get("thinking")

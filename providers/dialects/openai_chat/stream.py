@@ -35,7 +35,7 @@ from providers.canonical.stream import (
 from providers.dialect import WireResponse
 from providers.dialects._openai.errors import decode_error
 from providers.dialects._openai.values import Json, Object
-from providers.dialects.unread import around, by_type, find, known
+from providers.dialects.unread import around, by_type, find, keep, known
 from providers.wire.halves import Halves
 from providers.wire.json import UNREADABLE, as_text, decode_upstream, encode
 from providers.wire.sse import LF, SseDecoder, is_silent, last_event, parse, stray, stray_json
@@ -296,9 +296,9 @@ class ChatStreamDecoder:
             self._usage = inside["usage"]
         extra = {key: value for key, value in chunk.items() if key not in _TOP}
         if self._started:
-            self._extra.update({key: value for key, value in extra.items() if self._first.get(key) != value})
+            keep(self._extra, {key: value for key, value in extra.items() if self._first.get(key) != value}, ())
         else:
-            self._first.update(extra)
+            keep(self._first, extra, ())
 
     def _start(self, chunk: Object, useful: bool, out: list[StreamEvent]) -> None:
         """Id and model are those of the first chunk that has them; Azure's first chunk has neither."""
@@ -398,7 +398,7 @@ class _Choice:
 
     def read(self, raw: Object, out: list[StreamEvent]) -> None:
         if not _CHOICE.issuperset(raw):
-            self._around.update((key, value) for key, value in raw.items() if key not in _CHOICE)
+            keep(self._around, raw, _CHOICE)
         delta = raw.get("delta")
         if raw.get("message"):
             delta = delta or self._instead(raw["message"])
@@ -418,7 +418,7 @@ class _Choice:
     def _keep(self, said: Json, known: frozenset[str]) -> None:
         """What nobody knows of a message, for its end."""
         if type(said) is dict and not known.issuperset(said):
-            self._unknown.update((key, value) for key, value in said.items() if key not in known)
+            keep(self._unknown, said, known)
 
     def _instead(self, message: Object) -> Object | None:
         """A message where a delta should be: that of a server which streams whole answers. After deltas, as MiniMax

@@ -8,6 +8,8 @@ import pytest
 
 from providers.canonical.chat import Logprobs, TokenLogprob
 from providers.canonical.loss import Losses
+from providers.canonical.stream import ChoiceEnd, ResponseEnd
+from providers.dialects import DIALECTS
 from providers.dialects.unread import MOST, Shape, Unread, around, by_type, find, kept, known, lose_weights, own_extra
 
 Json = Any
@@ -75,3 +77,28 @@ def test_probabilities_are_named_once() -> None:
     losses.clear()
     lose_weights(weights, losses, tokens=False)
     assert ["y"] == [one.field for one in losses]
+
+
+CHUNK = 'data: {"choices":[{"index":0,"delta":{"content":"x","a@":1},"b@":1}],"c@":1}\n\n'
+LINE = '{"message":{"content":"x"},"done":false,"c@":1}\n'
+CANDIDATE = 'data: {"candidates":[{"content":{"parts":[{"text":"x"}]},"b@":1}],"c@":1}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "end"),
+    [
+        ("openai.chat", CHUNK, 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'),
+        ("ollama.chat", LINE, '{"message":{"content":""},"done":true,"done_reason":"stop"}\n'),
+        ("gemini", CANDIDATE, 'data: {"candidates":[{"content":{"parts":[]},"finishReason":"STOP"}]}\n\n'),
+    ],
+)
+def test_names_that_are_new_in_each_event_fill_no_memory(name: str, line: str, end: str) -> None:
+    """Of each level as many are kept as of an answer."""
+    decoder = DIALECTS[name].stream_decoder()
+    data = "".join(line.replace("@", str(number)) for number in range(1000)) + end
+    events = [*decoder.feed(data.encode()), *decoder.close()]
+    ends = [one.extra for one in events if isinstance(one, ChoiceEnd | ResponseEnd) and one.extra]
+
+    for extra in ends:
+        assert MOST <= len(extra) <= 2 * MOST
+    assert ends
