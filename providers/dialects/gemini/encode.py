@@ -58,6 +58,12 @@ QUIRKS = frozenset({"vertex"})
 
 def url_path(model: str, task: str, params: Mapping[str, str], quirks: frozenset[str] = frozenset()) -> str:
     """`/v1beta/models/{model}:{task}`; version and collection as the caller of this dialect said them."""
+    if not params and not quirks:
+        return _usual_path(model, task)
+    return _path(model, task, params, quirks)
+
+
+def _path(model: str, task: str, params: Mapping[str, str], quirks: frozenset[str]) -> str:
     version = params.get("version") or "v1beta"
     collection = params.get("collection") or "models"
     if version != "v1beta" and not _VERSION.fullmatch(version):
@@ -71,6 +77,11 @@ def url_path(model: str, task: str, params: Mapping[str, str], quirks: frozenset
 
 
 @lru_cache(maxsize=1024)
+def _usual_path(model: str, task: str) -> str:
+    return _path(model, task, {}, frozenset())
+
+
+@lru_cache(maxsize=1024)
 def _quoted(text: str) -> str:
     return quote(text, safe="-._~@")
 
@@ -80,7 +91,8 @@ def encode_request(request: ChatRequest, losses: Losses, traits: Traits) -> Wire
     own = request.dialect == NAME
     form: Mapping[str, Any] = (request.form or {}) if own else {}
     body = _own_body(request, form) if own else _foreign_body(request, losses, traits)
-    apply_traits(body, traits, losses)
+    if traits.rejects or traits.ignores:
+        apply_traits(body, traits, losses)
     task = "streamGenerateContent" if request.stream else "generateContent"
     if request.count:
         task = "countTokens"

@@ -61,7 +61,8 @@ def decode(asked: Asked) -> ChatRequest:
         options=[options] if said else None,
         keep=keep,
     )
-    known = {f"options.{key}": value for key, value in fields.pop("others").items()}
+    if others := fields.pop("others"):
+        extra = {**{f"options.{key}": value for key, value in others.items()}, **(extra or {})}
     return ChatRequest(
         dialect=NAME,
         model=asked.model,
@@ -71,7 +72,7 @@ def decode(asked: Asked) -> ChatRequest:
         include_usage=True,
         response_format=response_format,
         reasoning=reasoning,
-        extra={**known, **(extra or {})} or None,
+        extra=extra,
         form=form,
         **fields,
     )
